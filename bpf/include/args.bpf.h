@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What a call asks for: its argument class, and the arguments that are shown.
+ * Read at the system call's entry from memory that another thread may change
+ * before the kernel reads it again: a tracepoint cannot do better (docs say so).
+ */
+#ifndef ARGS_BPF_H
+#define ARGS_BPF_H
+
+/* Filled before load from the table in intf.h. */
+const volatile struct call_desc calls[NR_MAX] = {};
+/* Numbers of which some class is policed, and the operations that are. */
+const volatile u8 policed_nr[NR_MAX] = {};
+const volatile u64 policed_ops[OPS_MAX / 64] = {};
+
+enum {
+	SYS_clone = 56,
+	SYS_fork = 57,
+	SYS_vfork = 58,
+	SYS_execve = 59,
+	SYS_kill = 62,
+	SYS_tkill = 200,
+	SYS_tgkill = 234,
+	SYS_rt_tgsigqueueinfo = 297,
+	SYS_sendmmsg = 307,
+	SYS_execveat = 322,
+	SYS_clone3 = 435,
+	MSGS_MAX = 4,
+	MMSGHDR_SIZE = 64,
+};
+
+static __always_inline bool forks_or_execs(u32 nr)
+{
+	return (nr >= SYS_clone && nr <= SYS_execve) || nr == SYS_execveat || nr == SYS_clone3;
+}
+
+static __always_inline u64 arg_of(struct rec_call *c, u32 n)
+{
+	switch (n) {
+	case 0:
+		return c->args[0];
+	case 1:
+		return c->args[1];
+	case 2:
+		return c->args[2];
+	case 3:
+		return c->args[3];
+	case 4:
+		return c->args[4];
+	}
+	return c->args[5];
+}
+
+/* A class_value for the family of the address at `addr`. */
+static __always_inline u32 address_class(u64 addr)
+{
+	u16 family;
+
+	if (!addr)
+		return FAMILY_NONE;
+	if (bpf_probe_read_user(&family, sizeof(family), (void *)addr))
+		return CLASS_UNREADABLE;
+	return class_family(family);
+}
+
+/* One message is what it says; of several, the first that names somebody; more than we look at: other. */
+static __always_inline u32 message_class(struct rec_call *c)
+{
+	u32 n = c->nr == SYS_sendmmsg ? (u32)c->args[2] : 1, i, found = FAMILY_NONE;
+
+	for (i = 0; i < MSGS_MAX; i++) {
+		u64 name;
+		u32 k;
+
+		if (i >= n)
+			break;
+		if (bpf_probe_read_user(&name, sizeof(name), (void *)(c->args[1] + i * MMSGHDR_SIZE)))
+			return CLASS_UNREADABLE;
+		k = address_class(name);
+		if (k != FAMILY_NONE && found != FAMILY_NONE && k != found)
+			return FAMILY_OTHER;
+		if (k != FAMILY_NONE)
+			found = k;
+	}
+	return n > MSGS_MAX ? FAMILY_OTHER : found;
+}
+
+/*
+ * Whom a signal is for. Numbers of another pid namespace, process groups and
+ * "everybody" cannot be told from here: strangers (fails closed).
+ */
+static __always_inline u32 kill_class(struct rec_call *c)
+{
+	u32 who = c->args[0];
+	bool own_numbers = c->who.nspid == c->who.pid;
+
+	if (c->nr == SYS_tkill) {
+		if (own_numbers && who == c->who.tid)
+			return KILL_SELF;
+	} else if (who == c->who.nspid) {
+		c->target_pid = c->who.pid;
+		return KILL_SELF;
+	}
+	if (!own_numbers || (s32)who <= 0)
+		return KILL_STRANGER;
+	c->target_pid = who;
+	return bpf_map_lookup_elem(&procs, &who) ? KILL_SUBJECT : KILL_STRANGER;
+}
+
+__noinline u32 class_of(struct rec_call *c, u32 kind, u32 arg)
+{
+	u64 v, flags;
+
+	if (!c)
+		return CLASS_UNREADABLE;
+	v = arg_of(c, arg);
+	switch (kind) {
+	case CLASS_NONE:
+		return 0;
+	case CLASS_OPEN:
+		return class_open(v);
+	case CLASS_OPEN_HOW:
+		if (bpf_probe_read_user(&flags, sizeof(flags), (void *)v))
+			return CLASS_UNREADABLE;
+		return class_open(flags);
+	case CLASS_CLONE:
+		return class_clone(v);
+	case CLASS_CLONE3:
+		if (bpf_probe_read_user(&flags, sizeof(flags), (void *)v))
+			return CLASS_UNREADABLE;
+		return class_clone3(flags);
+	case CLASS_KILL:
+		return kill_class(c);
+	case CLASS_FAMILY:
+		return class_family(v);
+	case CLASS_ADDRESS:
+	case CLASS_SENDTO:
+		return address_class(v);
+	case CLASS_SENDMSG:
+		return message_class(c);
+	case CLASS_MMAP:
+	case CLASS_MPROTECT:
+		return class_mem(v);
+	case CLASS_FCNTL:
+		return class_fcntl(v);
+	case CLASS_IOCTL:
+		return class_ioctl(v);
+	case CLASS_PRCTL:
+		return class_prctl(v);
+	}
+	return CLASS_UNREADABLE;
+}
+
+__noinline int read_path(char *to, u64 from)
+{
+	if (!to)
+		return -1;
+	return bpf_probe_read_user_str(to, PATH_ROOM, (void *)from);
+}
+
+/* Paths and addresses, each with its own fault flag. Returns the record's length. */
+static __always_inline u32 read_args(struct scratch *s, u32 nr)
+{
+	struct rec_call *c = &s->call;
+	u32 arg, len = offsetof(struct rec_call, path);
+
+	c->path_len = c->path2_len = c->addr_len = 0;
+	if (nr >= NR_MAX)
+		return len;
+	arg = calls[nr].path_arg;
+	if (arg) {
+		long n = bpf_probe_read_user_str(c->path, PATH_ROOM, (void *)arg_of(c, arg - 1));
+
+		if (n < 0) {
+			c->flags |= CALL_PATH_FAULT;
+			count(STAT_ARG_FAULT);
+			n = 0;
+		} else if (n == PATH_ROOM) {
+			c->flags |= CALL_PATH_TRUNCATED;
+		}
+		c->path_len = n > 0 ? n - 1 : 0;
+		len = offsetof(struct rec_call, path) + (n & (2 * PATH_ROOM - 1));
+	}
+	arg = calls[nr].path2_arg;
+	if (arg) {
+		long n = bpf_probe_read_user_str(c->path2, PATH_ROOM, (void *)arg_of(c, arg - 1));
+
+		if (n < 0) {
+			c->flags |= CALL_PATH2_FAULT;
+			count(STAT_ARG_FAULT);
+			n = 0;
+		} else if (n == PATH_ROOM) {
+			c->flags |= CALL_PATH2_TRUNCATED;
+		}
+		c->path2_len = n > 0 ? n - 1 : 0;
+		len = offsetof(struct rec_call, path2) + (n & (2 * PATH_ROOM - 1));
+	}
+	arg = calls[nr].addr_arg;
+	if (arg) {
+		u64 addr = arg_of(c, arg - 1);
+		u32 n = calls[nr].addrlen_arg ? (u32)arg_of(c, calls[nr].addrlen_arg - 1) : 0;
+
+		if (n > ADDR_ROOM)
+			n = ADDR_ROOM;
+		if (addr && n) {
+			opaque(n);
+			if (n > ADDR_ROOM || bpf_probe_read_user(c->addr, n, (void *)addr)) {
+				c->flags |= CALL_ADDR_FAULT;
+				count(STAT_ARG_FAULT);
+			} else {
+				c->addr_len = n;
+			}
+		}
+	}
+	if (calls[nr].msghdr_arg) {
+		u64 name = 0;
+
+		if (!bpf_probe_read_user(&name, sizeof(name), (void *)c->args[1]) && name &&
+		    !bpf_probe_read_user(c->addr, 28, (void *)name))
+			c->addr_len = 28;
+	}
+	return len;
+}
+
+#endif

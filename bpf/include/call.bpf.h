@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The way of one system call: whose, which, by which site; then the phase's judge(). */
+#ifndef CALL_BPF_H
+#define CALL_BPF_H
+
+/*
+ * What the strategy does with the call in s->call; `len` is the record's length.
+ * Defined once in each phase's entry-point file.
+ */
+static __always_inline void judge(struct scratch *s, struct task *task, struct image *img, u32 len);
+
+static __always_inline void set_special(struct scratch *s, u32 kind, u32 phase)
+{
+	struct rec_call *c = &s->call;
+
+	c->site_kind = kind;
+	c->unknown |= intern_special(s, kind, phase, &c->site);
+}
+
+static __always_inline void set_unknown(struct scratch *s)
+{
+	u32 cause = s->call.unknown;
+
+	count_unknown(cause);
+	s->call.site_kind = SITE_UNKNOWN;
+	intern_special(s, SITE_UNKNOWN, 0, &s->call.site);
+	s->call.unknown = cause;
+}
+
+/* The site that was recorded when this task was cloned, for one that has no PHP context of its own. */
+static __always_inline bool recorded_site(struct scratch *s, struct task *task)
+{
+	if (!task || task->kind == SITE_NONE)
+		return false;
+	s->call.site_kind = task->kind;
+	s->call.site = task->site;
+	s->call.sink = task->sink;
+	s->call.unknown |= task->unknown;
+	s->call.flags |= CALL_SITE_RECORDED;
+	return true;
+}
+
+/* Tells the site of the current call of a task that runs PHP. */
+static __always_inline void find_site(struct scratch *s, struct task_struct *t, struct task *task, struct proc *p,
+				      struct image *img)
+{
+	struct rec_call *c = &s->call;
+	u32 phase = task ? task->phase : PHASE_UNKNOWN, found;
+	bool own_thread;
+
+	if (!img) {
+		c->unknown |= UNK_NO_IMAGE;
+		set_unknown(s);
+		return;
+	}
+	/* Before its first request no PHP code runs, and the globals' pages may not even be there. */
+	if (phase == PHASE_STARTUP && (img->flags & IMAGE_PHASES)) {
+		set_special(s, p->role == ROLE_MASTER ? SITE_MASTER : SITE_ENGINE, phase);
+		return;
+	}
+	s->thread_pointer = t->thread.fsbase;
+	s->eg = globals_at(s, img, p->bias, img->eg);
+	own_thread = t->pid != t->tgid;
+	if (own_thread && (!(img->flags & IMAGE_ZTS) || !s->eg)) {
+		/* a helper thread: the process' globals are not its own */
+		if (!recorded_site(s, task)) {
+			c->unknown |= UNK_GLOBALS;
+			set_unknown(s);
+		}
+		return;
+	}
+	found = usdt_attribution ? usdt_site(s, task, img) : walk_site(s, img);
+	switch (found) {
+	case WALK_SITE:
+		return;
+	case WALK_INTERNAL:
+		c->site_kind = SITE_INTERNAL;
+		c->site = c->sink;
+		return;
+	case WALK_EMPTY:
+		if (p->role == ROLE_MASTER)
+			set_special(s, SITE_MASTER, phase);
+		else
+			set_special(s, SITE_ENGINE, phase);
+		return;
+	case WALK_NO_CONTEXT:
+		if (recorded_site(s, task))
+			return;
+		c->unknown |= UNK_GLOBALS;
+	}
+	set_unknown(s);
+}
+
+/* The request's main script, for people. */
+static __always_inline void find_request(struct scratch *s, struct proc *p, struct image *img)
+{
+	u64 sg = globals_at(s, img, p->bias, img->sg), path = 0;
+	long n;
+
+	if (!img->sg || !sg || bpf_probe_read_user(&path, sizeof(path), (void *)(sg + img->path_translated)) || !path)
+		return;
+	n = bpf_probe_read_user_str(s->path, PATH_ROOM, (void *)path);
+	if (n <= 1)
+		return;
+	s->path_off = 0;
+	s->path_end = n - 1;
+	s->path_state = 0;
+	if (!path_intern(s, &s->call.request, true))
+		s->call.flags |= CALL_REQUEST_SCRIPT;
+}
+
+static __always_inline void record_site(struct rec_call *c, struct task *task)
+{
+	task->kind = c->site_kind;
+	task->unknown = c->unknown;
+	task->site = c->site;
+	task->sink = c->sink;
+}
+
+static __always_inline int on_enter(u64 regs_at, u64 id)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	bool compat = t->thread_info.status & TS_COMPAT, foreign;
+	u32 tgid, nr = id, len;
+	struct image *img;
+	struct scratch *s;
+	struct rec_call *c;
+	struct proc *p;
+	struct task *task;
+	struct hash128 zero = {};
+
+	foreign = compat || (id & X32_BIT);
+	if (!foreign) {
+		if ((s64)id < 0)
+			return 0; /* no call: a tracer skipped it */
+		if (nr < NR_MAX && !policed_nr[nr])
+			return 0;
+	}
+	tgid = bpf_get_current_pid_tgid() >> 32;
+	p = bpf_map_lookup_elem(&procs, &tgid);
+	if (!p)
+		return 0;
+	if (p->flags & (PROC_COMMAND | PROC_IGNORED))
+		return 0;
+	task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!task)
+		count(STAT_STORAGE_FAILED);
+	s = claim_scratch();
+	if (!s) {
+		/* Fails closed: what cannot be told to who decides must not go on. */
+		if (mode_now() == MODE_SANDBOX && p->role != ROLE_MASTER)
+			kill_current(STAT_LOST_KILLED);
+		return 0;
+	}
+	count(STAT_CALLS);
+	c = &s->call;
+	if (bpf_probe_read_kernel(c->args, 8, (void *)regs_at + bpf_core_field_offset(struct pt_regs, di)) ||
+	    bpf_probe_read_kernel(&c->args[1], 8, (void *)regs_at + bpf_core_field_offset(struct pt_regs, si)) ||
+	    bpf_probe_read_kernel(&c->args[2], 8, (void *)regs_at + bpf_core_field_offset(struct pt_regs, dx)) ||
+	    bpf_probe_read_kernel(&c->args[3], 8, (void *)regs_at + bpf_core_field_offset(struct pt_regs, r10)) ||
+	    bpf_probe_read_kernel(&c->args[4], 8, (void *)regs_at + bpf_core_field_offset(struct pt_regs, r8)) ||
+	    bpf_probe_read_kernel(&c->args[5], 8, (void *)regs_at + bpf_core_field_offset(struct pt_regs, r9)))
+		count(STAT_ARG_FAULT);
+	c->nr = nr;
+	c->flags = 0;
+	c->unknown = 0;
+	c->chain_len = 0;
+	c->line = 0;
+	c->target_pid = 0;
+	c->path_len = c->path2_len = c->addr_len = 0;
+	c->site = c->sink = c->request = zero;
+	c->site_kind = SITE_NONE;
+	c->who.uid = (u32)bpf_get_current_uid_gid();
+	fill_who(&c->who, t, p, task ? task->phase : PHASE_UNKNOWN);
+	len = offsetof(struct rec_call, path);
+	if (foreign) {
+		count(STAT_FOREIGN);
+		c->op = NR_FOREIGN << CLASS_BITS;
+	} else if (nr >= NR_MAX || !calls[nr].known) {
+		c->op = NR_UNKNOWN << CLASS_BITS; /* policed, whatever it is */
+	} else {
+		u32 class = class_of(c, calls[nr].class_kind, calls[nr].class_arg) & 15;
+		u32 op = (nr << CLASS_BITS) | class;
+
+		c->op = op;
+		if (!(policed_ops[(op / 64) & (OPS_MAX / 64 - 1)] & (1ULL << (op % 64))) && !forks_or_execs(nr))
+			goto out;
+	}
+	img = image_by_id(p->image);
+	if (p->image || (p->flags & PROC_UNINTROSPECTED)) {
+		find_site(s, t, task, p, img);
+		if (task && !foreign && forks_or_execs(nr))
+			record_site(c, task);
+	}
+	if (!foreign && c->op != NR_UNKNOWN << CLASS_BITS) {
+		u32 op = c->op;
+
+		if (!(policed_ops[(op / 64) & (OPS_MAX / 64 - 1)] & (1ULL << (op % 64))))
+			goto out;
+		len = read_args(s, nr);
+	}
+	if (img && !(c->flags & CALL_SITE_RECORDED))
+		find_request(s, p, img);
+	judge(s, task, img, len);
+out:
+	release_scratch(s);
+	return 0;
+}
+
+static __always_inline int on_return(s64 ret)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct task *task = bpf_task_storage_get(&tasks, t, NULL, 0);
+	struct rec_return r = {};
+
+	if (!task || !task->want_return)
+		return 0;
+	task->want_return = 0;
+	r.seq = task->seq;
+	r.ret = ret;
+	r.pid = t->tgid;
+	r.tid = t->pid;
+	rec_init(&r.h, REC_RETURN, sizeof(r));
+	emit(&r.h, sizeof(r), false); /* lost: the effect is not-seen, and counted */
+	return 0;
+}
+
+#endif

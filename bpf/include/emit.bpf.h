@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Counters, scratch space, and the one way a record reaches user space. */
+#ifndef EMIT_BPF_H
+#define EMIT_BPF_H
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, STAT_MAX);
+	__type(key, u32);
+	__type(value, u64);
+} stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct control);
+} control SEC(".maps");
+
+/*
+ * How the consumer is woken: 0 leaves it to the ring buffer (only when the
+ * consumer had caught up), BPF_RB_FORCE_WAKEUP wakes at every record (shortest
+ * reaction, one more interrupt a record). Default: forced in sandbox mode.
+ */
+const volatile u64 wakeup = 0;
+
+/* One zend_string as it lies in memory. */
+struct zname {
+	u64 refcount;
+	u64 h; /* never used: forgeable */
+	u64 len;
+	char val[NAME_ROOM];
+};
+
+/* File, class and function while a site is being told. */
+struct names {
+	u32 kind;
+	u32 unknown;
+	struct zname file, class_name, function;
+	u64 fault_file, fault_class, fault_class_entry, fault_function;
+};
+
+/*
+ * Work space of one hook. Not per CPU: the hook may be preempted on newer
+ * kernels, and with another task's site in the buffer A would be judged as B.
+ * Not in task storage: of its size, allocation there fails under fork bursts.
+ * A slot belongs to whoever set `busy`; SLOTS of them per CPU.
+ */
+struct scratch {
+	u32 busy;
+	u32 pad;
+	u64 frame[7]; /* zend_execute_data */
+	u8 func[184]; /* zend_function, up to line_start */
+	u64 class_entry[4];
+	struct names names;
+	struct sip sip;
+	struct pt_regs_copy {
+		u64 r10, r9, r8, dx, si, di;
+	} regs;
+	/* the walk */
+	u64 eg;
+	u64 next;
+	u64 thread_pointer;
+	u32 depth;
+	u32 want_chain;
+	u32 have_site;
+	u32 have_sink;
+	/* the path being built, from its end; slack for one name */
+	u64 mnt, dentry;
+	u32 path_off, path_end;
+	u32 path_state;
+	u32 pad2;
+	char path[PATH_ROOM + NAME_ROOM];
+	union {
+		struct rec_site site;
+		struct rec_partial partial;
+		struct rec_path path;
+		struct rec_origin origin;
+		struct rec_proc proc;
+		struct rec_return ret;
+	} out;
+	struct rec_call call;
+};
+
+enum { SLOTS = 4, CPUS_MAX = 1024 };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 8); /* set to SLOTS * possible CPUs before load */
+	__type(key, u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+static __always_inline void count(u32 which)
+{
+	u64 *n = bpf_map_lookup_elem(&stats, &which);
+
+	if (n)
+		(*n)++;
+}
+
+static __always_inline struct control *control_now(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&control, &zero);
+}
+
+static __always_inline u32 mode_now(void)
+{
+	struct control *c = control_now();
+
+	return c ? c->mode : MODE_SANDBOX; /* fails closed */
+}
+
+static __always_inline struct scratch *claim_scratch(void)
+{
+	u32 first = bpf_get_smp_processor_id() * SLOTS, i;
+
+	for (i = 0; i < SLOTS; i++) {
+		u32 slot = first + i;
+		struct scratch *s = bpf_map_lookup_elem(&scratches, &slot);
+
+		if (s && try_claim(&s->busy))
+			return s;
+	}
+	count(STAT_SCRATCH_BUSY);
+	return NULL;
+}
+
+static __always_inline void release_scratch(struct scratch *s)
+{
+	__sync_lock_test_and_set(&s->busy, 0);
+}
+
+/* Kills the current process, all its threads with it. */
+static __always_inline void kill_current(u32 why)
+{
+	if (bpf_send_signal(SIGKILL))
+		count(STAT_KILL_FAILED); /* fails open for this call; shown as missed */
+	else
+		count(why);
+}
+
+static __always_inline void rec_init(struct rec_hdr *h, u32 kind, u32 len)
+{
+	h->kind = kind;
+	h->pad = 0;
+	h->len = len;
+	h->ts = bpf_ktime_get_ns();
+}
+
+/*
+ * Sends a record. In a sandbox, the strategy that decides in user space fails
+ * open for a record that was lost, so whoever loses one dies for it here, at this
+ * moment: `may_kill` says that the current task is that subject.
+ */
+static __always_inline bool emit(struct rec_hdr *h, u32 len, bool may_kill)
+{
+	if (!bpf_ringbuf_output(&events, h, len, wakeup)) {
+		count(STAT_EVENTS);
+		return true;
+	}
+	count(STAT_LOST);
+	if (may_kill && mode_now() == MODE_SANDBOX)
+		kill_current(STAT_LOST_KILLED);
+	return false;
+}
+
+#endif

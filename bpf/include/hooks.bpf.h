@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Entry points that every phase has: the lives of subjects, requests, and the first look round. */
+#ifndef HOOKS_BPF_H
+#define HOOKS_BPF_H
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	on_fork(parent, child);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(process_exec, struct task_struct *t, int old_pid, struct linux_binprm *bprm)
+{
+	on_exec(t, bprm);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(process_exit, struct task_struct *t)
+{
+	on_exit(t);
+	return 0;
+}
+
+SEC("iter/task")
+int find_running(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+
+	if (t)
+		on_iterate(t);
+	return 0;
+}
+
+/* Answers which file, as the kernel has it, is behind each descriptor of the tracer. */
+const volatile u32 tracer_pid = 0;
+
+SEC("iter/task_file")
+int describe_fds(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *t = ctx->task;
+	struct file *f = ctx->file;
+	struct fd_answer a = {};
+
+	if (!t || !f || t->tgid != tracer_pid)
+		return 0;
+	a.fd = ctx->fd;
+	a.key.ino = BPF_CORE_READ(f, f_inode, i_ino);
+	a.key.dev = BPF_CORE_READ(f, f_inode, i_sb, s_dev);
+	bpf_seq_write(ctx->meta->seq, &a, sizeof(a));
+	return 0;
+}
+
+static __always_inline void set_phase(u32 phase)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct proc *p = bpf_map_lookup_elem(&procs, &tgid);
+	struct task *task;
+
+	if (!p || !p->image)
+		return;
+	task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!task) {
+		count(STAT_STORAGE_FAILED);
+		return;
+	}
+	if (usdt_attribution)
+		usdt_reset(task);
+	task->phase = phase;
+	p->phase = phase;
+	if (phase == PHASE_REQUEST) {
+		count(STAT_REQUESTS);
+		p->requests = 1;
+		p->role = role_of(p, image_by_id(p->image));
+	}
+}
+
+/*
+ * A process that mapped a library image (mod_php, embed) becomes one of its
+ * processes at its first request. The cookie is (image << 48 | symbol's vaddr).
+ */
+static __always_inline void join_library(u64 ip, u64 cookie)
+{
+	u32 tgid = bpf_get_current_pid_tgid() >> 32, id = cookie >> 48;
+	struct image *img = image_by_id(id);
+	struct proc *p = bpf_map_lookup_elem(&procs, &tgid);
+	struct proc new = {};
+
+	if (!img || !(img->flags & IMAGE_LIBRARY) || (p && p->image))
+		return;
+	if (!p) {
+		if (scope_command || !passes_filters())
+			return;
+		new.start = bpf_get_current_task_btf()->group_leader->start_boottime;
+		p = &new;
+	}
+	p->image = id;
+	p->bias = ip - (cookie & 0xffffffffffffULL);
+	if (p == &new)
+		bpf_map_update_elem(&procs, &tgid, &new, BPF_ANY);
+}
+
+SEC("uprobe")
+int BPF_KPROBE(request_startup)
+{
+	join_library(ctx->ip, bpf_get_attach_cookie(ctx));
+	set_phase(PHASE_REQUEST);
+	return 0;
+}
+
+SEC("uprobe")
+int BPF_KPROBE(request_shutdown)
+{
+	set_phase(PHASE_SHUTDOWN);
+	return 0;
+}
+
+SEC("uprobe")
+int BPF_KPROBE(module_shutdown)
+{
+	set_phase(PHASE_SHUTDOWN);
+	return 0;
+}
+
+#endif

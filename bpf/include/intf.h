@@ -1,0 +1,859 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The whole contract between the C side and Rust: every shared structure,
+ * constant and table, and nothing else. Rust's types are generated from this
+ * file; sizes are asserted on both sides.
+ *
+ * All integers are little endian and naturally aligned. Records travel through
+ * one ring buffer, in the order in which they were written: a record that
+ * names a thing (REC_SITE, REC_PATH, REC_ORIGIN) comes before the first
+ * record that refers to it by its hash.
+ */
+#ifndef INTF_H
+#define INTF_H
+
+#if !defined(__VMLINUX_H__) && !defined(INTF_NO_STDINT)
+#include <stdint.h>
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+typedef int32_t s32;
+typedef int64_t s64;
+#endif
+
+enum limits {
+	/* Bytes of one name (file, class, function). Longer: {unknown}. */
+	NAME_CAP = 255,
+	/* Room for one name: the cap, rounded up to the reader's granularity. */
+	NAME_ROOM = 256,
+	/* Bytes of one path argument that are shown and compared. */
+	PATH_ROOM = 1024,
+	/* Frames that a walk looks at before it gives up: {unknown}. */
+	WALK_MAX = 128,
+	/* Frames that a call record carries. */
+	CHAIN_MAX = 16,
+	/* Sites of one session. More: {unknown}. */
+	SITES_MAX = 65536,
+	/* (site, operation) pairs of one session. */
+	PAIRS_MAX = 262144,
+	PROCS_MAX = 65536,
+	/* Entries of one origin. A longer one is {unknown}. */
+	ORIGIN_MAX = 8,
+	ADDR_ROOM = 112,
+	/* Numbers below this are looked up in the tables. */
+	NR_MAX = 512,
+	/* Operation = nr * 16 + class. */
+	CLASS_BITS = 4,
+	OPS_MAX = NR_MAX << CLASS_BITS,
+	/* Pseudo calls, above every real number. */
+	NR_EXEC = 508, /* a program was started: judged by (origin, program) */
+	NR_FOREIGN = 509, /* a 32-bit or x32 call */
+	NR_UNKNOWN = 510, /* a number that the table does not know */
+	X32_BIT = 0x40000000,
+};
+
+/* Which calls a default set contains. */
+enum call_set {
+	SET_RELEVANT = 1, /* whatever creates, opens, changes, deletes, executes, connects, … */
+	SET_SEED = 2, /* the original's twenty */
+};
+
+/* How the argument class of a call is found. */
+enum class_kind {
+	CLASS_NONE,
+	CLASS_OPEN, /* flags by value */
+	CLASS_OPEN_HOW, /* flags in struct open_how */
+	CLASS_CLONE, /* flags by value */
+	CLASS_CLONE3, /* flags in struct clone_args */
+	CLASS_KILL, /* whom a process number means */
+	CLASS_FAMILY, /* address family by value */
+	CLASS_ADDRESS, /* family in a struct sockaddr */
+	CLASS_SENDTO, /* likewise; NULL is a send to nobody in particular */
+	CLASS_SENDMSG, /* likewise, in a struct msghdr */
+	CLASS_MMAP, /* executable or not */
+	CLASS_MPROTECT,
+	CLASS_FCNTL,
+	CLASS_IOCTL,
+	CLASS_PRCTL,
+	CLASS_KINDS,
+};
+
+enum class_value {
+	OPEN_READ = 0,
+	OPEN_WRITE,
+	OPEN_CREATE,
+	OPEN_TRUNCATE,
+	OPEN_PATH,
+
+	CLONE_PROCESS = 0,
+	CLONE_IS_THREAD,
+	CLONE_NAMESPACE,
+
+	KILL_SELF = 0,
+	KILL_SUBJECT,
+	KILL_STRANGER,
+
+	FAMILY_OTHER = 0,
+	FAMILY_UNIX,
+	FAMILY_INET,
+	FAMILY_INET6,
+	FAMILY_NETLINK,
+	FAMILY_PACKET,
+	FAMILY_UNSPEC,
+	FAMILY_NONE, /* no address given */
+
+	MEM_PLAIN = 0,
+	MEM_EXEC,
+
+	FCNTL_PLAIN = 0,
+	FCNTL_OWN, /* who gets signals */
+	FCNTL_LEASE,
+	FCNTL_SEAL,
+
+	IOCTL_PLAIN = 0,
+	IOCTL_TTY, /* types into or takes a terminal */
+	IOCTL_CHANGE, /* changes a file */
+	IOCTL_OTHER,
+
+	PRCTL_PLAIN = 0,
+	PRCTL_PRIVILEGE,
+	PRCTL_TRACE,
+	PRCTL_PROCESS,
+	PRCTL_OTHER,
+
+	CLASS_UNREADABLE = 15, /* the argument could not be read: never granted */
+};
+
+/*
+ * The x86-64 table: X(number, name, sets, class kind, class argument, arguments).
+ *
+ * Arguments, one letter each: p path, q second path, P program, d directory
+ * descriptor, f open flags, o struct open_how *, m mode, F descriptor, n number,
+ * c command, s signal, i process, D family, t type, a struct sockaddr *,
+ * l length, M struct msghdr *, r protection, C clone flags, K struct clone_args *.
+ */
+/* clang-format off */
+#define CALL_TABLE(X) \
+	X(0, read, 0, CLASS_NONE, 0, "Fnn") \
+	X(1, write, 0, CLASS_NONE, 0, "Fnn") \
+	X(2, open, SET_RELEVANT, CLASS_OPEN, 1, "pfm") \
+	X(3, close, 0, CLASS_NONE, 0, "") \
+	X(4, stat, 0, CLASS_NONE, 0, "p") \
+	X(5, fstat, 0, CLASS_NONE, 0, "") \
+	X(6, lstat, 0, CLASS_NONE, 0, "p") \
+	X(7, poll, 0, CLASS_NONE, 0, "") \
+	X(8, lseek, 0, CLASS_NONE, 0, "") \
+	X(9, mmap, SET_RELEVANT, CLASS_MMAP, 2, "nlrnF") \
+	X(10, mprotect, SET_RELEVANT, CLASS_MPROTECT, 2, "nlr") \
+	X(11, munmap, 0, CLASS_NONE, 0, "") \
+	X(12, brk, 0, CLASS_NONE, 0, "") \
+	X(13, rt_sigaction, 0, CLASS_NONE, 0, "") \
+	X(14, rt_sigprocmask, 0, CLASS_NONE, 0, "") \
+	X(15, rt_sigreturn, 0, CLASS_NONE, 0, "") \
+	X(16, ioctl, SET_RELEVANT, CLASS_IOCTL, 1, "Fcn") \
+	X(17, pread64, 0, CLASS_NONE, 0, "") \
+	X(18, pwrite64, 0, CLASS_NONE, 0, "Fnnn") \
+	X(19, readv, 0, CLASS_NONE, 0, "") \
+	X(20, writev, 0, CLASS_NONE, 0, "") \
+	X(21, access, 0, CLASS_NONE, 0, "pm") \
+	X(22, pipe, 0, CLASS_NONE, 0, "") \
+	X(23, select, 0, CLASS_NONE, 0, "") \
+	X(24, sched_yield, 0, CLASS_NONE, 0, "") \
+	X(25, mremap, 0, CLASS_NONE, 0, "") \
+	X(26, msync, 0, CLASS_NONE, 0, "") \
+	X(27, mincore, 0, CLASS_NONE, 0, "") \
+	X(28, madvise, 0, CLASS_NONE, 0, "") \
+	X(29, shmget, 0, CLASS_NONE, 0, "") \
+	X(30, shmat, 0, CLASS_NONE, 0, "") \
+	X(31, shmctl, 0, CLASS_NONE, 0, "") \
+	X(32, dup, 0, CLASS_NONE, 0, "") \
+	X(33, dup2, 0, CLASS_NONE, 0, "") \
+	X(34, pause, 0, CLASS_NONE, 0, "") \
+	X(35, nanosleep, 0, CLASS_NONE, 0, "") \
+	X(36, getitimer, 0, CLASS_NONE, 0, "") \
+	X(37, alarm, 0, CLASS_NONE, 0, "") \
+	X(38, setitimer, 0, CLASS_NONE, 0, "") \
+	X(39, getpid, 0, CLASS_NONE, 0, "") \
+	X(40, sendfile, 0, CLASS_NONE, 0, "") \
+	X(41, socket, SET_RELEVANT | SET_SEED, CLASS_FAMILY, 0, "Dt") \
+	X(42, connect, SET_RELEVANT | SET_SEED, CLASS_ADDRESS, 1, "Fal") \
+	X(43, accept, SET_SEED, CLASS_NONE, 0, "F") \
+	X(44, sendto, SET_RELEVANT, CLASS_SENDTO, 4, "Fnnnal") \
+	X(45, recvfrom, 0, CLASS_NONE, 0, "") \
+	X(46, sendmsg, SET_RELEVANT, CLASS_SENDMSG, 1, "FM") \
+	X(47, recvmsg, 0, CLASS_NONE, 0, "") \
+	X(48, shutdown, 0, CLASS_NONE, 0, "") \
+	X(49, bind, SET_RELEVANT | SET_SEED, CLASS_ADDRESS, 1, "Fal") \
+	X(50, listen, SET_RELEVANT | SET_SEED, CLASS_NONE, 0, "Fn") \
+	X(51, getsockname, 0, CLASS_NONE, 0, "") \
+	X(52, getpeername, 0, CLASS_NONE, 0, "") \
+	X(53, socketpair, SET_RELEVANT, CLASS_FAMILY, 0, "Dt") \
+	X(54, setsockopt, 0, CLASS_NONE, 0, "") \
+	X(55, getsockopt, 0, CLASS_NONE, 0, "") \
+	X(56, clone, SET_RELEVANT | SET_SEED, CLASS_CLONE, 0, "C") \
+	X(57, fork, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(58, vfork, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(59, execve, SET_RELEVANT | SET_SEED, CLASS_NONE, 0, "P") \
+	X(60, exit, 0, CLASS_NONE, 0, "n") \
+	X(61, wait4, 0, CLASS_NONE, 0, "") \
+	X(62, kill, SET_RELEVANT | SET_SEED, CLASS_KILL, 0, "is") \
+	X(63, uname, 0, CLASS_NONE, 0, "") \
+	X(64, semget, 0, CLASS_NONE, 0, "") \
+	X(65, semop, 0, CLASS_NONE, 0, "") \
+	X(66, semctl, 0, CLASS_NONE, 0, "") \
+	X(67, shmdt, 0, CLASS_NONE, 0, "") \
+	X(68, msgget, 0, CLASS_NONE, 0, "") \
+	X(69, msgsnd, 0, CLASS_NONE, 0, "") \
+	X(70, msgrcv, 0, CLASS_NONE, 0, "") \
+	X(71, msgctl, 0, CLASS_NONE, 0, "") \
+	X(72, fcntl, SET_RELEVANT, CLASS_FCNTL, 1, "Fcn") \
+	X(73, flock, 0, CLASS_NONE, 0, "") \
+	X(74, fsync, 0, CLASS_NONE, 0, "") \
+	X(75, fdatasync, 0, CLASS_NONE, 0, "") \
+	X(76, truncate, SET_RELEVANT | SET_SEED, CLASS_NONE, 0, "pn") \
+	X(77, ftruncate, SET_RELEVANT, CLASS_NONE, 0, "Fn") \
+	X(78, getdents, 0, CLASS_NONE, 0, "") \
+	X(79, getcwd, 0, CLASS_NONE, 0, "") \
+	X(80, chdir, 0, CLASS_NONE, 0, "p") \
+	X(81, fchdir, 0, CLASS_NONE, 0, "") \
+	X(82, rename, SET_RELEVANT | SET_SEED, CLASS_NONE, 0, "pq") \
+	X(83, mkdir, SET_RELEVANT | SET_SEED, CLASS_NONE, 0, "pm") \
+	X(84, rmdir, SET_RELEVANT | SET_SEED, CLASS_NONE, 0, "p") \
+	X(85, creat, SET_RELEVANT, CLASS_NONE, 0, "pm") \
+	X(86, link, SET_RELEVANT | SET_SEED, CLASS_NONE, 0, "pq") \
+	X(87, unlink, SET_RELEVANT | SET_SEED, CLASS_NONE, 0, "p") \
+	X(88, symlink, SET_RELEVANT | SET_SEED, CLASS_NONE, 0, "pq") \
+	X(89, readlink, 0, CLASS_NONE, 0, "p") \
+	X(90, chmod, SET_RELEVANT | SET_SEED, CLASS_NONE, 0, "pm") \
+	X(91, fchmod, SET_RELEVANT, CLASS_NONE, 0, "Fm") \
+	X(92, chown, SET_RELEVANT | SET_SEED, CLASS_NONE, 0, "pnn") \
+	X(93, fchown, SET_RELEVANT, CLASS_NONE, 0, "Fnn") \
+	X(94, lchown, SET_RELEVANT, CLASS_NONE, 0, "pnn") \
+	X(95, umask, 0, CLASS_NONE, 0, "") \
+	X(96, gettimeofday, 0, CLASS_NONE, 0, "") \
+	X(97, getrlimit, 0, CLASS_NONE, 0, "") \
+	X(98, getrusage, 0, CLASS_NONE, 0, "") \
+	X(99, sysinfo, 0, CLASS_NONE, 0, "") \
+	X(100, times, 0, CLASS_NONE, 0, "") \
+	X(101, ptrace, SET_RELEVANT | SET_SEED, CLASS_NONE, 0, "ni") \
+	X(102, getuid, 0, CLASS_NONE, 0, "") \
+	X(103, syslog, SET_RELEVANT, CLASS_NONE, 0, "n") \
+	X(104, getgid, 0, CLASS_NONE, 0, "") \
+	X(105, setuid, SET_RELEVANT, CLASS_NONE, 0, "n") \
+	X(106, setgid, SET_RELEVANT, CLASS_NONE, 0, "n") \
+	X(107, geteuid, 0, CLASS_NONE, 0, "") \
+	X(108, getegid, 0, CLASS_NONE, 0, "") \
+	X(109, setpgid, 0, CLASS_NONE, 0, "") \
+	X(110, getppid, 0, CLASS_NONE, 0, "") \
+	X(111, getpgrp, 0, CLASS_NONE, 0, "") \
+	X(112, setsid, 0, CLASS_NONE, 0, "") \
+	X(113, setreuid, SET_RELEVANT, CLASS_NONE, 0, "nn") \
+	X(114, setregid, SET_RELEVANT, CLASS_NONE, 0, "nn") \
+	X(115, getgroups, 0, CLASS_NONE, 0, "") \
+	X(116, setgroups, SET_RELEVANT, CLASS_NONE, 0, "n") \
+	X(117, setresuid, SET_RELEVANT, CLASS_NONE, 0, "nnn") \
+	X(118, getresuid, 0, CLASS_NONE, 0, "") \
+	X(119, setresgid, SET_RELEVANT, CLASS_NONE, 0, "nnn") \
+	X(120, getresgid, 0, CLASS_NONE, 0, "") \
+	X(121, getpgid, 0, CLASS_NONE, 0, "") \
+	X(122, setfsuid, SET_RELEVANT, CLASS_NONE, 0, "n") \
+	X(123, setfsgid, SET_RELEVANT, CLASS_NONE, 0, "n") \
+	X(124, getsid, 0, CLASS_NONE, 0, "") \
+	X(125, capget, 0, CLASS_NONE, 0, "") \
+	X(126, capset, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(127, rt_sigpending, 0, CLASS_NONE, 0, "") \
+	X(128, rt_sigtimedwait, 0, CLASS_NONE, 0, "") \
+	X(129, rt_sigqueueinfo, SET_RELEVANT, CLASS_KILL, 0, "is") \
+	X(130, rt_sigsuspend, 0, CLASS_NONE, 0, "") \
+	X(131, sigaltstack, 0, CLASS_NONE, 0, "") \
+	X(132, utime, SET_RELEVANT, CLASS_NONE, 0, "p") \
+	X(133, mknod, SET_RELEVANT, CLASS_NONE, 0, "pmn") \
+	X(134, uselib, SET_RELEVANT, CLASS_NONE, 0, "p") \
+	X(135, personality, SET_RELEVANT, CLASS_NONE, 0, "n") \
+	X(136, ustat, 0, CLASS_NONE, 0, "") \
+	X(137, statfs, 0, CLASS_NONE, 0, "p") \
+	X(138, fstatfs, 0, CLASS_NONE, 0, "") \
+	X(139, sysfs, 0, CLASS_NONE, 0, "") \
+	X(140, getpriority, 0, CLASS_NONE, 0, "") \
+	X(141, setpriority, 0, CLASS_NONE, 0, "") \
+	X(142, sched_setparam, 0, CLASS_NONE, 0, "") \
+	X(143, sched_getparam, 0, CLASS_NONE, 0, "") \
+	X(144, sched_setscheduler, 0, CLASS_NONE, 0, "") \
+	X(145, sched_getscheduler, 0, CLASS_NONE, 0, "") \
+	X(146, sched_get_priority_max, 0, CLASS_NONE, 0, "") \
+	X(147, sched_get_priority_min, 0, CLASS_NONE, 0, "") \
+	X(148, sched_rr_get_interval, 0, CLASS_NONE, 0, "") \
+	X(149, mlock, 0, CLASS_NONE, 0, "") \
+	X(150, munlock, 0, CLASS_NONE, 0, "") \
+	X(151, mlockall, 0, CLASS_NONE, 0, "") \
+	X(152, munlockall, 0, CLASS_NONE, 0, "") \
+	X(153, vhangup, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(154, modify_ldt, SET_RELEVANT, CLASS_NONE, 0, "n") \
+	X(155, pivot_root, SET_RELEVANT, CLASS_NONE, 0, "pq") \
+	X(156, _sysctl, 0, CLASS_NONE, 0, "") \
+	X(157, prctl, SET_RELEVANT, CLASS_PRCTL, 0, "cn") \
+	X(158, arch_prctl, 0, CLASS_NONE, 0, "") \
+	X(159, adjtimex, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(160, setrlimit, 0, CLASS_NONE, 0, "n") \
+	X(161, chroot, SET_RELEVANT, CLASS_NONE, 0, "p") \
+	X(162, sync, 0, CLASS_NONE, 0, "") \
+	X(163, acct, SET_RELEVANT, CLASS_NONE, 0, "p") \
+	X(164, settimeofday, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(165, mount, SET_RELEVANT | SET_SEED, CLASS_NONE, 0, "pqn") \
+	X(166, umount2, SET_RELEVANT, CLASS_NONE, 0, "p") \
+	X(167, swapon, SET_RELEVANT, CLASS_NONE, 0, "p") \
+	X(168, swapoff, SET_RELEVANT, CLASS_NONE, 0, "p") \
+	X(169, reboot, SET_RELEVANT, CLASS_NONE, 0, "nn") \
+	X(170, sethostname, SET_RELEVANT, CLASS_NONE, 0, "p") \
+	X(171, setdomainname, SET_RELEVANT, CLASS_NONE, 0, "p") \
+	X(172, iopl, SET_RELEVANT, CLASS_NONE, 0, "n") \
+	X(173, ioperm, SET_RELEVANT, CLASS_NONE, 0, "n") \
+	X(174, create_module, 0, CLASS_NONE, 0, "") \
+	X(175, init_module, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(176, delete_module, SET_RELEVANT, CLASS_NONE, 0, "p") \
+	X(177, get_kernel_syms, 0, CLASS_NONE, 0, "") \
+	X(178, query_module, 0, CLASS_NONE, 0, "") \
+	X(179, quotactl, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(180, nfsservctl, 0, CLASS_NONE, 0, "") \
+	X(181, getpmsg, 0, CLASS_NONE, 0, "") \
+	X(182, putpmsg, 0, CLASS_NONE, 0, "") \
+	X(183, afs_syscall, 0, CLASS_NONE, 0, "") \
+	X(184, tuxcall, 0, CLASS_NONE, 0, "") \
+	X(185, security, 0, CLASS_NONE, 0, "") \
+	X(186, gettid, 0, CLASS_NONE, 0, "") \
+	X(187, readahead, 0, CLASS_NONE, 0, "") \
+	X(188, setxattr, SET_RELEVANT, CLASS_NONE, 0, "pq") \
+	X(189, lsetxattr, SET_RELEVANT, CLASS_NONE, 0, "pq") \
+	X(190, fsetxattr, SET_RELEVANT, CLASS_NONE, 0, "Fq") \
+	X(191, getxattr, 0, CLASS_NONE, 0, "pq") \
+	X(192, lgetxattr, 0, CLASS_NONE, 0, "pq") \
+	X(193, fgetxattr, 0, CLASS_NONE, 0, "") \
+	X(194, listxattr, 0, CLASS_NONE, 0, "") \
+	X(195, llistxattr, 0, CLASS_NONE, 0, "") \
+	X(196, flistxattr, 0, CLASS_NONE, 0, "") \
+	X(197, removexattr, SET_RELEVANT, CLASS_NONE, 0, "pq") \
+	X(198, lremovexattr, SET_RELEVANT, CLASS_NONE, 0, "pq") \
+	X(199, fremovexattr, SET_RELEVANT, CLASS_NONE, 0, "Fq") \
+	X(200, tkill, SET_RELEVANT, CLASS_KILL, 0, "is") \
+	X(201, time, 0, CLASS_NONE, 0, "") \
+	X(202, futex, 0, CLASS_NONE, 0, "") \
+	X(203, sched_setaffinity, 0, CLASS_NONE, 0, "") \
+	X(204, sched_getaffinity, 0, CLASS_NONE, 0, "") \
+	X(205, set_thread_area, 0, CLASS_NONE, 0, "") \
+	X(206, io_setup, 0, CLASS_NONE, 0, "") \
+	X(207, io_destroy, 0, CLASS_NONE, 0, "") \
+	X(208, io_getevents, 0, CLASS_NONE, 0, "") \
+	X(209, io_submit, 0, CLASS_NONE, 0, "") \
+	X(210, io_cancel, 0, CLASS_NONE, 0, "") \
+	X(211, get_thread_area, 0, CLASS_NONE, 0, "") \
+	X(212, lookup_dcookie, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(213, epoll_create, 0, CLASS_NONE, 0, "") \
+	X(214, epoll_ctl_old, 0, CLASS_NONE, 0, "") \
+	X(215, epoll_wait_old, 0, CLASS_NONE, 0, "") \
+	X(216, remap_file_pages, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(217, getdents64, 0, CLASS_NONE, 0, "") \
+	X(218, set_tid_address, 0, CLASS_NONE, 0, "") \
+	X(219, restart_syscall, 0, CLASS_NONE, 0, "") \
+	X(220, semtimedop, 0, CLASS_NONE, 0, "") \
+	X(221, fadvise64, 0, CLASS_NONE, 0, "") \
+	X(222, timer_create, 0, CLASS_NONE, 0, "") \
+	X(223, timer_settime, 0, CLASS_NONE, 0, "") \
+	X(224, timer_gettime, 0, CLASS_NONE, 0, "") \
+	X(225, timer_getoverrun, 0, CLASS_NONE, 0, "") \
+	X(226, timer_delete, 0, CLASS_NONE, 0, "") \
+	X(227, clock_settime, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(228, clock_gettime, 0, CLASS_NONE, 0, "") \
+	X(229, clock_getres, 0, CLASS_NONE, 0, "") \
+	X(230, clock_nanosleep, 0, CLASS_NONE, 0, "") \
+	X(231, exit_group, 0, CLASS_NONE, 0, "n") \
+	X(232, epoll_wait, 0, CLASS_NONE, 0, "") \
+	X(233, epoll_ctl, 0, CLASS_NONE, 0, "") \
+	X(234, tgkill, SET_RELEVANT, CLASS_KILL, 0, "iis") \
+	X(235, utimes, SET_RELEVANT, CLASS_NONE, 0, "p") \
+	X(236, vserver, 0, CLASS_NONE, 0, "") \
+	X(237, mbind, 0, CLASS_NONE, 0, "") \
+	X(238, set_mempolicy, 0, CLASS_NONE, 0, "") \
+	X(239, get_mempolicy, 0, CLASS_NONE, 0, "") \
+	X(240, mq_open, SET_RELEVANT, CLASS_NONE, 0, "pfm") \
+	X(241, mq_unlink, SET_RELEVANT, CLASS_NONE, 0, "p") \
+	X(242, mq_timedsend, 0, CLASS_NONE, 0, "") \
+	X(243, mq_timedreceive, 0, CLASS_NONE, 0, "") \
+	X(244, mq_notify, 0, CLASS_NONE, 0, "") \
+	X(245, mq_getsetattr, 0, CLASS_NONE, 0, "") \
+	X(246, kexec_load, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(247, waitid, 0, CLASS_NONE, 0, "") \
+	X(248, add_key, SET_RELEVANT, CLASS_NONE, 0, "pq") \
+	X(249, request_key, SET_RELEVANT, CLASS_NONE, 0, "pq") \
+	X(250, keyctl, SET_RELEVANT, CLASS_NONE, 0, "n") \
+	X(251, ioprio_set, 0, CLASS_NONE, 0, "") \
+	X(252, ioprio_get, 0, CLASS_NONE, 0, "") \
+	X(253, inotify_init, 0, CLASS_NONE, 0, "") \
+	X(254, inotify_add_watch, 0, CLASS_NONE, 0, "Fp") \
+	X(255, inotify_rm_watch, 0, CLASS_NONE, 0, "") \
+	X(256, migrate_pages, 0, CLASS_NONE, 0, "") \
+	X(257, openat, SET_RELEVANT | SET_SEED, CLASS_OPEN, 2, "dpfm") \
+	X(258, mkdirat, SET_RELEVANT, CLASS_NONE, 0, "dpm") \
+	X(259, mknodat, SET_RELEVANT, CLASS_NONE, 0, "dpmn") \
+	X(260, fchownat, SET_RELEVANT, CLASS_NONE, 0, "dpnnn") \
+	X(261, futimesat, SET_RELEVANT, CLASS_NONE, 0, "dp") \
+	X(262, newfstatat, 0, CLASS_NONE, 0, "dp") \
+	X(263, unlinkat, SET_RELEVANT, CLASS_NONE, 0, "dpn") \
+	X(264, renameat, SET_RELEVANT, CLASS_NONE, 0, "dpdq") \
+	X(265, linkat, SET_RELEVANT, CLASS_NONE, 0, "dpdqn") \
+	X(266, symlinkat, SET_RELEVANT, CLASS_NONE, 0, "pdq") \
+	X(267, readlinkat, 0, CLASS_NONE, 0, "dp") \
+	X(268, fchmodat, SET_RELEVANT, CLASS_NONE, 0, "dpm") \
+	X(269, faccessat, 0, CLASS_NONE, 0, "dpm") \
+	X(270, pselect6, 0, CLASS_NONE, 0, "") \
+	X(271, ppoll, 0, CLASS_NONE, 0, "") \
+	X(272, unshare, SET_RELEVANT, CLASS_NONE, 0, "n") \
+	X(273, set_robust_list, 0, CLASS_NONE, 0, "") \
+	X(274, get_robust_list, 0, CLASS_NONE, 0, "") \
+	X(275, splice, 0, CLASS_NONE, 0, "") \
+	X(276, tee, 0, CLASS_NONE, 0, "") \
+	X(277, sync_file_range, 0, CLASS_NONE, 0, "") \
+	X(278, vmsplice, SET_RELEVANT, CLASS_NONE, 0, "F") \
+	X(279, move_pages, 0, CLASS_NONE, 0, "") \
+	X(280, utimensat, SET_RELEVANT, CLASS_NONE, 0, "dp") \
+	X(281, epoll_pwait, 0, CLASS_NONE, 0, "") \
+	X(282, signalfd, 0, CLASS_NONE, 0, "") \
+	X(283, timerfd_create, 0, CLASS_NONE, 0, "") \
+	X(284, eventfd, 0, CLASS_NONE, 0, "") \
+	X(285, fallocate, SET_RELEVANT, CLASS_NONE, 0, "Fnnn") \
+	X(286, timerfd_settime, 0, CLASS_NONE, 0, "") \
+	X(287, timerfd_gettime, 0, CLASS_NONE, 0, "") \
+	X(288, accept4, 0, CLASS_NONE, 0, "F") \
+	X(289, signalfd4, 0, CLASS_NONE, 0, "") \
+	X(290, eventfd2, 0, CLASS_NONE, 0, "") \
+	X(291, epoll_create1, 0, CLASS_NONE, 0, "") \
+	X(292, dup3, 0, CLASS_NONE, 0, "") \
+	X(293, pipe2, 0, CLASS_NONE, 0, "") \
+	X(294, inotify_init1, 0, CLASS_NONE, 0, "") \
+	X(295, preadv, 0, CLASS_NONE, 0, "") \
+	X(296, pwritev, 0, CLASS_NONE, 0, "") \
+	X(297, rt_tgsigqueueinfo, SET_RELEVANT, CLASS_KILL, 0, "iis") \
+	X(298, perf_event_open, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(299, recvmmsg, 0, CLASS_NONE, 0, "") \
+	X(300, fanotify_init, SET_RELEVANT, CLASS_NONE, 0, "n") \
+	X(301, fanotify_mark, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(302, prlimit64, 0, CLASS_NONE, 0, "in") \
+	X(303, name_to_handle_at, 0, CLASS_NONE, 0, "dp") \
+	X(304, open_by_handle_at, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(305, clock_adjtime, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(306, syncfs, 0, CLASS_NONE, 0, "") \
+	X(307, sendmmsg, SET_RELEVANT, CLASS_SENDMSG, 1, "FM") \
+	X(308, setns, SET_RELEVANT, CLASS_NONE, 0, "Fn") \
+	X(309, getcpu, 0, CLASS_NONE, 0, "") \
+	X(310, process_vm_readv, SET_RELEVANT, CLASS_NONE, 0, "i") \
+	X(311, process_vm_writev, SET_RELEVANT, CLASS_NONE, 0, "i") \
+	X(312, kcmp, SET_RELEVANT, CLASS_NONE, 0, "ii") \
+	X(313, finit_module, SET_RELEVANT, CLASS_NONE, 0, "F") \
+	X(314, sched_setattr, 0, CLASS_NONE, 0, "") \
+	X(315, sched_getattr, 0, CLASS_NONE, 0, "") \
+	X(316, renameat2, SET_RELEVANT, CLASS_NONE, 0, "dpdqn") \
+	X(317, seccomp, SET_RELEVANT, CLASS_NONE, 0, "n") \
+	X(318, getrandom, 0, CLASS_NONE, 0, "") \
+	X(319, memfd_create, SET_RELEVANT, CLASS_NONE, 0, "pn") \
+	X(320, kexec_file_load, SET_RELEVANT, CLASS_NONE, 0, "FF") \
+	X(321, bpf, SET_RELEVANT, CLASS_NONE, 0, "n") \
+	X(322, execveat, SET_RELEVANT, CLASS_NONE, 0, "dPnnn") \
+	X(323, userfaultfd, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(324, membarrier, 0, CLASS_NONE, 0, "") \
+	X(325, mlock2, 0, CLASS_NONE, 0, "") \
+	X(326, copy_file_range, SET_RELEVANT, CLASS_NONE, 0, "FnFn") \
+	X(327, preadv2, 0, CLASS_NONE, 0, "") \
+	X(328, pwritev2, 0, CLASS_NONE, 0, "") \
+	X(329, pkey_mprotect, SET_RELEVANT, CLASS_MPROTECT, 2, "nlr") \
+	X(330, pkey_alloc, 0, CLASS_NONE, 0, "") \
+	X(331, pkey_free, 0, CLASS_NONE, 0, "") \
+	X(332, statx, 0, CLASS_NONE, 0, "dp") \
+	X(333, io_pgetevents, 0, CLASS_NONE, 0, "") \
+	X(334, rseq, 0, CLASS_NONE, 0, "") \
+	X(335, uretprobe, 0, CLASS_NONE, 0, "") \
+	X(336, uprobe, 0, CLASS_NONE, 0, "") \
+	X(424, pidfd_send_signal, SET_RELEVANT, CLASS_NONE, 0, "Fs") \
+	X(425, io_uring_setup, SET_RELEVANT, CLASS_NONE, 0, "n") \
+	X(426, io_uring_enter, SET_RELEVANT, CLASS_NONE, 0, "F") \
+	X(427, io_uring_register, SET_RELEVANT, CLASS_NONE, 0, "F") \
+	X(428, open_tree, SET_RELEVANT, CLASS_NONE, 0, "dpn") \
+	X(429, move_mount, SET_RELEVANT, CLASS_NONE, 0, "dpdqn") \
+	X(430, fsopen, SET_RELEVANT, CLASS_NONE, 0, "p") \
+	X(431, fsconfig, SET_RELEVANT, CLASS_NONE, 0, "F") \
+	X(432, fsmount, SET_RELEVANT, CLASS_NONE, 0, "F") \
+	X(433, fspick, SET_RELEVANT, CLASS_NONE, 0, "dp") \
+	X(434, pidfd_open, SET_RELEVANT, CLASS_NONE, 0, "i") \
+	X(435, clone3, SET_RELEVANT, CLASS_CLONE3, 0, "K") \
+	X(436, close_range, 0, CLASS_NONE, 0, "") \
+	X(437, openat2, SET_RELEVANT, CLASS_OPEN_HOW, 2, "dpol") \
+	X(438, pidfd_getfd, SET_RELEVANT, CLASS_NONE, 0, "FF") \
+	X(439, faccessat2, 0, CLASS_NONE, 0, "dpmn") \
+	X(440, process_madvise, SET_RELEVANT, CLASS_NONE, 0, "F") \
+	X(441, epoll_pwait2, 0, CLASS_NONE, 0, "") \
+	X(442, mount_setattr, SET_RELEVANT, CLASS_NONE, 0, "dp") \
+	X(443, quotactl_fd, 0, CLASS_NONE, 0, "") \
+	X(444, landlock_create_ruleset, 0, CLASS_NONE, 0, "") \
+	X(445, landlock_add_rule, 0, CLASS_NONE, 0, "") \
+	X(446, landlock_restrict_self, 0, CLASS_NONE, 0, "") \
+	X(447, memfd_secret, SET_RELEVANT, CLASS_NONE, 0, "") \
+	X(448, process_mrelease, 0, CLASS_NONE, 0, "") \
+	X(449, futex_waitv, 0, CLASS_NONE, 0, "") \
+	X(450, set_mempolicy_home_node, 0, CLASS_NONE, 0, "") \
+	X(451, cachestat, 0, CLASS_NONE, 0, "") \
+	X(452, fchmodat2, SET_RELEVANT, CLASS_NONE, 0, "dpmn") \
+	X(453, map_shadow_stack, 0, CLASS_NONE, 0, "") \
+	X(454, futex_wake, 0, CLASS_NONE, 0, "") \
+	X(455, futex_wait, 0, CLASS_NONE, 0, "") \
+	X(456, futex_requeue, 0, CLASS_NONE, 0, "") \
+	X(457, statmount, 0, CLASS_NONE, 0, "") \
+	X(458, listmount, 0, CLASS_NONE, 0, "") \
+	X(459, lsm_get_self_attr, 0, CLASS_NONE, 0, "") \
+	X(460, lsm_set_self_attr, 0, CLASS_NONE, 0, "") \
+	X(461, lsm_list_modules, 0, CLASS_NONE, 0, "") \
+	X(462, mseal, 0, CLASS_NONE, 0, "") \
+	X(463, setxattrat, SET_RELEVANT, CLASS_NONE, 0, "dpnq") \
+	X(464, getxattrat, 0, CLASS_NONE, 0, "") \
+	X(465, listxattrat, 0, CLASS_NONE, 0, "") \
+	X(466, removexattrat, SET_RELEVANT, CLASS_NONE, 0, "dpnq") \
+	X(467, open_tree_attr, SET_RELEVANT, CLASS_NONE, 0, "dpn") \
+	X(468, file_getattr, 0, CLASS_NONE, 0, "") \
+	X(469, file_setattr, SET_RELEVANT, CLASS_NONE, 0, "dp") \
+	X(470, listns, 0, CLASS_NONE, 0, "")
+/* clang-format on */
+
+struct hash128 {
+	u64 lo, hi;
+};
+
+/* One row of the table as the BPF side wants it: argument numbers + 1, 0 for none. */
+struct call_desc {
+	u8 class_kind;
+	u8 class_arg;
+	u8 path_arg;
+	u8 path2_arg;
+	u8 addr_arg;
+	u8 addrlen_arg;
+	u8 msghdr_arg;
+	u8 known; /* 1: the number is in the table */
+};
+
+/* ---- images ---- */
+
+/* What the kernel says a file is. */
+struct file_key {
+	u64 ino;
+	u64 dev; /* the superblock's s_dev, not what stat() shows */
+};
+
+enum image_flags {
+	IMAGE_ZTS = 1,
+	IMAGE_LIBRARY = 2,
+	IMAGE_FPM = 4,
+	IMAGE_PHASES = 8, /* request start and end are seen (uprobes attached) */
+	IMAGE_USDT = 16, /* function entry and return are seen */
+	IMAGE_TCB_SLOT = 32, /* tcb_offset is where the dynamic loader wrote it */
+};
+
+/* Offsets are bytes; see PHP's own headers for the names. */
+struct image {
+	u32 id; /* from 1; 0 is no image */
+	u32 flags;
+	u64 first_exec_vaddr; /* load bias = mm->start_code - this */
+	u64 eg; /* executor_globals, or (ZTS) executor_globals_offset */
+	u64 sg; /* sapi_globals, likewise */
+	s64 tcb_offset; /* ZTS: the TSRM cache, from the thread pointer; or, IMAGE_TCB_SLOT, where that is */
+	u32 acc_closure; /* fn_flags of closures */
+	u16 current_execute_data; /* in executor_globals */
+	u16 opcodes, last, filename; /* in zend_op_array */
+	u16 module; /* in zend_internal_function */
+	u16 path_translated; /* in sapi_globals */
+	u16 pad[2];
+};
+
+/* A known (site, operation). */
+struct pair_key {
+	struct hash128 who; /* site, origin and program together */
+	u64 detail; /* sink, and for {engine} the directory */
+	u32 op;
+	u32 pad;
+};
+
+struct pair {
+	u64 count;
+	u32 sent; /* 1: user space has it */
+	u32 generation; /* for which it is known to be allowed; 0 none */
+};
+
+/* Processes to adopt: --pid, the started command, those that mapped a library image. */
+struct adoption {
+	u64 bias; /* of the library; 0: found from the executable */
+	u32 image; /* 0: found from the executable */
+	u32 flags; /* enum proc_flags */
+};
+
+/* One descriptor of the tracer, and which file the kernel has behind it. */
+struct fd_answer {
+	u32 fd;
+	u32 pad;
+	struct file_key key;
+};
+
+/* ---- records ---- */
+
+enum rec_kind {
+	REC_SITE = 1,
+	REC_PARTIAL,
+	REC_PATH,
+	REC_ORIGIN,
+	REC_CALL,
+	REC_RETURN,
+	REC_FORK,
+	REC_EXEC,
+	REC_EXIT,
+	REC_ADOPT, /* a process found running */
+};
+
+struct rec_hdr {
+	u16 kind;
+	u16 pad;
+	u32 len; /* of the whole record */
+	u64 ts; /* CLOCK_MONOTONIC, ns */
+};
+
+enum site_kind {
+	SITE_NONE = 0,
+	SITE_FUNCTION,
+	SITE_MAIN,
+	SITE_CLOSURE,
+	SITE_INTERNAL,
+	SITE_ENGINE, /* function: the phase's name */
+	SITE_MASTER,
+	SITE_UNKNOWN,
+	SITE_TRAMPOLINE, /* only in chains: neither a site nor a sink */
+};
+
+enum phase {
+	PHASE_UNKNOWN = 0,
+	PHASE_STARTUP,
+	PHASE_REQUEST,
+	PHASE_SHUTDOWN, /* from the end of a request to the start of the next */
+};
+
+enum role {
+	ROLE_PLAIN = 0,
+	ROLE_MASTER, /* serves no request; forks those that do */
+	ROLE_WORKER,
+};
+
+/* Why a site is {unknown}; bits. */
+enum unknown_cause {
+	UNK_LINK = 1, /* a link of the chain could not be read */
+	UNK_FRAME = 2, /* a frame or its function could not be read */
+	UNK_TYPE = 4, /* the structure is not what it must be */
+	UNK_FILE = 8,
+	UNK_CLASS = 16,
+	UNK_FUNCTION = 32,
+	UNK_LONG = 64, /* a name over the cap */
+	UNK_TRUNCATED = 128, /* more frames than the limit */
+	UNK_TABLE_FULL = 256, /* no room for another site */
+	UNK_NO_IMAGE = 512, /* PHP that was not introspected yet */
+	UNK_GLOBALS = 1024, /* executor_globals could not be read */
+	UNK_DRIFT = 2048, /* usdt: the shadow stack does not match */
+	UNK_ORIGIN = 4096, /* found running: what started it is not known */
+};
+
+/* File, class and function, exactly as PHP has them. */
+struct site_name {
+	u8 kind;
+	u8 pad;
+	u16 file_len, class_len, function_len;
+	char file[NAME_ROOM];
+	char class_name[NAME_ROOM];
+	char function[NAME_ROOM];
+};
+
+struct rec_site {
+	struct rec_hdr h;
+	struct hash128 hash;
+	struct site_name name;
+};
+
+/*
+ * A site of which a name could not be read, sent before its call: the names that
+ * could be read, and the addresses of those that could not (0: was read).
+ */
+struct rec_partial {
+	struct rec_hdr h;
+	u32 pid, tid;
+	u64 fault_file, fault_function; /* zend_string */
+	u64 fault_class; /* zend_string; or, fault_class_entry set, not yet known */
+	u64 fault_class_entry;
+	struct site_name name;
+};
+
+/* A program or a script. */
+struct rec_path {
+	struct rec_hdr h;
+	struct hash128 hash;
+	u32 len;
+	u32 truncated; /* 1: only its end is here */
+	char path[PATH_ROOM];
+};
+
+/* origin = parent origin + (site, sink) */
+struct rec_origin {
+	struct rec_hdr h;
+	struct hash128 origin, parent, site, sink;
+	u32 depth;
+	u32 pad;
+};
+
+/* Who a record is about: the process, as the kernel knows it. */
+struct who {
+	u64 start; /* start time of the process: CLOCK_BOOTTIME, ns */
+	u32 pid, tid; /* in the initial pid namespace */
+	u32 ppid;
+	u32 nspid; /* in its own pid namespace */
+	u32 uid;
+	u32 image; /* 0: it runs another program */
+	u8 role;
+	u8 phase;
+	u16 pad;
+	u32 proc_flags;
+	struct hash128 origin; /* 0: not a descendant of PHP */
+	struct hash128 program;
+	struct hash128 script;
+	char comm[16];
+};
+
+enum proc_flags {
+	PROC_COMMAND = 1, /* the started command, before its exec: not policed */
+	PROC_UNVOUCHED = 2, /* found running: identity not vouched for */
+	PROC_ORIGIN_UNKNOWN = 4, /* a descendant whose origin is not known */
+	PROC_UNINTROSPECTED = 8, /* a new file at a watched path */
+	PROC_SCRIPT = 16, /* started through an interpreter line */
+	PROC_PRELOADED = 32, /* fpm that ran a request and forks: still the master */
+	PROC_IGNORED = 64, /* outside --pid, --cgroup, --uid */
+};
+
+struct frame {
+	struct hash128 name;
+	u32 line; /* 0: not known */
+	u16 kind;
+	u16 unknown;
+};
+
+enum call_flags {
+	CALL_QUIET = 1, /* known to be allowed: no chain, no return record */
+	CALL_PATH_TRUNCATED = 2,
+	CALL_PATH_FAULT = 4,
+	CALL_PATH2_TRUNCATED = 8,
+	CALL_PATH2_FAULT = 16,
+	CALL_CHAIN_TRUNCATED = 32,
+	CALL_ADDR_FAULT = 64,
+	CALL_LINE_FAULT = 128,
+	CALL_SITE_RECORDED = 256, /* no PHP context: the site at its clone or fork */
+	CALL_KILLED = 512, /* killed from the kernel */
+	CALL_REQUEST_SCRIPT = 1024, /* `script` is the request's main script */
+};
+
+struct rec_call {
+	struct rec_hdr h;
+	struct who who;
+	u64 seq; /* joins a return record: unique within a task */
+	u64 args[6];
+	u32 nr;
+	u16 op;
+	u16 chain_len;
+	u32 flags;
+	u32 line;
+	u32 unknown; /* enum unknown_cause */
+	u16 path_len, path2_len;
+	u16 addr_len;
+	u16 site_kind;
+	u32 target_pid; /* kill: the process it means, 0 if not one */
+	struct hash128 site;
+	struct hash128 sink;
+	struct hash128 request; /* the request's main script */
+	struct pair_key pair; /* what user space marks as known to be allowed */
+	u8 addr[ADDR_ROOM];
+	/* A quiet call ends here. */
+	struct frame chain[CHAIN_MAX];
+	char path[PATH_ROOM];
+	char path2[PATH_ROOM];
+};
+
+struct rec_return {
+	struct rec_hdr h;
+	u64 seq;
+	s64 ret;
+	u32 pid, tid;
+};
+
+/* fork, exec, exit, adopt */
+struct rec_proc {
+	struct rec_hdr h;
+	struct who who;
+	struct file_key exe;
+	u32 exit_code; /* as wait() has it */
+	u32 parent_role;
+};
+
+/* ---- counters ---- */
+
+#define STATS(X)                                                                                           \
+	X(CALLS, "policed calls of subjects")                                                              \
+	X(EVENTS, "records sent")                                                                          \
+	X(LOST, "records lost: the ring buffer was full")                                                  \
+	X(LOST_KILLED, "subjects killed because their record was lost")                                    \
+	X(KILL_FAILED, "kills from the kernel that failed")                                                \
+	X(DEDUPLICATED, "observations that were known already")                                            \
+	X(PAIRS_FULL, "no room for another (site, operation)")                                             \
+	X(SITES_FULL, "no room for another site")                                                          \
+	X(PROCS_FULL, "no room for another process")                                                       \
+	X(STORAGE_FAILED, "task storage could not be created")                                             \
+	X(WALKS, "walks")                                                                                  \
+	X(FRAMES, "frames walked")                                                                         \
+	X(UNK_GLOBALS, "unknown site: executor_globals unreadable")                                        \
+	X(UNK_LINK, "unknown site: a link of the chain unreadable")                                        \
+	X(UNK_FRAME, "unknown site: a frame unreadable")                                                   \
+	X(UNK_TYPE, "unknown site: not the expected structure")                                            \
+	X(UNK_FILE, "unknown site: file name unreadable")                                                  \
+	X(UNK_CLASS, "unknown site: class name unreadable")                                                \
+	X(UNK_FUNCTION, "unknown site: function name unreadable")                                          \
+	X(UNK_LONG, "unknown site: a name over the cap")                                                   \
+	X(UNK_TRUNCATED, "unknown site: too many frames")                                                  \
+	X(UNK_NO_IMAGE, "unknown site: PHP not introspected")                                              \
+	X(UNK_DRIFT, "unknown site: shadow stack drifted")                                                 \
+	X(SCRATCH_BUSY, "no scratch space")                                                                \
+	X(LINE_FAULT, "lines not shown")                                                                   \
+	X(ARG_FAULT, "arguments not readable")                                                             \
+	X(FOREIGN, "32-bit and x32 calls")                                                                 \
+	X(REQUESTS, "requests started")                                                                    \
+	X(USDT_ENTRY, "usdt: functions entered")                                                           \
+	X(USDT_RETURN, "usdt: functions returned from")                                                    \
+	X(USDT_DRIFT, "usdt: returns that matched no entry")                                               \
+	X(USDT_RESET, "usdt: frames left over at a request's start or end")                                \
+	X(USDT_DEEP, "usdt: entries over the depth limit")
+
+enum stat {
+#define X(name, text) STAT_##name,
+	STATS(X)
+#undef X
+	STAT_MAX,
+};
+
+/* ---- what changes while running: read once per decision ---- */
+
+enum mode {
+	MODE_PROFILE = 0,
+	MODE_MONITOR,
+	MODE_SANDBOX,
+};
+
+struct control {
+	u32 generation;
+	u32 mode;
+};
+
+#endif

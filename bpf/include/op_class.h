@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Argument classes: what kind of use of a call this is. Pure functions of the
+ * argument's value, compiled for BPF and natively. A value that this file does
+ * not know falls into the class that is policed, never into the plain one.
+ */
+#ifndef OP_CLASS_H
+#define OP_CLASS_H
+
+#define CLASS_FN static inline __attribute__((always_inline)) u32
+
+CLASS_FN class_open(u64 flags)
+{
+	if (flags & 010000000) /* O_PATH: neither reads nor creates, whatever else is set */
+		return OPEN_PATH;
+	if ((flags & 0100) || (flags & 020200000) == 020200000) /* O_CREAT, O_TMPFILE */
+		return OPEN_CREATE;
+	if (flags & 01000) /* O_TRUNC truncates also where the access mode is reading */
+		return OPEN_TRUNCATE;
+	return (flags & 3) ? OPEN_WRITE : OPEN_READ;
+}
+
+CLASS_FN class_clone(u64 flags)
+{
+	/* NEWTIME (0x80) is a signal number in clone(2); only clone3 has it. */
+	const u64 namespaces = 0x7e020000ULL; /* NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET */
+
+	if (flags & namespaces)
+		return CLONE_NAMESPACE;
+	return (flags & 0x10000) ? CLONE_IS_THREAD : CLONE_PROCESS;
+}
+
+CLASS_FN class_clone3(u64 flags)
+{
+	return (flags & 0x80) ? CLONE_NAMESPACE : class_clone(flags);
+}
+
+CLASS_FN class_family(u64 family)
+{
+	switch ((u32)family) {
+	case 0:
+		return FAMILY_UNSPEC;
+	case 1:
+		return FAMILY_UNIX;
+	case 2:
+		return FAMILY_INET;
+	case 10:
+		return FAMILY_INET6;
+	case 16:
+		return FAMILY_NETLINK;
+	case 17:
+		return FAMILY_PACKET;
+	}
+	return FAMILY_OTHER;
+}
+
+CLASS_FN class_mem(u64 prot)
+{
+	return (prot & 4) ? MEM_EXEC : MEM_PLAIN; /* PROT_EXEC */
+}
+
+CLASS_FN class_fcntl(u64 cmd)
+{
+	switch ((u32)cmd) {
+	case 8: /* F_SETOWN */
+	case 10: /* F_SETSIG */
+	case 15: /* F_SETOWN_EX */
+		return FCNTL_OWN;
+	case 1024: /* F_SETLEASE */
+	case 1026: /* F_NOTIFY */
+		return FCNTL_LEASE;
+	case 1033: /* F_ADD_SEALS */
+		return FCNTL_SEAL;
+	}
+	return FCNTL_PLAIN;
+}
+
+CLASS_FN class_ioctl(u64 cmd)
+{
+	switch ((u32)cmd) {
+	case 0x5412: /* TIOCSTI */
+	case 0x540e: /* TIOCSCTTY */
+	case 0x541c: /* TIOCLINUX */
+	case 0x541d: /* TIOCCONS */
+		return IOCTL_TTY;
+	case 0x40086602: /* FS_IOC_SETFLAGS */
+	case 0x401c5820: /* FS_IOC_FSSETXATTR */
+	case 0x40049409: /* FICLONE */
+	case 0x4020940d: /* FICLONERANGE */
+	case 0xc0189436: /* FIDEDUPERANGE */
+		return IOCTL_CHANGE;
+	case 0x5401: /* TCGETS */
+	case 0x802c542a: /* TCGETS2 */
+	case 0x5402: /* TCSETS, of one's own terminal */
+	case 0x5403:
+	case 0x5404:
+	case 0x540f: /* TIOCGPGRP */
+	case 0x5410: /* TIOCSPGRP */
+	case 0x5413: /* TIOCGWINSZ */
+	case 0x5411: /* TIOCOUTQ */
+	case 0x541b: /* FIONREAD */
+	case 0x5421: /* FIONBIO */
+	case 0x5450: /* FIONCLEX */
+	case 0x5451: /* FIOCLEX */
+	case 0x5452: /* FIOASYNC */
+	case 0x80086601: /* FS_IOC_GETFLAGS */
+	case 0x8910: /* SIOCGIFNAME */
+	case 0x8912: /* SIOCGIFCONF */
+	case 0x8913: /* SIOCGIFFLAGS */
+	case 0x8915: /* SIOCGIFADDR */
+	case 0x8927: /* SIOCGIFHWADDR */
+	case 0x8933: /* SIOCGIFINDEX */
+		return IOCTL_PLAIN;
+	}
+	return IOCTL_OTHER;
+}
+
+CLASS_FN class_prctl(u64 cmd)
+{
+	switch ((u32)cmd) {
+	case 2: /* PR_GET_PDEATHSIG */
+	case 3: /* PR_GET_DUMPABLE */
+	case 7: /* PR_GET_KEEPCAPS */
+	case 15: /* PR_SET_NAME */
+	case 16: /* PR_GET_NAME */
+	case 21: /* PR_GET_SECCOMP */
+	case 23: /* PR_CAPBSET_READ */
+	case 27: /* PR_GET_SECUREBITS */
+	case 30: /* PR_GET_TIMERSLACK */
+	case 29: /* PR_SET_TIMERSLACK */
+	case 39: /* PR_GET_NO_NEW_PRIVS */
+	case 42: /* PR_GET_THP_DISABLE */
+	case 0x53564d41: /* PR_SET_VMA: a name for memory */
+		return PRCTL_PLAIN;
+	case 8: /* PR_SET_KEEPCAPS */
+	case 22: /* PR_SET_SECCOMP */
+	case 24: /* PR_CAPBSET_DROP */
+	case 28: /* PR_SET_SECUREBITS */
+	case 38: /* PR_SET_NO_NEW_PRIVS */
+	case 47: /* PR_CAP_AMBIENT */
+		return PRCTL_PRIVILEGE;
+	case 4: /* PR_SET_DUMPABLE */
+	case 0x59616d61: /* PR_SET_PTRACER */
+		return PRCTL_TRACE;
+	case 1: /* PR_SET_PDEATHSIG */
+	case 36: /* PR_SET_CHILD_SUBREAPER */
+	case 37: /* PR_GET_CHILD_SUBREAPER */
+		return PRCTL_PROCESS;
+	}
+	return PRCTL_OTHER;
+}
+
+#endif

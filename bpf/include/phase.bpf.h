@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Everything that a phase's entry-point file needs, in the order in which it depends on each other. */
+#ifndef PHASE_BPF_H
+#define PHASE_BPF_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <stddef.h>
+
+#include "intf.h"
+
+#include "compat.bpf.h"
+#include "siphash.h"
+#include "op_class.h"
+#include "emit.bpf.h"
+#include "site.bpf.h"
+#include "subject.bpf.h"
+#include "php_walk.bpf.h"
+#include "php_usdt.bpf.h"
+#include "args.bpf.h"
+#include "policy.bpf.h"
+#include "call.bpf.h"
+#include "hooks.bpf.h"
+
+#endif

@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Whose task is it. A process is a subject when `procs` has it; a thread of one
+ * carries a little more in task storage. Marks are inherited at fork and changed
+ * at exec, so that neither the parent's death nor another program ends them.
+ */
+#ifndef SUBJECT_BPF_H
+#define SUBJECT_BPF_H
+
+struct proc {
+	u64 start;
+	u64 bias; /* load bias of the image */
+	u32 image;
+	u32 flags;
+	u32 role;
+	u32 depth; /* entries of the origin */
+	u32 requests; /* since it was forked */
+	u32 phase; /* of the thread that forked or execed last: what a new thread starts with */
+	struct hash128 origin, program, script;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PROCS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u32); /* tgid in the initial pid namespace */
+	__type(value, struct proc);
+} procs SEC(".maps");
+
+/* Small on purpose: a fork burst must find room for it. */
+struct task {
+	u64 seq;
+	u32 want_return; /* seq is waiting for its sys_exit */
+	u32 phase;
+	u32 kind; /* of `site`; SITE_NONE: nothing recorded */
+	u32 unknown;
+	/* where it was when it last forked, cloned or execed; of a child: its parent's */
+	struct hash128 site, sink;
+	u32 usdt_depth;
+	u32 usdt_flags;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct task);
+} tasks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct file_key);
+	__type(value, u32);
+} files SEC(".maps");
+
+enum { IMAGES_MAX = 1024 };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, IMAGES_MAX);
+	__type(key, u32);
+	__type(value, struct image);
+} images SEC(".maps");
+
+/* Paths at which a new file is PHP until it was looked at, by their hash. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct hash128);
+	__type(value, u32);
+} watched SEC(".maps");
+
+/* cgroup ids (--cgroup); empty: any. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u64);
+	__type(value, u32);
+} cgroups SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PROCS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u32);
+	__type(value, struct adoption);
+} adoptions SEC(".maps");
+
+/*
+ * Who becomes a subject: 1 only the started command and its descendants; 0 whoever
+ * runs an image. The three filters narrow 0.
+ */
+const volatile u32 scope_command = 0;
+const volatile u32 filter_uid_set = 0;
+const volatile u32 filter_uid = 0;
+const volatile u32 filter_cgroup = 0;
+const volatile u32 filter_pid = 0; /* only processes in `adoptions` and their descendants */
+
+/* 1: the site comes from the shadow stack of function entries and returns. */
+const volatile u32 usdt_attribution = 0;
+
+static __always_inline void usdt_inherit(struct task *from, struct task *to, u32 parent_tid, u32 child_tid);
+static __always_inline void usdt_reset(struct task *task);
+
+static __always_inline struct image *image_by_id(u32 id)
+{
+	if (!id)
+		return NULL;
+	return bpf_map_lookup_elem(&images, &id);
+}
+
+static __always_inline u32 image_of_file(struct file *f, struct file_key *key)
+{
+	u32 *id;
+
+	key->ino = BPF_CORE_READ(f, f_inode, i_ino);
+	key->dev = BPF_CORE_READ(f, f_inode, i_sb, s_dev);
+	id = bpf_map_lookup_elem(&files, key);
+	return id ? *id : 0;
+}
+
+static __always_inline bool passes_filters(void)
+{
+	if (filter_pid)
+		return false;
+	if (filter_uid_set && (u32)bpf_get_current_uid_gid() != filter_uid)
+		return false;
+	if (filter_cgroup) {
+		int level;
+
+		for (level = 0; level < 16; level++) {
+			u64 id = bpf_get_current_ancestor_cgroup_id(level);
+
+			if (!id)
+				return false;
+			if (bpf_map_lookup_elem(&cgroups, &id))
+				return true;
+		}
+		return false;
+	}
+	return true;
+}
+
+static __always_inline void fill_who(struct who *w, struct task_struct *t, struct proc *p, u32 phase)
+{
+	struct pid *pid = BPF_CORE_READ(t, thread_pid);
+	u32 level = BPF_CORE_READ(pid, level);
+	struct task_struct *leader = BPF_CORE_READ(t, group_leader);
+
+	w->start = BPF_CORE_READ(leader, start_boottime);
+	w->pid = BPF_CORE_READ(t, tgid);
+	w->tid = BPF_CORE_READ(t, pid);
+	w->ppid = BPF_CORE_READ(t, real_parent, tgid);
+	pid = BPF_CORE_READ(leader, thread_pid);
+	w->nspid = w->pid;
+	if (pid && level) {
+		int nr = 0;
+
+		bpf_probe_read_kernel(&nr, sizeof(nr), (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+							       level * bpf_core_type_size(struct upid) +
+							       bpf_core_field_offset(struct upid, nr));
+		w->nspid = nr;
+	}
+	w->image = p->image;
+	w->role = p->role;
+	w->phase = phase;
+	w->pad = 0;
+	w->proc_flags = p->flags;
+	w->origin = p->origin;
+	w->program = p->program;
+	w->script = p->script;
+	bpf_probe_read_kernel(w->comm, sizeof(w->comm), &t->comm);
+}
+
+static __always_inline void tell_proc(struct scratch *s, u32 kind, struct task_struct *t, struct proc *p, u32 phase,
+				      bool may_kill)
+{
+	struct rec_proc *r = &s->out.proc;
+
+	fill_who(&r->who, t, p, phase);
+	r->who.uid = (u32)bpf_get_current_uid_gid();
+	r->exe.ino = r->exe.dev = 0;
+	r->exit_code = 0;
+	r->parent_role = 0;
+	rec_init(&r->h, kind, sizeof(*r));
+	emit(&r->h, sizeof(*r), may_kill);
+}
+
+/* {master}: an fpm process that served nothing since it was forked, or that forks outside a request. */
+static __always_inline u32 role_of(struct proc *p, struct image *img)
+{
+	if (!img || !(img->flags & IMAGE_FPM))
+		return ROLE_PLAIN;
+	if (!p->requests || (p->flags & PROC_PRELOADED))
+		return ROLE_MASTER;
+	return ROLE_WORKER;
+}
+
+static __always_inline void on_fork(struct task_struct *parent, struct task_struct *child)
+{
+	u32 ptgid = BPF_CORE_READ(parent, tgid), ctgid = BPF_CORE_READ(child, tgid);
+	struct proc *p = bpf_map_lookup_elem(&procs, &ptgid);
+	struct task *pt, *ct;
+	struct proc copy;
+	struct scratch *s;
+
+	if (!p)
+		return;
+	pt = bpf_task_storage_get(&tasks, parent, NULL, 0);
+	ct = bpf_task_storage_get(&tasks, child, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!ct)
+		count(STAT_STORAGE_FAILED); /* not fatal: `procs` has the mark, the thread's site is unknown */
+	if (ct && pt) {
+		ct->phase = pt->phase;
+		ct->kind = pt->kind;
+		ct->unknown = pt->unknown;
+		ct->site = pt->site;
+		ct->sink = pt->sink;
+		if (usdt_attribution && ctgid != ptgid)
+			usdt_inherit(pt, ct, BPF_CORE_READ(parent, pid), BPF_CORE_READ(child, pid));
+	} else if (ct) {
+		ct->phase = p->phase;
+		ct->kind = SITE_UNKNOWN;
+	}
+	if (ctgid == ptgid)
+		return;
+	if (p->role == ROLE_WORKER && pt && pt->kind == SITE_ENGINE && pt->phase != PHASE_REQUEST) {
+		/* ran PHP before it had children (opcache.preload): it is the master all the same */
+		p->flags |= PROC_PRELOADED;
+		p->role = ROLE_MASTER;
+	}
+	copy = *p;
+	copy.start = BPF_CORE_READ(child, start_boottime);
+	copy.requests = 0;
+	copy.flags &= ~PROC_PRELOADED;
+	copy.phase = pt ? pt->phase : p->phase;
+	if (copy.role == ROLE_WORKER)
+		copy.requests = 1; /* forked by PHP code: not a worker of the pool, but never a master */
+	if (bpf_map_update_elem(&procs, &ctgid, &copy, BPF_ANY)) {
+		/*
+		 * Fails closed: the child could not be marked, so its parent, which is
+		 * current, is killed in a sandbox; the child has not run yet, but is free.
+		 */
+		count(STAT_PROCS_FULL);
+		if (mode_now() == MODE_SANDBOX)
+			kill_current(STAT_LOST_KILLED);
+		return;
+	}
+	s = claim_scratch();
+	if (!s)
+		return;
+	tell_proc(s, REC_FORK, child, &copy, copy.phase, true);
+	release_scratch(s);
+}
+
+/* origin + (site, sink): what the task was in when it execed. */
+static __always_inline void extend_origin(struct scratch *s, struct proc *p, struct task *t)
+{
+	struct rec_origin *o = &s->out.origin;
+
+	if (!t || t->kind == SITE_NONE || t->kind == SITE_UNKNOWN || p->depth >= ORIGIN_MAX) {
+		p->flags |= PROC_ORIGIN_UNKNOWN; /* never granted */
+		return;
+	}
+	o->parent = p->origin;
+	o->site = t->site;
+	o->sink = t->sink;
+	o->depth = ++p->depth;
+	o->pad = 0;
+	sip_init(&s->sip, ~hash_key[0], hash_key[1]);
+	sip_word(&s->sip, o->parent.lo);
+	sip_word(&s->sip, o->parent.hi);
+	sip_word(&s->sip, o->site.lo);
+	sip_word(&s->sip, o->site.hi);
+	sip_word(&s->sip, o->sink.lo);
+	sip_word(&s->sip, o->sink.hi);
+	o->origin = sip_end(&s->sip);
+	p->origin = o->origin;
+	rec_init(&o->h, REC_ORIGIN, sizeof(*o));
+	emit(&o->h, sizeof(*o), true); /* every time: rare, and user space may have missed it */
+}
+
+static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *bprm)
+{
+	u32 tgid = bpf_get_current_pid_tgid() >> 32, image, watched_file = 0;
+	struct file *file = BPF_CORE_READ(bprm, file);
+	struct proc *p, new = {};
+	struct file_key key = {};
+	struct image *img;
+	struct task *task;
+	struct scratch *s;
+	u32 truncated;
+
+	p = bpf_map_lookup_elem(&procs, &tgid);
+	if (!p && scope_command)
+		return;
+	image = image_of_file(file, &key);
+	if (!p && !image && filter_pid)
+		return;
+	s = claim_scratch();
+	if (!s) {
+		/* Fails closed for a subject: what it runs now cannot be told. */
+		if (p) {
+			p->flags |= PROC_ORIGIN_UNKNOWN;
+			p->image = 0;
+		}
+		return;
+	}
+	truncated = path_of_file(s, file);
+	path_intern(s, &new.program, false);
+	if (!image && bpf_map_lookup_elem(&watched, &new.program))
+		watched_file = 1;
+	if (!p) {
+		if ((!image && !watched_file) || !passes_filters())
+			goto out;
+		task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	} else {
+		new.flags = p->flags & (PROC_ORIGIN_UNKNOWN | PROC_IGNORED);
+		new.origin = p->origin;
+		new.depth = p->depth;
+		task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	}
+	path_intern(s, &new.program, true);
+	if (truncated)
+		new.flags |= PROC_ORIGIN_UNKNOWN;
+	/*
+	 * PHP code that execs is where the program comes from. The master is none:
+	 * at a reload (USR2) it execs itself and stays what it was.
+	 */
+	if (p && (p->image || (p->flags & PROC_UNINTROSPECTED)) && !(task && task->kind == SITE_MASTER))
+		extend_origin(s, &new, task);
+	new.start = BPF_CORE_READ(t, group_leader, start_boottime);
+	new.image = image;
+	new.phase = PHASE_STARTUP;
+	if (watched_file)
+		new.flags |= PROC_UNINTROSPECTED;
+	img = image_by_id(image);
+	if (img)
+		new.bias = BPF_CORE_READ(t, mm, start_code) - img->first_exec_vaddr;
+	new.role = role_of(&new, img);
+	if (BPF_CORE_READ(bprm, interp) != BPF_CORE_READ(bprm, filename)) {
+		long n = bpf_probe_read_kernel_str(s->path, PATH_ROOM, BPF_CORE_READ(bprm, filename));
+
+		new.flags |= PROC_SCRIPT;
+		s->path_off = 0;
+		s->path_end = n > 0 ? n - 1 : 0;
+		s->path_state = 0;
+		path_intern(s, &new.script, true);
+	}
+	if (task) {
+		task->phase = PHASE_STARTUP;
+		task->kind = SITE_NONE;
+		if (usdt_attribution)
+			usdt_reset(task);
+	} else {
+		count(STAT_STORAGE_FAILED);
+	}
+	if (bpf_map_update_elem(&procs, &tgid, &new, BPF_ANY)) {
+		count(STAT_PROCS_FULL);
+		if (mode_now() == MODE_SANDBOX)
+			kill_current(STAT_LOST_KILLED);
+		goto out;
+	}
+	fill_who(&s->out.proc.who, t, &new, PHASE_STARTUP);
+	s->out.proc.who.uid = (u32)bpf_get_current_uid_gid();
+	s->out.proc.exe = key;
+	s->out.proc.exit_code = 0;
+	s->out.proc.parent_role = 0;
+	rec_init(&s->out.proc.h, REC_EXEC, sizeof(s->out.proc));
+	emit(&s->out.proc.h, sizeof(s->out.proc), true);
+out:
+	release_scratch(s);
+}
+
+static __always_inline void on_exit(struct task_struct *t)
+{
+	u32 tgid = BPF_CORE_READ(t, tgid);
+	struct proc *p;
+	struct scratch *s;
+
+	p = bpf_map_lookup_elem(&procs, &tgid);
+	if (!p || BPF_CORE_READ(t, signal, live.counter))
+		return; /* a stranger, or not its last thread */
+	s = claim_scratch();
+	if (s) {
+		struct rec_proc *r = &s->out.proc;
+
+		fill_who(&r->who, t, p, p->phase);
+		r->who.uid = (u32)bpf_get_current_uid_gid();
+		r->exe.ino = r->exe.dev = 0;
+		r->exit_code = BPF_CORE_READ(t, exit_code);
+		r->parent_role = 0;
+		rec_init(&r->h, REC_EXIT, sizeof(*r));
+		emit(&r->h, sizeof(*r), false);
+		release_scratch(s);
+	}
+	bpf_map_delete_elem(&procs, &tgid);
+}
+
+/* Marks what was running before the hooks were attached; one task a call, leaders only. */
+static __always_inline void on_iterate(struct task_struct *t)
+{
+	u32 tgid, pid, image = 0, i;
+	struct task_struct *up;
+	struct proc new = {};
+	struct adoption *a;
+	struct file_key key = {};
+	struct file *exe;
+	struct task *task;
+	struct image *img;
+	struct scratch *s;
+	bool descendant = false;
+
+	tgid = BPF_CORE_READ(t, tgid);
+	pid = BPF_CORE_READ(t, pid);
+	if (tgid != pid || bpf_map_lookup_elem(&procs, &tgid))
+		return;
+	exe = BPF_CORE_READ(t, mm, exe_file);
+	if (!exe)
+		return;
+	a = bpf_map_lookup_elem(&adoptions, &tgid);
+	image = image_of_file(exe, &key);
+	if (a && (a->flags & PROC_COMMAND)) {
+		image = 0; /* what it is, its exec will say */
+		new.flags = PROC_COMMAND;
+	} else if (a) {
+		image = a->image ? a->image : image;
+		new.bias = a->bias;
+	} else if (scope_command) {
+		return;
+	} else {
+		if (filter_pid)
+			image = 0;
+		up = t;
+		for (i = 0; i < 64; i++) {
+			u32 up_tgid;
+			struct proc *q;
+
+			up = BPF_CORE_READ(up, real_parent);
+			if (!up)
+				break;
+			up_tgid = BPF_CORE_READ(up, tgid);
+			if (up_tgid <= 1)
+				break;
+			q = bpf_map_lookup_elem(&procs, &up_tgid);
+			if (q) {
+				/* its origin is not known, unless it is a worker of a running pool */
+				descendant = true;
+				new.role = q->role;
+				break;
+			}
+		}
+		if (!image && !descendant)
+			return;
+	}
+	img = image_by_id(image);
+	new.image = image;
+	new.start = BPF_CORE_READ(t, start_boottime);
+	if (!new.flags)
+		new.flags = PROC_UNVOUCHED;
+	new.phase = PHASE_UNKNOWN;
+	if (img && !new.bias)
+		new.bias = BPF_CORE_READ(t, mm, start_code) - img->first_exec_vaddr;
+	if (img && (img->flags & IMAGE_FPM)) {
+		u32 parent = BPF_CORE_READ(t, real_parent, tgid);
+
+		/* a process of the image whose parent is one too serves requests */
+		new.requests = bpf_map_lookup_elem(&procs, &parent) ? 1 : 0;
+		new.role = new.requests ? ROLE_WORKER : ROLE_MASTER;
+	} else {
+		new.role = ROLE_PLAIN;
+		if (descendant && !img)
+			new.flags |= PROC_ORIGIN_UNKNOWN;
+	}
+	s = claim_scratch();
+	if (!s)
+		return; /* the next pass finds it */
+	if (path_of_file(s, exe))
+		new.flags |= PROC_ORIGIN_UNKNOWN;
+	path_intern(s, &new.program, true);
+	task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (task)
+		task->phase = PHASE_UNKNOWN;
+	if (bpf_map_update_elem(&procs, &tgid, &new, BPF_NOEXIST))
+		count(STAT_PROCS_FULL);
+	else
+		tell_proc(s, REC_ADOPT, t, &new, PHASE_UNKNOWN, false);
+	release_scratch(s);
+}
+
+#endif

@@ -1,0 +1,5 @@
+<?= $list ?>
+<?php if ($user !== null): ?>
+<form method="post" action="/upload" enctype="multipart/form-data">
+<input type="file" name="picture"> <button>Upload</button></form>
+<?php endif ?>

@@ -1,0 +1,1 @@
+<p><?= count($pictures) ?> pictures, <?= array_sum($pictures) ?> bytes.</p>

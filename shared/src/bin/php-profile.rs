@@ -1,0 +1,433 @@
+//! Shows, exports, imports and amends profiles.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use shared::event::{Event, Kind};
+use shared::policy::Reason;
+use shared::profile::{
+    Constraint, Face, Grant, GrantKey, GrantMode, Profile, ProfileError, Who, builtin_master, caps,
+};
+use shared::site::{Name, escape};
+
+/// Shows, exports, imports and amends profiles of eBPF PHP Tracer
+#[derive(Parser)]
+#[command(
+    name = "php-profile",
+    version,
+    after_help = "Exit status: 0 done, 1 failed, 2 wrong usage. A file that exists is replaced as a whole or not at all."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Prints what a profile grants, for people
+    Show {
+        /// The profile, binary or JSON
+        file: PathBuf,
+    },
+    /// Prints a profile as JSON, in an order that stays the same
+    Export {
+        /// The profile, binary or JSON
+        file: PathBuf,
+        /// Writes to this file instead
+        #[arg(short, long, value_name = "JSON")]
+        output: Option<PathBuf>,
+    },
+    /// Makes a binary profile of JSON
+    Import {
+        /// The JSON; `-` for standard input
+        json: PathBuf,
+        /// The profile to write
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// Replaces a file that exists
+        #[arg(long)]
+        force: bool,
+    },
+    /// Adds reviewed violations to a profile
+    Allow {
+        /// The profile, binary or JSON; it keeps its form
+        file: PathBuf,
+        /// The events (--events of the tracer); `-` for standard input
+        #[arg(long, value_name = "EVENTS")]
+        from: PathBuf,
+        /// Only those of sites or programs whose name, as `show` prints it, contains this; repeatable
+        #[arg(long, value_name = "TEXT")]
+        site: Vec<String>,
+        /// What becomes of what is added
+        #[arg(long, value_enum, default_value_t = Mode::Enforce)]
+        mode: Mode,
+        /// Prints what would be added, and writes nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Mode {
+    /// It is allowed
+    Enforce,
+    /// It is still a violation, but only logged
+    Log,
+}
+
+impl From<Mode> for GrantMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Enforce => Self::Enforce,
+            Mode::Log => Self::Log,
+        }
+    }
+}
+
+/// What failed, and what to do.
+struct Failure {
+    what: String,
+    hint: String,
+}
+
+impl From<ProfileError> for Failure {
+    fn from(error: ProfileError) -> Self {
+        Self { what: escape(error.to_string().as_bytes()), hint: error.hint() }
+    }
+}
+
+fn failure(what: impl Into<String>, hint: impl Into<String>) -> Failure {
+    Failure { what: what.into(), hint: hint.into() }
+}
+
+fn shown(path: &Path) -> String {
+    escape(path.as_os_str().as_encoded_bytes())
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { what, hint }) => {
+            eprintln!("php-profile: {what}\nHint: {hint}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let what = text.lines().next().unwrap_or_default();
+    let what = what.strip_prefix("error: ").unwrap_or("no command was given");
+    eprintln!("php-profile: {what}\nHint: `php-profile --help` lists the commands and their options");
+    ExitCode::from(2)
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Show { file } => print(&show(&Profile::load(&file)?)),
+        Command::Export { file, output } => {
+            let profile = Profile::load(&file)?;
+            match output {
+                Some(output) => Ok(profile.save_face(&output, Face::Json, true)?),
+                None => print(&profile.to_json()),
+            }
+        }
+        Command::Import { json, output, force } => import(&json, &output, force),
+        Command::Allow { file, from, site, mode, dry_run } => {
+            allow(&file, &from, &site, mode.into(), dry_run)
+        }
+    }
+}
+
+/// A reader that goes away early (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(failure(format!("cannot write to standard output: {error}"), "is the disk full?"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn open(path: &Path) -> Result<Box<dyn Read>, Failure> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    match std::fs::File::open(path) {
+        Ok(file) => Ok(Box::new(file)),
+        Err(error) => Err(failure(
+            format!("cannot read {}: {error}", shown(path)),
+            "check the path and its permissions",
+        )),
+    }
+}
+
+fn import(json: &Path, output: &Path, force: bool) -> Result<(), Failure> {
+    let mut bytes = Vec::new();
+    open(json)?
+        .take(caps::FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| failure(format!("cannot read {}: {error}", shown(json)), "is it a file?"))?;
+    if bytes.len() as u64 > caps::FILE {
+        return Err(ProfileError::TooLarge { size: bytes.len() as u64, cap: caps::FILE }.into());
+    }
+    if Face::of(&bytes) == Face::Binary && !bytes.is_empty() {
+        return Err(failure(
+            format!("{} is not JSON", shown(json)),
+            "`php-profile export` makes JSON of a profile",
+        ));
+    }
+    let profile = Profile::from_json(&bytes)?;
+    profile.save(output, force).map_err(|error| match error {
+        ProfileError::Exists { .. } => failure(error.to_string(), "--force replaces it"),
+        error => error.into(),
+    })
+}
+
+// ---- show ----
+
+fn show(profile: &Profile) -> String {
+    let mut out = String::new();
+    show_head(&mut out, profile);
+    let by_who = grouped(&profile.grants);
+    let (sites, programs): (Vec<_>, Vec<_>) =
+        by_who.into_iter().partition(|(who, _)| matches!(who, Who::Sites(_)));
+    show_sites(&mut out, &sites);
+    if !programs.is_empty() {
+        out.push_str("\nOther programs\n");
+        for (who, grants) in programs {
+            let _ = writeln!(out, "  {who}");
+            show_grants(&mut out, &grants);
+        }
+    }
+    out.push_str("\n{master}: built in\n");
+    show_grants(&mut out, &builtin_master().iter().collect::<Vec<_>>());
+    out
+}
+
+fn show_head(out: &mut String, profile: &Profile) {
+    let learned = &profile.learned;
+    let mut row = |name: &str, value: String| {
+        let _ = writeln!(out, "{name:<12}{value}");
+    };
+    let line = |text: &str| escape(text.as_bytes());
+    row("PHP", format!("{} ({})", line(&profile.php.version), line(&profile.php.abi)));
+    row("View", profile.view.to_string());
+    row("Attribution", profile.attribution.to_string());
+    row("Operations", profile.operations.to_string());
+    row(
+        "Learnt",
+        format!(
+            "{} runs, {} events, {} lost, {} foreign",
+            learned.runs, learned.events, learned.lost, learned.foreign
+        ),
+    );
+    if let (Some(started), Some(ended)) = (learned.started, learned.ended) {
+        row("", format!("{started:.0} to {ended:.0} on {}", line(&learned.host)));
+    }
+    for (cause, count) in &learned.unknown {
+        row("Not granted", format!("{count} {}", line(cause)));
+    }
+    let complete =
+        if profile.complete { "yes" } else { "NO: records were lost; refused by --sandbox without --force" };
+    row("Complete", complete.into());
+    row(
+        "Content",
+        format!(
+            "{} sites, {} grants, {} scripts",
+            profile.sites().len(),
+            profile.grants.len(),
+            profile.scripts.len()
+        ),
+    );
+    for root in &profile.roots {
+        row("Root", format!("{} = {}", root.name, joined(&root.patterns)));
+    }
+    for generated in &profile.generated {
+        let operations: Vec<String> = generated.operations.iter().map(ToString::to_string).collect();
+        row("Generated", format!("{}: {}", generated.pattern, operations.join(", ")));
+    }
+}
+
+fn joined(names: &[Name]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn grouped(grants: &[Grant]) -> BTreeMap<&Who, Vec<&Grant>> {
+    let mut by_who: BTreeMap<&Who, Vec<&Grant>> = BTreeMap::new();
+    for grant in grants {
+        by_who.entry(&grant.who).or_default().push(grant);
+    }
+    by_who
+}
+
+/// By file; sites without one first.
+fn show_sites(out: &mut String, sites: &[(&Who, Vec<&Grant>)]) {
+    let mut by_file: BTreeMap<Option<&Name>, Vec<(&Who, &Vec<&Grant>)>> = BTreeMap::new();
+    for (who, grants) in sites {
+        let file = who.sites().next().and_then(|site| site.file.as_ref());
+        by_file.entry(file).or_default().push((who, grants));
+    }
+    for (file, sites) in by_file {
+        match file {
+            Some(file) => drop(writeln!(out, "\n{file}")),
+            None => out.push_str("\nWithout a file\n"),
+        }
+        for (who, grants) in sites {
+            for site in who.sites() {
+                let _ = writeln!(out, "  {site}");
+            }
+            show_grants(out, grants);
+        }
+    }
+}
+
+fn show_grants(out: &mut String, grants: &[&Grant]) {
+    for grant in grants {
+        let _ = write!(out, "    {:<24}", grant.operation);
+        if grant.seen > 0 {
+            let _ = write!(out, " {}x", grant.seen);
+        }
+        if grant.mode == GrantMode::Log {
+            out.push_str(" log only");
+        }
+        if !grant.sinks.is_empty() {
+            let _ = write!(out, " through {}", joined(&grant.sinks));
+        }
+        for constraint in &grant.constraints {
+            match constraint {
+                Constraint::Path(patterns) => drop(write!(out, " only {}", joined(patterns))),
+                Constraint::Itself => out.push_str(" only the program itself"),
+            }
+        }
+        while out.ends_with(' ') {
+            out.pop();
+        }
+        out.push('\n');
+    }
+}
+
+// ---- allow ----
+
+/// What the events ask for.
+#[derive(Default)]
+struct Review {
+    grants: Vec<Grant>,
+    /// Violations that no grant can allow, by reason.
+    never: BTreeMap<&'static str, u64>,
+    not_asked_for: u64,
+    not_events: u64,
+}
+
+fn allow(file: &Path, from: &Path, sites: &[String], mode: GrantMode, dry_run: bool) -> Result<(), Failure> {
+    let (mut profile, face) = Profile::load_face(file)?;
+    let review = review(&profile, from, sites, mode)?;
+    let mut report = String::new();
+    let mut new: Vec<Grant> = Vec::new();
+    let mut changed = false;
+    let known: HashMap<_, _> =
+        profile.grants.iter().enumerate().map(|(at, grant)| (grant.key(), at)).collect();
+    for grant in review.grants {
+        let key = grant.key();
+        match known.get(&key).map(|&at| &mut profile.grants[at].mode) {
+            None => {
+                let log = if mode == GrantMode::Log { " (log only)" } else { "" };
+                let _ = writeln!(report, "{} {key}{log}", if dry_run { "would add" } else { "added" });
+                new.push(grant);
+            }
+            Some(known) if *known == GrantMode::Log && mode == GrantMode::Enforce => {
+                let _ = writeln!(report, "{} {key}", if dry_run { "would enforce" } else { "now enforced" });
+                *known = mode;
+                changed = true;
+            }
+            Some(_) => {}
+        }
+    }
+    for (reason, count) in &review.never {
+        eprintln!("php-profile: {count} violations cannot be allowed by a grant ({reason})");
+    }
+    if review.not_events > 0 {
+        eprintln!("php-profile: {} lines are not events", review.not_events);
+    }
+    if review.not_asked_for > 0 {
+        eprintln!("php-profile: {} violations are of other sites", review.not_asked_for);
+    }
+    changed |= !new.is_empty();
+    if !changed {
+        return print("nothing to add\n");
+    }
+    profile.add(new)?;
+    if !dry_run {
+        profile.save_face(file, face, true)?;
+    }
+    print(&report)
+}
+
+fn review(profile: &Profile, from: &Path, sites: &[String], mode: GrantMode) -> Result<Review, Failure> {
+    let mut review = Review::default();
+    let mut united: BTreeMap<GrantKey, Grant> = BTreeMap::new();
+    for line in BufReader::new(open(from)?).split(b'\n') {
+        let line =
+            line.map_err(|error| failure(format!("cannot read {}: {error}", shown(from)), "is it a file?"))?;
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        // A last line that is not whole yet, or another program's.
+        let Some(event) = std::str::from_utf8(&line).ok().and_then(|line| Event::from_line(line).ok()) else {
+            review.not_events += 1;
+            continue;
+        };
+        let Some(event) = event.filter(|event| event.kind == Kind::Violation) else { continue };
+        if let Some(view) = event.view {
+            profile.check_view(view)?;
+        }
+        take(&mut review, &mut united, event, sites, mode);
+    }
+    review.grants = united.into_values().collect();
+    Ok(review)
+}
+
+fn take(
+    review: &mut Review,
+    united: &mut BTreeMap<GrantKey, Grant>,
+    event: Event,
+    sites: &[String],
+    mode: GrantMode,
+) {
+    let reason = event.reason.map_or("no-reason", Reason::name);
+    let grantable = matches!(
+        event.reason,
+        Some(Reason::SiteNotInProfile | Reason::OperationNotInProfile | Reason::ProgramNotInProfile)
+    );
+    let Some(key) = event.grant.filter(|_| grantable) else {
+        *review.never.entry(reason).or_default() += 1;
+        return;
+    };
+    let who = key.who.to_string();
+    if !sites.is_empty() && !sites.iter().any(|wanted| who.contains(wanted)) {
+        review.not_asked_for += 1;
+        return;
+    }
+    let grant = united.entry(key.clone()).or_insert_with(|| key.into_grant(mode));
+    grant.seen = grant.seen.saturating_add(event.count);
+    let sample = |name| event.args.text(name).filter(|text| text.len() <= caps::PATH).map(Name::from);
+    grant.samples.extend([sample("path"), sample("path2")].into_iter().flatten());
+    grant.samples.truncate(caps::SAMPLES);
+    if let Some(sink) =
+        event.sink.filter(|sink| sink.len() <= caps::NAME && !grant.sinks.contains(&sink.as_str().into()))
+    {
+        grant.sinks.push(sink.into());
+    }
+}

@@ -1,0 +1,650 @@
+//! What follows from a profile: which operation of which site is allowed.
+//!
+//! Everything here fails closed: what is not granted is a violation.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::op::{Op, OpSet, nr};
+use crate::profile::{
+    Constraint, Generated, Grant, GrantKey, GrantMode, Profile, Root, View, Who, builtin_master, caps,
+    escape_pattern, grantable, is_evaluated, matches, without_lines,
+};
+use crate::profile::{generated_match, stored_names};
+use crate::site::{Name, OriginEntry, Phase, Site, SiteKind};
+
+pub use learn::{Actor, Learner, LearnerConfig, Observation};
+
+mod learn;
+
+/// Why something is a violation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// Nothing is granted to the site.
+    SiteNotInProfile,
+    /// Something is granted to the site, but not this.
+    OperationNotInProfile,
+    /// Nothing is granted to the program from this origin.
+    ProgramNotInProfile,
+    /// The site could not be told.
+    UnknownSite,
+    /// The site may be forged.
+    TaintedIdentity,
+    /// A 32-bit or x32 call.
+    ForeignAbi,
+    /// The tracer's own, or a script of the profile.
+    ProtectedObject,
+    /// What happened was lost.
+    EventsLost,
+}
+
+impl Reason {
+    /// `site-not-in-profile`, …
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SiteNotInProfile => "site-not-in-profile",
+            Self::OperationNotInProfile => "operation-not-in-profile",
+            Self::ProgramNotInProfile => "program-not-in-profile",
+            Self::UnknownSite => "unknown-site",
+            Self::TaintedIdentity => "tainted-identity",
+            Self::ForeignAbi => "foreign-abi",
+            Self::ProtectedObject => "protected-object",
+            Self::EventsLost => "events-lost",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What is decided about one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// A grant allows it.
+    Allowed,
+    /// Nothing allows it.
+    Violation {
+        /// Why.
+        reason: Reason,
+        /// A grant in `log` mode speaks of it: tell, and do nothing.
+        log_only: bool,
+        /// It is the master's: deny or tell, never kill.
+        never_kill: bool,
+    },
+}
+
+impl Verdict {
+    /// A violation that may be answered in every way.
+    pub fn violation(reason: Reason) -> Self {
+        Self::Violation { reason, log_only: false, never_kill: false }
+    }
+
+    /// Allowed only if both allow it (a descendant that runs PHP again). Of two
+    /// violations the first is told, and the milder answer only where both ask for it.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Allowed, verdict) | (verdict, Self::Allowed) => verdict,
+            (
+                Self::Violation { reason, log_only, never_kill },
+                Self::Violation { log_only: other_log, never_kill: other_kill, .. },
+            ) => Self::Violation {
+                reason,
+                log_only: log_only && other_log,
+                never_kill: never_kill && other_kill,
+            },
+        }
+    }
+}
+
+/// The arguments that constraints speak of.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ArgsView<'a> {
+    /// The first path, or the program; `None` where it could not be read whole.
+    pub path: Option<&'a [u8]>,
+    /// The second path.
+    pub path2: Option<&'a [u8]>,
+    /// The executable that the task runs already.
+    pub exe: Option<&'a [u8]>,
+}
+
+/// Whether it starts a program.
+pub(crate) fn is_exec(op: Op) -> bool {
+    op == Op::EXEC || matches!(op.nr(), nr::EXECVE | nr::EXECVEAT)
+}
+
+/// Whether it creates, writes, truncates, deletes, renames or executes by path:
+/// for `{engine}` granted only with learnt paths.
+pub(crate) fn needs_path(op: Op) -> bool {
+    match op.nr() {
+        nr::OPEN | nr::OPENAT | nr::OPENAT2 => opens_for_change(op),
+        nr::CREAT
+        | nr::MKDIR
+        | nr::MKDIRAT
+        | nr::MKNOD
+        | nr::MKNODAT
+        | nr::TRUNCATE
+        | nr::UNLINK
+        | nr::UNLINKAT
+        | nr::RMDIR
+        | nr::RENAME
+        | nr::RENAMEAT
+        | nr::RENAMEAT2
+        | nr::LINK
+        | nr::LINKAT
+        | nr::SYMLINK
+        | nr::SYMLINKAT => true,
+        _ => is_exec(op),
+    }
+}
+
+fn opens_for_change(op: Op) -> bool {
+    use crate::intf::{OPEN_CREATE, OPEN_TRUNCATE, OPEN_WRITE};
+    matches!(u32::from(op.class()), OPEN_WRITE | OPEN_CREATE | OPEN_TRUNCATE)
+}
+
+fn is_io_uring(op: Op) -> bool {
+    matches!(op.nr(), nr::IO_URING_SETUP | nr::IO_URING_ENTER | nr::IO_URING_REGISTER)
+}
+
+/// One grant that asks something of the arguments, or only logs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Rule {
+    op: Op,
+    mode: GrantMode,
+    constraints: Vec<Constraint>,
+}
+
+impl Rule {
+    fn matches(&self, args: &ArgsView<'_>) -> bool {
+        self.constraints.iter().all(|constraint| match constraint {
+            Constraint::Path(patterns) => paths_match(self.op, patterns, args),
+            Constraint::Itself => args.path.is_some() && args.path == args.exe,
+        })
+    }
+}
+
+/// Every path of the call must be there and match.
+fn paths_match(op: Op, patterns: &[Name], args: &ArgsView<'_>) -> bool {
+    let one = |path: &[u8]| patterns.iter().any(|pattern| matches(pattern, path));
+    let second = op.call().is_some_and(|call| call.args.contains('q'));
+    args.path.is_some_and(one) && (!second || args.path2.is_some_and(one))
+}
+
+/// What one site or program may do.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Rules {
+    /// Nothing is granted, for this reason.
+    missing: Option<Reason>,
+    /// Violations never kill.
+    master: bool,
+    /// No exec, whatever is granted.
+    no_exec: bool,
+    /// `io_uring` is a violation, whatever is granted.
+    no_io_uring: bool,
+    /// Granted without asking anything.
+    allowed: OpSet,
+    /// Grants that ask or log, by operation.
+    asking: Vec<Rule>,
+}
+
+/// What one site (or one program from one origin) may do. Cheap to clone; equal
+/// ones of a policy are one.
+#[derive(Debug, Clone)]
+pub struct SitePolicy(Arc<Rules>);
+
+/// What one program from one origin may do.
+pub type ProgramPolicy = SitePolicy;
+
+impl SitePolicy {
+    /// Of whom nothing is known.
+    pub fn nothing() -> Self {
+        Self(Arc::new(Rules { missing: Some(Reason::UnknownSite), ..Rules::default() }))
+    }
+
+    /// Why nothing is granted, where nothing is.
+    pub fn missing(&self) -> Option<Reason> {
+        self.0.missing
+    }
+
+    /// What is allowed whatever the arguments are. An operation in it never
+    /// needs [`decide`](Self::decide), with the exceptions of
+    /// [`Policy::protects`] and taint.
+    pub fn allowed(&self) -> &OpSet {
+        &self.0.allowed
+    }
+
+    /// What is allowed or not by its arguments.
+    pub fn conditional(&self) -> OpSet {
+        self.0.asking.iter().filter(|rule| rule.mode == GrantMode::Enforce).map(|rule| rule.op).collect()
+    }
+
+    /// What is a violation that is only logged.
+    pub fn logged(&self) -> OpSet {
+        self.0.asking.iter().filter(|rule| rule.mode == GrantMode::Log).map(|rule| rule.op).collect()
+    }
+
+    /// Whether both are the same rules in memory.
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Decides about one call. Allocates nothing.
+    pub fn decide(&self, op: Op, args: &ArgsView<'_>) -> Verdict {
+        let rules = &*self.0;
+        let violation = |reason, log_only| Verdict::Violation { reason, log_only, never_kill: rules.master };
+        if op == Op::FOREIGN {
+            return violation(Reason::ForeignAbi, false);
+        }
+        if op.nr() == nr::BPF {
+            return violation(Reason::ProtectedObject, false);
+        }
+        if let Some(reason) = rules.missing {
+            return violation(reason, false);
+        }
+        // Compiling leaves none of these in `allowed`; they are tested again
+        // because a grant of them must not depend on one place.
+        if op.is_unreadable()
+            || op == Op::UNKNOWN
+            || (rules.no_exec && is_exec(op))
+            || (rules.no_io_uring && is_io_uring(op))
+        {
+            return violation(Reason::OperationNotInProfile, false);
+        }
+        if rules.allowed.contains(op) {
+            return Verdict::Allowed;
+        }
+        let first = rules.asking.partition_point(|rule| rule.op < op);
+        let mut logged = false;
+        for rule in rules.asking[first..].iter().take_while(|rule| rule.op == op) {
+            if rule.matches(args) {
+                match rule.mode {
+                    GrantMode::Enforce => return Verdict::Allowed,
+                    GrantMode::Log => logged = true,
+                }
+            }
+        }
+        violation(Reason::OperationNotInProfile, logged)
+    }
+}
+
+/// [`SitePolicy::decide`].
+pub fn decide_site(policy: &SitePolicy, op: Op, args: &ArgsView<'_>) -> Verdict {
+    policy.decide(op, args)
+}
+
+type Programs = HashMap<Vec<OriginEntry>, HashMap<Name, SitePolicy>>;
+
+/// A profile, ready to decide.
+#[derive(Debug)]
+pub struct Policy {
+    view: View,
+    roots: Vec<Root>,
+    generated: Vec<Generated>,
+    sites: HashMap<Site, SitePolicy>,
+    programs: Programs,
+    protected: HashSet<Name>,
+    missing_site: SitePolicy,
+    missing_program: SitePolicy,
+    unknown: SitePolicy,
+}
+
+/// How many ways to store an origin are tried.
+const WAYS: usize = 64;
+
+impl Policy {
+    /// Compiles a profile.
+    pub fn new(profile: &Profile) -> Self {
+        let mut by_site: HashMap<&Site, Vec<&Grant>> = HashMap::new();
+        let mut by_program: HashMap<(&[OriginEntry], &Name), Vec<&Grant>> = HashMap::new();
+        let builtin = builtin_master();
+        for grant in profile.grants.iter().chain(&builtin) {
+            match &grant.who {
+                Who::Sites(sites) => {
+                    // Longer lists are not known to this version: granting
+                    // them to any one of their sites would be too much.
+                    if let [site] = &sites[..] {
+                        by_site.entry(site).or_default().push(grant);
+                    }
+                }
+                Who::Program { origin, program } => {
+                    by_program.entry((origin, program)).or_default().push(grant);
+                }
+            }
+        }
+        let mut shared = Shared::new(profile.view);
+        let sites = by_site
+            .into_iter()
+            .map(|(site, grants)| (site.clone(), shared.rules(Some(site), &grants)))
+            .collect();
+        let mut programs = Programs::new();
+        for ((origin, program), grants) in by_program {
+            let policy = shared.rules(None, &grants);
+            programs.entry(origin.to_vec()).or_default().insert(program.clone(), policy);
+        }
+        let nothing = |reason| SitePolicy(Arc::new(Rules { missing: Some(reason), ..Rules::default() }));
+        Self {
+            view: profile.view,
+            roots: profile.roots.clone(),
+            generated: profile.generated.clone(),
+            sites,
+            programs,
+            protected: profile.protected().map(|script| script.file.clone()).collect(),
+            missing_site: nothing(Reason::SiteNotInProfile),
+            missing_program: nothing(Reason::ProgramNotInProfile),
+            unknown: nothing(Reason::UnknownSite),
+        }
+    }
+
+    /// What a site may do that was seen while running.
+    pub fn site(&self, site: &Site) -> SitePolicy {
+        if site.kind == SiteKind::Unknown {
+            return self.unknown.clone();
+        }
+        let Some(file) = &site.file else {
+            return self.sites.get(site).unwrap_or(&self.missing_site).clone();
+        };
+        let names = stored_names(&self.roots, &without_lines(file));
+        if let Some(operations) = generated_operations(&self.generated, &names) {
+            return self.generated_policy(&operations);
+        }
+        if is_evaluated(file) {
+            return self.missing_site.clone();
+        }
+        let found = names.into_iter().filter_map(|name| self.sites.get(&renamed(site, name)));
+        self.united(found).unwrap_or_else(|| self.missing_site.clone())
+    }
+
+    /// What a program may do, started by this origin. An empty one is the started
+    /// command's: one that could not be told must hold `{unknown}` instead, or it
+    /// would be taken for that.
+    pub fn program(&self, origin: &[OriginEntry], program: &[u8]) -> ProgramPolicy {
+        if origin.iter().any(|entry| entry.site.kind == SiteKind::Unknown) {
+            return self.unknown.clone();
+        }
+        let ways = stored_origins(&self.roots, origin);
+        let found = ways.iter().filter_map(|way| self.programs.get(way)?.get(program));
+        self.united(found).unwrap_or_else(|| self.missing_program.clone())
+    }
+
+    /// Whether the call would change a script of the profile: opening it for
+    /// writing, or renaming or linking it or over it. `protected-object`,
+    /// whatever is granted. Paths must be absolute; others are not told here.
+    pub fn protects(&self, op: Op, args: &ArgsView<'_>) -> bool {
+        self.could_protect(op)
+            && [args.path, args.path2].into_iter().flatten().any(|path| self.is_protected(path))
+    }
+
+    /// Whether this is an operation that could change a script.
+    pub fn could_protect(&self, op: Op) -> bool {
+        match op.nr() {
+            nr::OPEN | nr::OPENAT | nr::OPENAT2 => opens_for_change(op),
+            nr::CREAT
+            | nr::TRUNCATE
+            | nr::MKNOD
+            | nr::MKNODAT
+            | nr::RENAME
+            | nr::RENAMEAT
+            | nr::RENAMEAT2
+            | nr::LINK
+            | nr::LINKAT
+            | nr::SYMLINK
+            | nr::SYMLINKAT => true,
+            _ => false,
+        }
+    }
+
+    /// Whether an absolute path is a script of the profile that is not generated.
+    pub fn is_protected(&self, path: &[u8]) -> bool {
+        !self.protected.is_empty()
+            && stored_names(&self.roots, path).iter().any(|name| self.protected.contains(name))
+    }
+
+    /// The complete key that would allow this to a site; `None` where no grant could.
+    pub fn site_grant(&self, site: &Site, op: Op, args: &ArgsView<'_>) -> Option<GrantKey> {
+        let stored = stored_site(&self.roots, &self.generated, site).ok()?;
+        grant_key(self.view, Who::site(stored), op, args).ok()
+    }
+
+    /// The complete key that would allow this to a program; `None` where no grant could.
+    pub fn program_grant(
+        &self,
+        origin: &[OriginEntry],
+        program: &[u8],
+        op: Op,
+        args: &ArgsView<'_>,
+    ) -> Option<GrantKey> {
+        let origin = stored_origin(&self.roots, &self.generated, origin).ok()?;
+        grant_key(self.view, Who::Program { origin, program: program.into() }, op, args).ok()
+    }
+
+    /// All of several at once; `None` of none.
+    fn united<'a>(&self, mut found: impl Iterator<Item = &'a SitePolicy>) -> Option<SitePolicy> {
+        let first = found.next()?.clone();
+        Some(found.fold(first, |all, more| {
+            let mut asking: Vec<Rule> = all.0.asking.iter().chain(&more.0.asking).cloned().collect();
+            asking.sort();
+            let mut allowed = all.0.allowed.clone();
+            allowed.union(&more.0.allowed);
+            SitePolicy(Arc::new(Rules {
+                no_io_uring: self.view == View::Syscall,
+                allowed,
+                asking,
+                ..Rules::default()
+            }))
+        }))
+    }
+
+    fn generated_policy(&self, operations: &OpSet) -> SitePolicy {
+        let no_io_uring = self.view == View::Syscall;
+        let allowed = operations.iter().filter(|op| never_granted(self.view, *op).is_none()).collect();
+        SitePolicy(Arc::new(Rules { no_io_uring, allowed, ..Rules::default() }))
+    }
+}
+
+/// Rules, one for all that are equal.
+struct Shared {
+    view: View,
+    known: HashMap<(bool, bool, Vec<Rule>), SitePolicy>,
+}
+
+impl Shared {
+    fn new(view: View) -> Self {
+        Self { view, known: HashMap::new() }
+    }
+
+    fn rules(&mut self, site: Option<&Site>, grants: &[&Grant]) -> SitePolicy {
+        let engine = site.is_some_and(|site| site.kind == SiteKind::Engine);
+        let master = site.is_some_and(|site| site.kind == SiteKind::Master);
+        let no_exec = engine && site.and_then(Site::phase) != Some(Phase::Startup);
+        let mut rules: Vec<Rule> = grants
+            .iter()
+            .filter(|grant| !(engine && needs_path(grant.operation) && !has_paths(grant)))
+            .map(|grant| Rule {
+                op: grant.operation,
+                mode: grant.mode,
+                constraints: grant.constraints.clone(),
+            })
+            .collect();
+        rules.sort();
+        rules.dedup();
+        let view = self.view;
+        let build = |rules: &[Rule]| {
+            let plain = |rule: &Rule| rule.mode == GrantMode::Enforce && rule.constraints.is_empty();
+            SitePolicy(Arc::new(Rules {
+                missing: None,
+                master,
+                no_exec,
+                no_io_uring: view == View::Syscall,
+                allowed: rules
+                    .iter()
+                    .filter(|rule| plain(rule) && !(no_exec && is_exec(rule.op)))
+                    .map(|rule| rule.op)
+                    .filter(|op| never_granted(view, *op).is_none())
+                    .collect(),
+                asking: rules.iter().filter(|rule| !plain(rule)).cloned().collect(),
+            }))
+        };
+        let key = (master, no_exec, rules);
+        if let Some(known) = self.known.get(&key) {
+            return known.clone();
+        }
+        let policy = build(&key.2);
+        self.known.insert(key, policy.clone());
+        policy
+    }
+}
+
+fn has_paths(grant: &Grant) -> bool {
+    grant.constraints.iter().any(|constraint| matches!(constraint, Constraint::Path(_)))
+}
+
+/// Why no grant can allow an operation, whoever asks.
+pub(crate) fn never_granted(view: View, op: Op) -> Option<&'static str> {
+    if op == Op::FOREIGN {
+        Some("foreign-abi")
+    } else if op.nr() == nr::BPF {
+        Some("protected-object")
+    } else if op.is_unreadable() {
+        Some("unreadable-argument")
+    } else if !op.is_named() || op == Op::UNKNOWN {
+        Some("unknown-call")
+    } else if view == View::Syscall && is_io_uring(op) {
+        Some("io-uring")
+    } else {
+        None
+    }
+}
+
+fn renamed(site: &Site, file: Name) -> Site {
+    Site { file: Some(file), ..site.clone() }
+}
+
+/// The union of what is listed; `None` where the file is not generated.
+fn generated_operations(generated: &[Generated], names: &[Name]) -> Option<OpSet> {
+    let mut matching = generated
+        .iter()
+        .filter(|generated| names.iter().any(|name| generated_match(&generated.pattern, name)))
+        .peekable();
+    matching.peek()?;
+    Some(matching.flat_map(|generated| generated.operations.iter().copied()).collect())
+}
+
+/// The site as a profile would store it; the error is the cause that is counted.
+fn stored_site(roots: &[Root], generated: &[Generated], site: &Site) -> Result<Site, &'static str> {
+    if site.kind == SiteKind::Unknown {
+        return Err("unknown-site");
+    }
+    let stored = match &site.file {
+        None => site.clone(),
+        Some(file) => {
+            let names = stored_names(roots, &without_lines(file));
+            if generated_operations(generated, &names).is_some() {
+                return Err("generated-not-listed");
+            }
+            if is_evaluated(file) {
+                return Err("evaluated-code");
+            }
+            renamed(site, names.into_iter().next().ok_or("untrusted-file")?)
+        }
+    };
+    grantable(&stored).map_err(|_| "invalid-site")?;
+    Ok(stored)
+}
+
+fn stored_origin(
+    roots: &[Root],
+    generated: &[Generated],
+    origin: &[OriginEntry],
+) -> Result<Vec<OriginEntry>, &'static str> {
+    if origin.len() > caps::ORIGIN {
+        return Err("unknown-origin");
+    }
+    if origin.iter().filter_map(|entry| entry.sink.as_ref()).any(|sink| sink.len() > caps::NAME) {
+        return Err("unknown-origin");
+    }
+    origin
+        .iter()
+        .map(|entry| {
+            let site = stored_site(roots, generated, &entry.site)?;
+            Ok(OriginEntry { site, sink: entry.sink.clone() })
+        })
+        .collect()
+}
+
+/// Every way to store an origin, up to a bound.
+fn stored_origins(roots: &[Root], origin: &[OriginEntry]) -> Vec<Vec<OriginEntry>> {
+    let mut ways: Vec<Vec<OriginEntry>> = vec![Vec::with_capacity(origin.len())];
+    for entry in origin {
+        let sites: Vec<Site> = match &entry.site.file {
+            None => vec![entry.site.clone()],
+            Some(file) => {
+                stored_names(roots, file).into_iter().map(|name| renamed(&entry.site, name)).collect()
+            }
+        };
+        ways = ways
+            .iter()
+            .flat_map(|way| {
+                sites.iter().map(|site| {
+                    let next = OriginEntry { site: site.clone(), sink: entry.sink.clone() };
+                    way.iter().cloned().chain([next]).collect()
+                })
+            })
+            .take(WAYS)
+            .collect();
+    }
+    ways
+}
+
+/// What would have to be granted; the error is the cause that is counted.
+fn grant_key(view: View, who: Who, op: Op, args: &ArgsView<'_>) -> Result<GrantKey, &'static str> {
+    if let Some(cause) = never_granted(view, op) {
+        return Err(cause);
+    }
+    let engine = match &who {
+        Who::Sites(sites) => sites.iter().find(|site| site.kind == SiteKind::Engine),
+        Who::Program { .. } => None,
+    };
+    let constraints = match engine {
+        Some(site) if is_exec(op) && site.phase() != Some(Phase::Startup) => return Err("engine-exec"),
+        Some(_) if needs_path(op) => vec![Constraint::Path(learnt_patterns(op, args)?)],
+        _ => Vec::new(),
+    };
+    Ok(GrantKey { who, operation: op, constraints })
+}
+
+/// The directories of the paths; a program exactly.
+fn learnt_patterns(op: Op, args: &ArgsView<'_>) -> Result<Vec<Name>, &'static str> {
+    let second = op.call().is_some_and(|call| call.args.contains('q'));
+    let paths = [args.path].into_iter().chain(second.then_some(args.path2));
+    let mut patterns = paths
+        .map(|path| {
+            let path = path.ok_or("unreadable-argument")?;
+            let pattern = if is_exec(op) { escape_pattern(path) } else { directory_pattern(path) };
+            // A path with `..` matches nothing, not even what was learnt from it.
+            if matches(&pattern, path) && pattern.len() <= caps::PATH {
+                Ok(Name::from(pattern))
+            } else {
+                Err("odd-path")
+            }
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    patterns.sort();
+    patterns.dedup();
+    Ok(patterns)
+}
+
+/// `/var/lib/php/sessions/*` of a file in it.
+fn directory_pattern(path: &[u8]) -> Vec<u8> {
+    let directory = path.iter().rposition(|&byte| byte == b'/').map_or(&[][..], |slash| &path[..=slash]);
+    let mut pattern = escape_pattern(directory);
+    pattern.push(b'*');
+    pattern
+}

@@ -1,0 +1,457 @@
+//! Both faces of a profile: what is written is read, and nothing else is.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use common::{any_profile, everything, grant, op};
+use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
+use shared::profile::{Face, PhpMatch, Profile, ProfileError, View, Who};
+use shared::site::Site;
+
+thread_local! {
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Remembers the largest block that each thread asked for.
+struct Watched;
+
+// SAFETY: every request goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Watched {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(layout.size())));
+        // SAFETY: the caller's promise is handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is handed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(size)));
+        // SAFETY: the caller's promise is handed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Watched = Watched;
+
+/// Reads, and asserts that no block was larger than what the input explains.
+fn read(bytes: &[u8]) -> Result<Profile, ProfileError> {
+    // Warm: tables that are built once are not the input's.
+    let _ = Profile::from_bytes(&everything().to_bytes());
+    LARGEST.set(0);
+    let result = Profile::from_bytes(bytes);
+    let largest = LARGEST.get();
+    assert!(
+        largest <= 16 * 1024 + 300 * bytes.len(),
+        "{largest} bytes at once for an input of {}",
+        bytes.len()
+    );
+    result
+}
+
+const HEADER: usize = 52;
+
+/// A file with that payload whose checksum is right.
+fn sealed(payload: &[u8]) -> Vec<u8> {
+    let mut bytes = everything().to_bytes()[..12].to_vec();
+    bytes.extend_from_slice(&(payload.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(&Sha256::digest(payload));
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// The sections of a payload: (tag, body).
+fn sections(payload: &[u8]) -> Vec<([u8; 4], Vec<u8>)> {
+    let mut rest = payload;
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let length = u64::from_le_bytes(rest[4..12].try_into().unwrap()) as usize;
+        found.push((rest[..4].try_into().unwrap(), rest[12..12 + length].to_vec()));
+        rest = &rest[12 + length..];
+    }
+    found
+}
+
+fn joined(sections: &[([u8; 4], Vec<u8>)]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    for (tag, body) in sections {
+        payload.extend_from_slice(tag);
+        payload.extend_from_slice(&(body.len() as u64).to_le_bytes());
+        payload.extend_from_slice(body);
+    }
+    payload
+}
+
+fn message(bytes: &[u8]) -> String {
+    let error = read(bytes).unwrap_err();
+    assert!(!error.hint().is_empty());
+    error.to_string()
+}
+
+#[test]
+fn one_of_everything_round_trips() {
+    let profile = everything();
+    assert_eq!(read(&profile.to_bytes()).unwrap(), profile);
+    assert_eq!(Profile::from_json(profile.to_json().as_bytes()).unwrap(), profile);
+    assert_eq!(profile.checksum().len(), 64);
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+#[test]
+fn version_1_stays_readable() {
+    let profile = Profile::load(&fixture("v1.profile")).unwrap();
+    assert_eq!(profile.to_json(), std::fs::read_to_string(fixture("v1.json")).unwrap());
+}
+
+/// Run once for each new format: `cargo test -p shared --test format -- --ignored`.
+#[test]
+#[ignore = "writes the fixture of this version"]
+fn write_fixture() {
+    everything().save(&fixture("v1.profile"), false).unwrap();
+    everything().save_face(&fixture("v1.json"), Face::Json, false).unwrap();
+}
+
+#[test]
+fn truncation_at_every_offset_is_refused() {
+    let bytes = everything().to_bytes();
+    for length in 0..bytes.len() {
+        let error = read(&bytes[..length]).unwrap_err();
+        match error {
+            ProfileError::NotAProfile => assert_eq!(length, 0),
+            ProfileError::Truncated { .. } => {}
+            other => panic!("{length}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn truncation_inside_a_right_checksum_is_refused() {
+    let payload = everything().to_bytes()[HEADER..].to_vec();
+    for length in 0..payload.len() {
+        assert!(read(&sealed(&payload[..length])).is_err(), "{length}");
+    }
+}
+
+#[test]
+fn a_changed_byte_is_refused() {
+    let bytes = everything().to_bytes();
+    for offset in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[offset] ^= 0x40;
+        assert!(read(&changed).is_err(), "{offset}");
+    }
+}
+
+#[test]
+fn errors_say_what_and_where() {
+    let bytes = everything().to_bytes();
+    let payload = &bytes[HEADER..];
+
+    let mut future = bytes.clone();
+    future[8] = 9;
+    assert_eq!(message(&future), "the profile has format version 9, and this program reads versions up to 1");
+
+    let mut trailing = bytes.clone();
+    trailing.extend_from_slice(b"xyz");
+    assert_eq!(message(&trailing), format!("3 bytes too many after the payload, at offset {}", bytes.len()));
+
+    let mut corrupted = bytes.clone();
+    *corrupted.last_mut().unwrap() ^= 1;
+    assert_eq!(
+        message(&corrupted),
+        format!(
+            "the profile is corrupted: the checksum of the {} bytes at offset 52 does not match",
+            payload.len()
+        )
+    );
+
+    assert_eq!(message(b"\x7fELF"), "not a profile: it starts with neither the mark of one nor `{`");
+    assert!(
+        message(&bytes[..30])
+            .starts_with("the profile is truncated: the checksum at offset 20 needs 32 bytes")
+    );
+
+    let mut more = sections(payload);
+    more.push((*b"NEW\n", vec![1, 2]));
+    assert_eq!(
+        message(&sealed(&joined(&more))),
+        format!("unknown section `NEW\\n` at offset {}", bytes.len())
+    );
+
+    let mut twice = sections(payload);
+    twice.push(twice[0].clone());
+    assert_eq!(message(&sealed(&joined(&twice))), "the section `META` is there twice");
+
+    let mut fewer = sections(payload);
+    fewer.remove(5);
+    assert_eq!(message(&sealed(&joined(&fewer))), "the section `GRNT` is there not at all");
+
+    let mut longer = sections(payload);
+    longer[0].1.push(0);
+    assert!(
+        message(&sealed(&joined(&longer)))
+            .starts_with("1 bytes too many after the section `META`, at offset ")
+    );
+
+    let mut garbled = sections(payload);
+    garbled[4].1 = vec![0xfd; 9];
+    assert!(message(&sealed(&joined(&garbled))).starts_with("the section `SITE` at offset "));
+}
+
+#[test]
+fn unknown_constraints_are_refused_by_name() {
+    let payload = everything().to_bytes()[HEADER..].to_vec();
+    let at = payload.windows(5).position(|window| window == b"\x04path").unwrap();
+    let mut newer = payload;
+    newer[at + 1..at + 5].copy_from_slice(b"port");
+    assert!(message(&sealed(&newer)).starts_with("unknown constraint `port` in grant "));
+
+    let json = everything().to_json().replace("{\"path\": [", "{\"port\": [");
+    assert!(message(json.as_bytes()).contains("unknown variant `port`"), "{}", message(json.as_bytes()));
+    let json = everything().to_json().replace("\"constraints\": [{", "\"constraint\": [{");
+    assert!(message(json.as_bytes()).contains("unknown field `constraint`"));
+}
+
+#[test]
+fn what_no_profile_can_say_is_refused() {
+    let refused = |who: Who, operation: &str| {
+        let mut profile = everything();
+        profile.grants.push(grant(who, operation));
+        let message = message(&profile.to_bytes());
+        assert!(profile.save(Path::new("/nowhere/at/all"), true).is_err());
+        message
+    };
+    let main = || Who::site(Site::main("/a.php"));
+    assert!(refused(Who::site(Site::unknown()), "unlink").contains("{unknown} is never granted"));
+    assert!(refused(main(), "bpf").contains("`bpf` is never granted"));
+    assert!(refused(main(), "foreign").contains("`foreign` is never granted"));
+    assert!(refused(main(), "unknown").contains("`unknown` is never granted"));
+    assert!(refused(main(), "openat:unreadable").contains("`openat:unreadable` is never granted"));
+    assert!(refused(main(), "io_uring_setup").contains("`io_uring_setup` is never granted"));
+    assert!(refused(Who::site(Site::engine(shared::site::Phase::Request)), "exec").contains("never granted"));
+    assert!(refused(Who::site(Site::main("/a.php(3) : eval()'d code")), "unlink").contains("eval"));
+    assert!(refused(Who::site(Site::main("phar:///a.phar/b.php")), "unlink").contains("absolute"));
+    assert!(refused(Who::site(Site::main("/srv/../a.php")), "unlink").contains("absolute"));
+    assert!(refused(Who::Sites(vec![]), "unlink").contains("list of 0 sites"));
+    assert!(
+        refused(Who::Sites(vec![Site::main("/a"), Site::main("/b")]), "unlink").contains("list of 2 sites")
+    );
+    assert!(refused(Who::site(Site::main(vec![b'/'; 300])), "unlink").contains("255"));
+    let entry = shared::site::OriginEntry { site: Site::main("/a.php"), sink: None };
+    let long = Who::Program { origin: vec![entry; 9], program: "/bin/sh".into() };
+    assert!(refused(long, "exec").contains("an origin has at most 8 entries"));
+    assert!(
+        refused(Who::Program { origin: vec![], program: "".into() }, "exec").contains("a program has from 1")
+    );
+}
+
+#[test]
+fn saving_replaces_as_a_whole_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("php.profile");
+    let names = || std::fs::read_dir(directory.path()).unwrap().count();
+    everything().save(&path, false).unwrap();
+    assert!(matches!(everything().save(&path, false), Err(ProfileError::Exists { .. })));
+    let mut other = everything();
+    other.grants.clear();
+    other.save(&path, true).unwrap();
+    assert_eq!(Profile::load(&path).unwrap(), other);
+    assert_eq!(names(), 1);
+
+    // It cannot be renamed over a directory, nor written where none is.
+    let taken = directory.path().join("taken");
+    std::fs::create_dir(&taken).unwrap();
+    assert!(matches!(other.save(&taken, true), Err(ProfileError::Write { .. })));
+    assert!(matches!(other.save(&path.join("below"), true), Err(ProfileError::Write { .. })));
+    assert_eq!(names(), 2);
+
+    // An invalid one is not written at all.
+    let mut invalid = everything();
+    invalid.grants.push(grant(Who::site(Site::unknown()), "unlink"));
+    assert!(matches!(invalid.save(&path, true), Err(ProfileError::Invalid { .. })));
+    assert_eq!(Profile::load(&path).unwrap(), other);
+}
+
+#[test]
+fn a_sandbox_believes_only_files_that_others_cannot_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("php.profile");
+    let mode =
+        |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let why = |path: &Path| match Profile::load_for_sandbox(path, false) {
+        Err(ProfileError::Untrusted { why, .. }) => why,
+        other => panic!("{other:?}"),
+    };
+    everything().save(&path, false).unwrap();
+    assert_eq!(Profile::load_for_sandbox(&path, false).unwrap(), everything());
+
+    for unsafe_mode in [0o664, 0o646] {
+        mode(&path, unsafe_mode);
+        assert!(why(&path).contains("others can write it"));
+    }
+    mode(&path, 0o644);
+    mode(directory.path(), 0o777);
+    assert!(why(&path).contains("others can write the directory"));
+    mode(directory.path(), 0o1777);
+    assert!(Profile::load_for_sandbox(&path, false).is_ok());
+    mode(directory.path(), 0o700);
+
+    let link = directory.path().join("link");
+    symlink(&path, &link).unwrap();
+    assert_eq!(why(&link), "it is a symbolic link");
+    assert_eq!(why(directory.path()), "it is not a regular file");
+    let missing = Profile::load_for_sandbox(&directory.path().join("none"), false).unwrap_err();
+    assert!(missing.hint().contains("--profile"));
+
+    // Only root can give a file away.
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
+        assert_eq!(why(&path), "user 12345 owns it");
+        std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+        std::os::unix::fs::chown(directory.path(), Some(12_345), None).unwrap();
+        assert!(why(&path).starts_with("user 12345 owns the directory"));
+        std::os::unix::fs::chown(directory.path(), Some(0), None).unwrap();
+    }
+}
+
+#[test]
+fn a_link_on_the_way_is_followed_and_checked() {
+    let directory = tempfile::tempdir().unwrap();
+    let real = directory.path().join("real");
+    std::fs::create_dir(&real).unwrap();
+    everything().save(&real.join("p"), false).unwrap();
+    symlink(&real, directory.path().join("link")).unwrap();
+    let through = directory.path().join("link/p");
+    assert!(Profile::load_for_sandbox(&through, false).is_ok());
+    std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(matches!(Profile::load_for_sandbox(&through, false), Err(ProfileError::Untrusted { .. })));
+}
+
+#[test]
+fn what_does_not_fit_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("php.profile");
+    let mut profile = everything();
+    profile.complete = false;
+    profile.learned.lost = 7;
+    profile.save(&path, false).unwrap();
+    let error = Profile::load_for_sandbox(&path, false).unwrap_err();
+    assert_eq!(error.to_string(), "the profile is incomplete: 7 records were lost while it was learnt");
+    assert!(error.hint().contains("--force"));
+    assert!(Profile::load_for_sandbox(&path, true).is_ok());
+
+    assert_eq!(profile.check_php("8.2.29", false).unwrap(), PhpMatch::Same);
+    assert!(matches!(profile.check_php("8.2.30", false).unwrap(), PhpMatch::Notice(_)));
+    assert!(profile.check_php("8.20.1", false).unwrap_err().hint().contains("--accept-php-version"));
+    assert!(matches!(profile.check_php("8.3.1", true).unwrap(), PhpMatch::Notice(_)));
+
+    assert!(profile.check_view(View::Syscall).is_ok());
+    assert!(profile.check_view(View::Lsm).unwrap_err().hint().contains("without --lsm"));
+}
+
+#[test]
+fn merging_adds() {
+    let mut merged = everything();
+    let mut other = everything();
+    other.learned.lost = 1;
+    other.complete = false;
+    other.operations = "unlink".parse().unwrap();
+    other.php.version = "8.2.30".into();
+    other.grants.push(grant(Who::site(Site::main("/b.php")), "unlink"));
+    other.scripts[0].size = 99;
+    merged.merge(other).unwrap();
+    assert_eq!(merged.grants.len(), everything().grants.len() + 1);
+    assert_eq!(merged.grants.iter().find(|grant| grant.operation == op("exec")).unwrap().seen, 2);
+    assert_eq!((merged.learned.runs, merged.learned.events, merged.learned.lost), (4, 200, 1));
+    assert_eq!((merged.learned.unknown["evaluated-code"], merged.learned.host.as_str()), (8, "web1"));
+    assert!(!merged.complete);
+    assert_eq!(merged.operations.to_string(), "relevant,unlink");
+    assert_eq!((merged.scripts.len(), merged.scripts[0].size), (1, 99));
+
+    let before = merged.clone();
+    for (different, what) in [
+        (Profile { view: View::Lsm, ..everything() }, "view"),
+        (Profile { attribution: shared::profile::Attribution::Usdt, ..everything() }, "attribution"),
+        (Profile { php: shared::profile::Php::new("8.4.1", ""), ..everything() }, "PHP release"),
+    ] {
+        assert!(merged.merge(different).unwrap_err().to_string().contains(what));
+    }
+    assert_eq!(merged, before);
+}
+
+#[test]
+fn json_is_one_fact_a_line() {
+    let json = everything().to_json();
+    let grants = json.lines().filter(|line| line.contains("\"operation\": ")).count();
+    assert_eq!(grants, everything().grants.len());
+    assert!(json.contains(
+        r#"{"sites": [{"kind": "engine", "function": "shutdown"}], "operation": "openat:create", "constraints": [{"path": ["/var/lib/php/sessions/*"]}], "mode": "enforce", "seen": 1, "sinks": [], "samples": []}"#
+    ), "{json}");
+    assert!(json.contains(r#"{"hex": "2f746d702fff"}"#));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn any_profile_round_trips(profile in any_profile()) {
+        prop_assert_eq!(&read(&profile.to_bytes()).unwrap(), &profile);
+        let json = profile.to_json();
+        let back = Profile::from_json(json.as_bytes()).unwrap();
+        prop_assert_eq!(&back, &profile);
+        prop_assert_eq!(back.to_json(), json);
+    }
+
+    #[test]
+    fn merging_with_itself_adds_no_grant(profile in any_profile()) {
+        let mut merged = profile.clone();
+        merged.merge(profile.clone()).unwrap();
+        prop_assert_eq!(merged.grants.len(), profile.grants.len());
+    }
+
+    #[test]
+    fn random_bytes_are_refused(bytes: Vec<u8>) {
+        prop_assert!(read(&bytes).is_err());
+    }
+
+    #[test]
+    fn random_payloads_are_refused(payload: Vec<u8>) {
+        prop_assert!(read(&sealed(&payload)).is_err());
+    }
+
+    #[test]
+    fn random_sections_never_allocate_wildly(which in 0..7usize, body: Vec<u8>) {
+        let mut parts = sections(&everything().to_bytes()[HEADER..]);
+        parts[which].1 = body;
+        let _ = read(&sealed(&joined(&parts)));
+    }
+
+    #[test]
+    fn changed_payloads_never_allocate_wildly(at: prop::sample::Index, bytes: [u8; 9]) {
+        let mut payload = everything().to_bytes()[HEADER..].to_vec();
+        let at = at.index(payload.len() - bytes.len());
+        payload[at..at + bytes.len()].copy_from_slice(&bytes);
+        let _ = read(&sealed(&payload));
+    }
+
+    #[test]
+    fn claimed_lengths_are_not_believed(at: prop::sample::Index, length in 1_000_000..u64::MAX) {
+        let mut payload = everything().to_bytes()[HEADER..].to_vec();
+        let at = at.index(payload.len() - 9);
+        payload[at] = 253;
+        payload[at + 1..at + 9].copy_from_slice(&length.to_le_bytes());
+        let _ = read(&sealed(&payload));
+    }
+}

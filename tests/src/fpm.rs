@@ -1,0 +1,1 @@
+//! A php-fpm of the test's own.

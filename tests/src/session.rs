@@ -1,0 +1,195 @@
+//! Running the tracer under test.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The binary under test: `$TRACER`, or the one that cargo built beside this test.
+pub fn tracer() -> PathBuf {
+    built("TRACER", "phase1-user-kill")
+}
+
+/// The profile tool.
+pub fn php_profile() -> PathBuf {
+    built("PHP_PROFILE", "php-profile")
+}
+
+fn built(variable: &str, name: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
+        return path.into();
+    }
+    let own = std::env::current_exe().expect("own path");
+    let folder = own.parent().and_then(Path::parent).expect("target folder");
+    let path = folder.join(name);
+    assert!(path.exists(), "{} is not built: run `make test`, or `cargo build --workspace`", path.display());
+    path
+}
+
+/// What a session printed and did.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit status; for a command that was killed 128 + signal.
+    pub status: i32,
+    /// COMMAND's output.
+    pub stdout: String,
+    /// The tracer's (and COMMAND's) messages.
+    pub stderr: String,
+    /// Events, where `--events` was given.
+    pub events: Vec<Value>,
+}
+
+impl Ran {
+    /// Violations among the events.
+    pub fn violations(&self) -> Vec<&Value> {
+        self.events.iter().filter(|e| e["kind"] == "violation").collect()
+    }
+}
+
+/// A session to be run to its end.
+pub struct Session {
+    args: Vec<String>,
+    folder: PathBuf,
+}
+
+impl Session {
+    /// In `folder`: the profile is `folder/p.profile`, events are `folder/events.jsonl`.
+    pub fn new(folder: &Path, mode: &str) -> Self {
+        let profile = folder.join("p.profile").display().to_string();
+        let events = folder.join("events.jsonl").display().to_string();
+        let args = vec![mode.into(), "--profile-file".into(), profile, "--events".into(), events];
+        Self { args, folder: folder.into() }
+    }
+
+    /// More options.
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Runs COMMAND to its end.
+    pub fn run<S: AsRef<OsStr>>(self, command: impl IntoIterator<Item = S>) -> Ran {
+        let _ = std::fs::remove_file(self.folder.join("events.jsonl"));
+        let output = Command::new(tracer())
+            .args(&self.args)
+            .arg("--")
+            .args(command)
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .output()
+            .expect("run the tracer");
+        Ran {
+            status: status_of(output.status),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            events: events_of(&self.folder),
+        }
+    }
+
+    /// Starts it without COMMAND, and waits for its `ready` line.
+    pub fn start(self) -> Running {
+        let _ = std::fs::remove_file(self.folder.join("events.jsonl"));
+        let mut child = Command::new(tracer())
+            .args(&self.args)
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start the tracer");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let (to, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                if to.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut running = Running { child, lines, said: String::new(), folder: self.folder };
+        running.wait_for("ready:");
+        running
+    }
+}
+
+/// A session that watches running processes.
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    said: String,
+    folder: PathBuf,
+}
+
+impl Running {
+    /// Its process.
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("signal the tracer");
+    }
+
+    /// Waits for a line that contains `text`; panics with all that was said if it does not come.
+    pub fn wait_for(&mut self, text: &str) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < until {
+            match self.lines.recv_timeout(Duration::from_millis(100)) {
+                Ok(line) => {
+                    self.said.push_str(&line);
+                    self.said.push('\n');
+                    if line.contains(text) {
+                        return;
+                    }
+                }
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        panic!("the tracer never said `{text}`, but:\n{}", self.said);
+    }
+
+    /// Events so far.
+    pub fn events(&self) -> Vec<Value> {
+        events_of(&self.folder)
+    }
+
+    /// Ends it as Ctrl-C would.
+    pub fn stop(mut self) -> Ran {
+        self.signal(nix::sys::signal::Signal::SIGINT);
+        let status = self.child.wait().expect("wait for the tracer");
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(5)) {
+            self.said.push_str(&line);
+            self.said.push('\n');
+        }
+        Ran {
+            status: status_of(status),
+            stdout: String::new(),
+            stderr: std::mem::take(&mut self.said),
+            events: events_of(&self.folder),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A test that panicked must not leave the tracer behind.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn status_of(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+fn events_of(folder: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(folder.join("events.jsonl")).unwrap_or_default();
+    text.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("not JSON: {e}: {l}"))).collect()
+}

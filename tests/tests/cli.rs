@@ -1,0 +1,27 @@
+//! The end-to-end suite of php-cli.
+
+mod cli {
+    pub mod attacks;
+    pub mod bad_data;
+    pub mod descendants;
+    pub mod errors;
+    pub mod golden;
+    pub mod learning;
+    pub mod namespaces;
+    pub mod place;
+    pub mod statuses;
+}
+
+fn main() {
+    let all = [
+        cli::golden::tests(),
+        cli::attacks::tests(),
+        cli::learning::tests(),
+        cli::descendants::tests(),
+        cli::namespaces::tests(),
+        cli::statuses::tests(),
+        cli::errors::tests(),
+        cli::bad_data::tests(),
+    ];
+    e2e::suite::main(all.into_iter().flatten().collect())
+}

@@ -1,0 +1,5 @@
+//! .
+
+fn main() {
+    e2e::suite::main(vec![])
+}

@@ -1,0 +1,5 @@
+<?php
+foreach ($targets as $target) {
+    unlink($target);
+}
+return count($targets);

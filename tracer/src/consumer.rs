@@ -1,0 +1,437 @@
+//! The thread that reads the ring buffer: decides, enforces, and only then tells the rest.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use shared::intf;
+use shared::op::Op;
+use shared::policy::{ArgsView, Policy, ProgramPolicy, Reason, SitePolicy, Verdict};
+use shared::site::{Name, OriginEntry, Site};
+
+use crate::cli::Mode;
+use crate::enforce::{Action, Enforcer};
+use crate::kernel::{bytes_of, read_as};
+use crate::late;
+use crate::names::{Id, NONE, Names, id};
+use crate::process::{Miss, Process};
+use crate::protect::Protected;
+
+/// A frame of a call's chain.
+pub struct Frame {
+    /// What runs.
+    pub site: Arc<Site>,
+    /// Its line; 0 where it could not be told.
+    pub line: u32,
+}
+
+/// A call with everything that its record only refers to.
+pub struct Call {
+    /// The record. Its variable part is only as long as its lengths say.
+    pub record: Box<intf::rec_call>,
+    /// The site; for another program that of nobody.
+    pub site: Arc<Site>,
+    /// The internal function that made the call.
+    pub sink: Option<Name>,
+    /// Of a descendant.
+    pub origin: Arc<[OriginEntry]>,
+    /// What is executed.
+    pub program: Option<Name>,
+    /// The script that named its interpreter.
+    pub script: Option<Name>,
+    /// The request's main script.
+    pub request: Option<Name>,
+    /// Innermost first.
+    pub chain: Vec<Frame>,
+    /// What policy says; `Allowed` in profile mode.
+    pub verdict: Verdict,
+    /// What was done.
+    pub action: Action,
+    /// The start of a program (`exec`), which has no return.
+    pub is_exec: bool,
+}
+
+/// What the consumer tells the reporter, in the order in which it happened.
+pub enum Message {
+    /// An observation (profile) or a violation (monitor, sandbox).
+    Call(Box<Call>),
+    /// A call's `sys_exit`.
+    Return(intf::rec_return),
+    /// A process began, changed or ended: the record's kind and who.
+    Process(u16, Box<intf::rec_proc>, Option<Name>),
+    /// Calls that were allowed since the last of these.
+    Allowed(u64),
+    /// Names that had to be read late.
+    Late(u64),
+    /// Everything up to here has been told.
+    Flushed,
+}
+
+struct Known {
+    start: u64,
+    process: Result<Process, Miss>,
+    killed: bool,
+}
+
+/// Decides about records.
+pub struct Consumer {
+    mode: Mode,
+    policy: Option<Arc<Policy>>,
+    protected: Option<Protected>,
+    enforcer: Box<dyn Enforcer>,
+    names: Names,
+    sites: HashMap<Id, SitePolicy>,
+    programs: HashMap<(Id, Id), ProgramPolicy>,
+    processes: HashMap<u32, Known>,
+    partials: HashMap<u32, Box<intf::rec_partial>>,
+    pairs: MapHandle,
+    /// What is allowed where there is no policy to ask.
+    nothing: SitePolicy,
+    generation: u32,
+    /// Kept for its memory; empty only while a call is being handled.
+    spare: Option<Box<intf::rec_call>>,
+    allowed: u64,
+    late: u64,
+    to: Sender<Message>,
+}
+
+/// Where a call's site is known under: the kernel side's id, or a name read late.
+enum Told {
+    Site(Arc<Site>, SitePolicy),
+    Unknown,
+}
+
+impl Consumer {
+    /// For one session. Without a policy (profile mode) everything is an observation.
+    pub fn new(
+        mode: Mode,
+        policy: Option<Arc<Policy>>,
+        protected: Option<Protected>,
+        enforcer: Box<dyn Enforcer>,
+        pairs: MapHandle,
+        to: Sender<Message>,
+    ) -> Self {
+        Self {
+            mode,
+            policy,
+            protected,
+            enforcer,
+            names: Names::default(),
+            sites: HashMap::new(),
+            programs: HashMap::new(),
+            processes: HashMap::new(),
+            partials: HashMap::new(),
+            pairs,
+            nothing: SitePolicy::nothing(),
+            generation: 1,
+            spare: Some(Box::default()),
+            allowed: 0,
+            late: 0,
+            to,
+        }
+    }
+
+    /// One record of the ring buffer. Records that are shorter than their kind are dropped: the kernel side
+    /// does not make them.
+    pub fn handle(&mut self, bytes: &[u8]) {
+        let Some(header) = read_as::<intf::rec_hdr>(bytes) else { return };
+        match u32::from(header.kind) {
+            intf::REC_CALL => self.call(bytes),
+            intf::REC_RETURN => self.forward(read_as(bytes).map(Message::Return)),
+            intf::REC_SITE => self.site_told(bytes),
+            intf::REC_PARTIAL => {
+                if let Some(partial) = read_as::<intf::rec_partial>(bytes) {
+                    self.partials.insert(partial.tid, Box::new(partial));
+                }
+            }
+            intf::REC_PATH => {
+                if let Some(path) = read_as::<intf::rec_path>(bytes) {
+                    self.names.path_told(&path);
+                }
+            }
+            intf::REC_ORIGIN => {
+                if let Some(origin) = read_as::<intf::rec_origin>(bytes) {
+                    self.names.origin_told(&origin);
+                }
+            }
+            kind => {
+                if let Some(process) = read_as::<intf::rec_proc>(bytes) {
+                    self.process(kind, process);
+                }
+            }
+        }
+    }
+
+    /// Tells what was only counted since the last time.
+    pub fn flush(&mut self) {
+        let allowed = std::mem::take(&mut self.allowed);
+        let late = std::mem::take(&mut self.late);
+        if allowed > 0 {
+            self.forward(Some(Message::Allowed(allowed)));
+        }
+        if late > 0 {
+            self.forward(Some(Message::Late(late)));
+        }
+    }
+
+    /// Tells that everything was told.
+    pub fn finish(&mut self) {
+        self.flush();
+        self.forward(Some(Message::Flushed));
+    }
+
+    /// Another profile, at once: nothing that was decided by the old one is remembered.
+    pub fn swap(&mut self, policy: Arc<Policy>, generation: u32) {
+        self.sites.clear();
+        self.programs.clear();
+        self.policy = Some(policy);
+        self.generation = generation;
+    }
+
+    fn forward(&self, message: Option<Message>) {
+        if let Some(message) = message {
+            // The reporter only goes away at the very end, when nobody listens any more.
+            let _ = self.to.send(message);
+        }
+    }
+
+    fn site_told(&mut self, bytes: &[u8]) {
+        let Some(record) = read_as::<intf::rec_site>(bytes) else { return };
+        self.names.site_told(&record);
+    }
+
+    fn process(&mut self, kind: u32, record: intf::rec_proc) {
+        let who = &record.who;
+        match kind {
+            intf::REC_EXIT => {
+                self.processes.remove(&who.pid);
+            }
+            _ => {
+                // Opened now, so that at the moment of a violation it is only signalled.
+                if self.mode == Mode::Sandbox && !self.processes.get(&who.pid).is_some_and(|p| p.start == who.start) {
+                    self.know(who.pid, who.start);
+                }
+            }
+        }
+        if kind == intf::REC_EXEC {
+            self.exec(&record);
+        }
+        let program = self.names.path(id(record.who.program));
+        self.forward(Some(Message::Process(record.h.kind, Box::new(record), program)));
+    }
+
+    fn know(&mut self, pid: u32, start: u64) {
+        let process = Process::open(pid, start);
+        self.processes.insert(pid, Known { start, process, killed: false });
+    }
+
+    /// A program was started: the one moment when (origin, program) as such is judged.
+    fn exec(&mut self, record: &intf::rec_proc) {
+        let who = record.who;
+        let root_php = who.image != 0 && id(who.origin) == NONE && who.proc_flags & intf::PROC_ORIGIN_UNKNOWN == 0;
+        if root_php || who.proc_flags & intf::PROC_IGNORED != 0 {
+            return;
+        }
+        let verdict = self.judge_program(&who, Op::EXEC, &ArgsView::default());
+        if self.mode != Mode::Profile && verdict == Verdict::Allowed {
+            self.allowed += 1;
+            return;
+        }
+        let action = if verdict == Verdict::Allowed { Action::Logged } else { self.enforce(&who, 0, verdict) };
+        let call = intf::rec_call { h: record.h, who, op: Op::EXEC.raw(), nr: 59, ..Default::default() };
+        self.tell(Box::new(call), Arc::new(Site::unknown()), verdict, action, true);
+    }
+
+    fn call(&mut self, bytes: &[u8]) {
+        let mut record = self.spare.take().unwrap_or_default();
+        let len = bytes.len().min(size_of::<intf::rec_call>());
+        // SAFETY: rec_call is plain data, valid for any bytes; `len` is within both.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), std::ptr::from_mut(&mut *record).cast::<u8>(), len);
+        }
+        if len >= std::mem::offset_of!(intf::rec_call, chain) {
+            self.decide(&mut record);
+        }
+        self.spare = Some(record);
+    }
+
+    fn decide(&mut self, record: &mut intf::rec_call) {
+        let Some(op) = Op::from_raw(record.op) else { return };
+        let told = self.told(record);
+        let mut verdict = self.judge(record, op, &told);
+        if verdict == Verdict::Allowed && self.mode != Mode::Profile {
+            self.remember_allowed(record);
+            if !self.is_protected(record, op) {
+                self.allowed += 1;
+                return;
+            }
+            verdict = Verdict::violation(Reason::ProtectedObject);
+        }
+        let action = self.enforce(&record.who, record.flags, verdict);
+        let site = match told {
+            Told::Site(site, _) => site,
+            Told::Unknown => Arc::new(Site::unknown()),
+        };
+        self.tell(Box::new(*record), site, verdict, action, false);
+    }
+
+    /// The call's site and what it may do.
+    fn told(&mut self, record: &mut intf::rec_call) -> Told {
+        let site_id = id(record.site);
+        if u32::from(record.site_kind) == intf::SITE_UNKNOWN {
+            return self.told_late(record);
+        }
+        if let Some(policy) = self.sites.get(&site_id) {
+            return Told::Site(self.names.site(site_id), policy.clone());
+        }
+        let site = self.names.site(site_id);
+        let policy = self.site_policy(&site);
+        self.sites.insert(site_id, policy.clone());
+        Told::Site(site, policy)
+    }
+
+    fn site_policy(&self, site: &Site) -> SitePolicy {
+        self.policy.as_ref().map_or_else(|| self.nothing.clone(), |p| p.site(site))
+    }
+
+    /// A name that could not be read then may be readable now; see [`late`].
+    fn told_late(&mut self, record: &mut intf::rec_call) -> Told {
+        const READABLE: u32 = intf::UNK_FILE | intf::UNK_CLASS | intf::UNK_FUNCTION;
+        let partial = self.partials.remove(&record.who.tid);
+        if record.unknown == 0 || record.unknown & !READABLE != 0 {
+            return Told::Unknown;
+        }
+        let Some(name) = partial.and_then(|p| late::complete(&p)) else { return Told::Unknown };
+        let site = Arc::new(Site::from_raw(&name));
+        if *site == Site::unknown() {
+            return Told::Unknown;
+        }
+        self.late += 1;
+        record.unknown = 0;
+        let policy = self.site_policy(&site);
+        Told::Site(site, policy)
+    }
+
+    fn judge(&mut self, record: &intf::rec_call, op: Op, told: &Told) -> Verdict {
+        if self.mode == Mode::Profile {
+            return Verdict::Allowed;
+        }
+        let who = &record.who;
+        let exe = self.names.path(id(who.program));
+        let args = args_view(record, exe.as_ref().map(|p| p.as_bytes()));
+        if who.image != 0 || who.proc_flags & intf::PROC_UNINTROSPECTED != 0 {
+            let own = match told {
+                Told::Site(_, policy) => policy.decide(op, &args),
+                Told::Unknown => UNKNOWN_SITE,
+            };
+            // PHP below another program: both must allow it.
+            let descendant = id(who.origin) != NONE || who.proc_flags & intf::PROC_ORIGIN_UNKNOWN != 0;
+            if own != Verdict::Allowed || !descendant {
+                return own;
+            }
+        }
+        self.judge_program(who, op, &args)
+    }
+
+    fn judge_program(&mut self, who: &intf::who, op: Op, args: &ArgsView<'_>) -> Verdict {
+        if self.mode == Mode::Profile {
+            return Verdict::Allowed;
+        }
+        if who.proc_flags & intf::PROC_ORIGIN_UNKNOWN != 0 {
+            return UNKNOWN_SITE;
+        }
+        let key = (id(who.origin), id(who.program));
+        if !self.programs.contains_key(&key) {
+            let policy = match (&self.policy, self.names.path(key.1)) {
+                (Some(policy), Some(program)) => policy.program(&self.names.origin(key.0), program.as_bytes()),
+                _ => self.nothing.clone(), // not told: nothing is allowed
+            };
+            self.programs.insert(key, policy);
+        }
+        self.programs[&key].decide(op, args)
+    }
+
+    /// Acts on a violation. Before anything is allocated.
+    fn enforce(&mut self, who: &intf::who, flags: u32, verdict: Verdict) -> Action {
+        let Verdict::Violation { log_only, never_kill, .. } = verdict else { return Action::Logged };
+        // One stray call of the master must not take the service down: logged, never killed.
+        if self.mode != Mode::Sandbox || log_only || never_kill || u32::from(who.role) == intf::ROLE_MASTER {
+            return Action::Logged;
+        }
+        if flags & intf::CALL_KILLED != 0 {
+            return Action::Killed;
+        }
+        if !self.processes.get(&who.pid).is_some_and(|p| p.start == who.start) {
+            self.know(who.pid, who.start);
+        }
+        let Some(known) = self.processes.get_mut(&who.pid) else { return Action::Missed(Miss::Gone) };
+        if known.killed {
+            return Action::Killed; // on its way: this call came before it landed
+        }
+        let action = self.enforcer.enforce(known.process.as_ref().map_err(|m| *m));
+        known.killed = action == Action::Killed;
+        action
+    }
+
+    /// From now on the kernel side spares this pair its chain and its return.
+    fn remember_allowed(&mut self, record: &intf::rec_call) {
+        if record.flags & intf::CALL_QUIET != 0 || u32::from(record.site_kind) == intf::SITE_UNKNOWN {
+            return;
+        }
+        let pair = intf::pair { count: 1, sent: 0, generation: self.generation };
+        // Not stored: the next call of this pair is told in full again.
+        let _ = self.pairs.update(bytes_of(&record.pair), bytes_of(&pair), MapFlags::ANY);
+    }
+
+    fn is_protected(&self, record: &intf::rec_call, op: Op) -> bool {
+        match (&self.protected, &self.policy) {
+            (Some(protected), Some(policy)) => protected.reached(policy, op, record, &args_view(record, None)),
+            _ => false,
+        }
+    }
+
+    fn tell(&self, record: Box<intf::rec_call>, site: Arc<Site>, verdict: Verdict, action: Action, is_exec: bool) {
+        let frames = record.chain.iter().take(usize::from(record.chain_len).min(record.chain.len()));
+        let chain = frames.map(|f| Frame { site: self.names.site(id(f.name)), line: f.line }).collect();
+        let who = &record.who;
+        let call = Call {
+            sink: self.names.sink(id(record.sink)),
+            origin: self.names.origin(id(who.origin)),
+            program: self.names.path(id(who.program)),
+            script: self.names.path(id(who.script)),
+            request: self.names.path(id(record.request)),
+            record,
+            site,
+            chain,
+            verdict,
+            action,
+            is_exec,
+        };
+        self.forward(Some(Message::Call(Box::new(call))));
+    }
+}
+
+const UNKNOWN_SITE: Verdict =
+    Verdict::Violation { reason: Reason::UnknownSite, log_only: false, never_kill: false };
+
+/// Paths as far as they could be read whole, and the executable that the task runs already.
+pub fn args_view<'a>(record: &'a intf::rec_call, exe: Option<&'a [u8]>) -> ArgsView<'a> {
+    let whole = |bad: u32| record.flags & bad == 0;
+    let given = |arg: u8| arg != 0;
+    let desc = shared::op::desc(record.nr);
+    ArgsView {
+        path: (given(desc.path_arg) && whole(intf::CALL_PATH_FAULT | intf::CALL_PATH_TRUNCATED))
+            .then(|| bytes(&record.path, record.path_len)),
+        path2: (given(desc.path2_arg) && whole(intf::CALL_PATH2_FAULT | intf::CALL_PATH2_TRUNCATED))
+            .then(|| bytes(&record.path2, record.path2_len)),
+        exe,
+    }
+}
+
+/// The used part of a path argument.
+pub fn bytes(field: &[i8], len: u16) -> &[u8] {
+    let used = &field[..usize::from(len).min(field.len())];
+    // SAFETY: i8 and u8 have the same layout; length and lifetime are those of `used`.
+    unsafe { std::slice::from_raw_parts(used.as_ptr().cast(), used.len()) }
+}

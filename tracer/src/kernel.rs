@@ -1,0 +1,215 @@
+//! The kernel side as the tracer sees it: what is set before load, maps after it, and what is attached.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use libbpf_rs::{
+    Iter, IterOpts, Link, MapCore, MapFlags, MapHandle, Object, OpenObject, ProgramMut, UprobeOpts,
+};
+use shared::intf;
+use shared::op::{OpSet, desc};
+
+/// What never changes while running: read-only data of the programs, one field a variable.
+#[derive(Clone)]
+pub struct ReadOnly {
+    /// Flags of `bpf_ringbuf_output`: 0, or `BPF_RB_FORCE_WAKEUP`.
+    pub wakeup: u64,
+    /// Random for each session.
+    pub hash_key: [u64; 2],
+    /// 1: only the started command and its descendants are subjects.
+    pub scope_command: u32,
+    /// Only processes of this user.
+    pub filter_uid: Option<u32>,
+    /// Only processes below the cgroups in the map `cgroups`.
+    pub filter_cgroup: bool,
+    /// Only the processes in the map `adoptions` and their descendants.
+    pub filter_pid: bool,
+    /// Frames of a call's chain.
+    pub chain_limit: u32,
+    /// Operations that are policed.
+    pub policed: OpSet,
+    /// Attribution by USDT.
+    pub usdt: bool,
+}
+
+impl ReadOnly {
+    /// Numbers of which some class is policed, and those that must be seen for attribution.
+    pub fn policed_nr(&self) -> [u8; intf::NR_MAX as usize] {
+        const FORKS_AND_EXECS: [usize; 6] = [56, 57, 58, 59, 322, 435];
+        let mut numbers = [0; intf::NR_MAX as usize];
+        for (nr, policed) in numbers.iter_mut().enumerate() {
+            let known = shared::intf::call(nr as u32).is_some();
+            // A number that the table does not know is policed, whatever it is.
+            *policed = u8::from(!known || self.policed.contains_call(nr as u16) || FORKS_AND_EXECS.contains(&nr));
+        }
+        numbers
+    }
+
+    /// The operations as the programs' bitmap.
+    pub fn policed_ops(&self) -> [u64; (intf::OPS_MAX / 64) as usize] {
+        let mut words = [0; (intf::OPS_MAX / 64) as usize];
+        words.copy_from_slice(self.policed.words());
+        words
+    }
+
+    /// The call table as the programs want it, field by field for any structure of the same shape.
+    pub fn descs() -> impl Iterator<Item = intf::call_desc> {
+        (0..intf::NR_MAX).map(desc)
+    }
+}
+
+/// Fills the read-only data of a phase's open skeleton. A macro because each skeleton has types of its own.
+#[macro_export]
+macro_rules! fill_read_only {
+    ($open:expr, $config:expr) => {{
+        let config: &$crate::kernel::ReadOnly = $config;
+        let data = $open.maps.rodata_data.as_deref_mut().expect("the object has read-only data");
+        data.wakeup = config.wakeup;
+        data.hash_key = config.hash_key;
+        data.scope_command = config.scope_command;
+        data.filter_uid_set = u32::from(config.filter_uid.is_some());
+        data.filter_uid = config.filter_uid.unwrap_or(0);
+        data.filter_cgroup = u32::from(config.filter_cgroup);
+        data.filter_pid = u32::from(config.filter_pid);
+        data.chain_limit = config.chain_limit;
+        data.policed_nr = config.policed_nr();
+        data.policed_ops = config.policed_ops();
+        data.usdt_attribution = u32::from(config.usdt);
+        data.tracer_pid = std::process::id();
+        for (to, from) in data.calls.iter_mut().zip($crate::kernel::ReadOnly::descs()) {
+            to.class_kind = from.class_kind;
+            to.class_arg = from.class_arg;
+            to.path_arg = from.path_arg;
+            to.path2_arg = from.path2_arg;
+            to.addr_arg = from.addr_arg;
+            to.addrlen_arg = from.addrlen_arg;
+            to.msghdr_arg = from.msghdr_arg;
+            to.known = from.known;
+        }
+    }};
+}
+
+/// A loaded skeleton.
+pub trait Loaded {
+    /// Its object.
+    fn object(&mut self) -> &mut Object;
+}
+
+/// Sizes that depend on the machine; for a phase's open object, before load.
+pub fn size_maps(object: &mut OpenObject) -> Result<()> {
+    const SLOTS: usize = 4; // as in emit.bpf.h
+    let cpus = libbpf_rs::num_possible_cpus()?;
+    let mut map = object
+        .maps_mut()
+        .find(|m| m.name() == OsStr::new("scratches"))
+        .ok_or_else(|| anyhow!("the object has no map `scratches`"))?;
+    map.set_max_entries((cpus * SLOTS) as u32)?;
+    Ok(())
+}
+
+/// A structure of plain integers, as bytes for a map.
+///
+/// Only for types generated from `intf.h`, which have no padding bytes but named ones.
+pub fn bytes_of<T: Copy>(value: &T) -> &[u8] {
+    // SAFETY: T is plain data of `intf.h`; the slice covers exactly the value and lives as long.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+/// The structure at the start of `bytes`; `None` where they are too few.
+pub fn read_as<T: Copy>(bytes: &[u8]) -> Option<T> {
+    // SAFETY: T is plain data of `intf.h`, valid for any bytes; the length was checked; the read is unaligned.
+    (bytes.len() >= size_of::<T>()).then(|| unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
+}
+
+/// Maps and programs of a loaded phase. Detaches everything when dropped.
+pub struct Kernel {
+    loaded: Box<dyn Loaded>,
+    links: Vec<Link>,
+}
+
+impl Kernel {
+    /// Takes over a loaded object; nothing is attached yet.
+    pub fn new(loaded: Box<dyn Loaded>) -> Self {
+        Self { loaded, links: Vec::new() }
+    }
+
+    /// A handle of a map, independent of this object's lifetime.
+    pub fn map(&mut self, name: &str) -> Result<MapHandle> {
+        let object = self.loaded.object();
+        let map = object
+            .maps()
+            .find(|m| m.name() == OsStr::new(name))
+            .ok_or_else(|| anyhow!("the object has no map `{name}`"))?;
+        MapHandle::try_from(&map).with_context(|| format!("map {name}"))
+    }
+
+    fn program(&mut self, name: &str) -> Result<ProgramMut<'_>> {
+        self.loaded
+            .object()
+            .progs_mut()
+            .find(|p| p.name() == OsStr::new(name))
+            .ok_or_else(|| anyhow!("the object has no program `{name}`"))
+    }
+
+    /// Attaches a program where its section name says.
+    pub fn attach(&mut self, name: &str) -> Result<()> {
+        let link = self.program(name)?.attach().with_context(|| format!("attach {name}"))?;
+        self.links.push(link);
+        Ok(())
+    }
+
+    /// Attaches a program at an offset (bytes) of a file, in every process that maps it.
+    pub fn attach_uprobe(&mut self, name: &str, file: &Path, offset: u64, cookie: u64) -> Result<()> {
+        let opts = UprobeOpts { cookie, ..UprobeOpts::default() };
+        let link = self
+            .program(name)?
+            .attach_uprobe_with_opts(-1, file, offset as usize, opts)
+            .with_context(|| format!("attach {name} to {} at {offset:#x}", file.display()))?;
+        self.links.push(link);
+        Ok(())
+    }
+
+    /// Attaches a program to a USDT probe of a file, in every process that maps it.
+    pub fn attach_usdt(&mut self, program: &str, file: &Path, provider: &str, name: &str) -> Result<()> {
+        let link = self
+            .program(program)?
+            .attach_usdt(-1, file, provider, name)
+            .with_context(|| format!("attach {program} to {provider}:{name} of {}", file.display()))?;
+        self.links.push(link);
+        Ok(())
+    }
+
+    /// Runs an iterator program once; what it wrote.
+    pub fn iterate(&mut self, name: &str) -> Result<Vec<u8>> {
+        let link = self.program(name)?.attach_iter_with_opts(IterOpts::None).with_context(|| format!("attach {name}"))?;
+        let mut out = Vec::new();
+        Iter::new(&link)?.read_to_end(&mut out).with_context(|| format!("run {name}"))?;
+        Ok(out)
+    }
+
+    /// What the kernel has behind the open files `wanted`: its own superblock and inode numbers.
+    pub fn file_key(&mut self, wanted: &File) -> Result<intf::file_key> {
+        let fd: RawFd = wanted.as_raw_fd();
+        let answers = self.iterate("describe_fds")?;
+        answers
+            .chunks_exact(size_of::<intf::fd_answer>())
+            .filter_map(read_as::<intf::fd_answer>)
+            .find(|a| a.fd == fd as u32)
+            .map(|a| a.key)
+            .ok_or_else(|| anyhow!("the kernel does not show descriptor {fd} of this process"))
+    }
+}
+
+/// Adds up the counters over all processors, by number.
+pub fn read_stats(map: &MapHandle) -> Vec<u64> {
+    (0..intf::STAT_MAX)
+        .map(|i| {
+            let per_cpu = map.lookup_percpu(&i.to_ne_bytes(), MapFlags::ANY).ok().flatten().unwrap_or_default();
+            per_cpu.iter().filter_map(|v| read_as::<u64>(v)).sum()
+        })
+        .collect()
+}

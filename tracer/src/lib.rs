@@ -1,0 +1,73 @@
+//! What the three binaries share while they run.
+//!
+//! A binary is a [`Phase`]: its kernel-side object and its enforcer. Everything else is here: the command
+//! line, attaching, the consumer that decides, and the reporter that tells.
+
+pub mod cli;
+pub mod command;
+pub mod consumer;
+pub mod enforce;
+pub mod images;
+pub mod kernel;
+pub mod late;
+pub mod names;
+pub mod process;
+pub mod protect;
+pub mod report;
+pub mod session;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::cli::{Args, Hinted, STATUS_ERROR};
+use crate::enforce::Enforcer;
+use crate::kernel::{Loaded, ReadOnly};
+
+/// One of the three binaries.
+pub trait Phase {
+    /// `phase1-user-kill`
+    fn name(&self) -> &'static str;
+    /// Opens, configures and loads its object.
+    fn load(&self, config: &ReadOnly) -> Result<Box<dyn Loaded>>;
+    /// Its programs that see calls, in the order in which they are attached.
+    fn call_programs(&self) -> &'static [&'static str];
+    /// What it does about violations.
+    fn enforcer(&self) -> Box<dyn Enforcer>;
+}
+
+/// A line for people, on stderr.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// The whole program.
+pub fn main(phase: &dyn Phase) -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { STATUS_ERROR } else { 0 });
+        }
+    };
+    match dispatch(phase, &args) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            let hinted = error.chain().find_map(|e| e.downcast_ref::<Hinted>());
+            say(&format!("{}: {error:#}", phase.name()));
+            if let Some(hint) = hinted.map(|h| &h.hint) {
+                say(&format!("Hint: {hint}"));
+            }
+            ExitCode::from(hinted.map_or(STATUS_ERROR, |h| h.status))
+        }
+    }
+}
+
+fn dispatch(phase: &dyn Phase, args: &Args) -> Result<u8> {
+    match args.mode() {
+        Some(mode) => session::run(phase, args, mode),
+        None => Err(cli::hinted("no mode given", "--profile learns, --monitor logs, --sandbox blocks; --help tells more")),
+    }
+}

@@ -1,0 +1,73 @@
+//! What records call by a hash: sites, paths and origins, as the kernel side named them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use shared::intf;
+use shared::site::{Name, OriginEntry, Site};
+
+/// A keyed 128-bit hash of the kernel side.
+pub type Id = (u64, u64);
+
+/// The id in a record.
+pub fn id(hash: intf::hash128) -> Id {
+    (hash.lo, hash.hi)
+}
+
+/// No site, no sink, no origin.
+pub const NONE: Id = (0, 0);
+
+/// Names that were told so far.
+#[derive(Default)]
+pub struct Names {
+    sites: HashMap<Id, Arc<Site>>,
+    paths: HashMap<Id, Name>,
+    origins: HashMap<Id, Arc<[OriginEntry]>>,
+}
+
+impl Names {
+    /// Learns a site; true if it is new.
+    pub fn site_told(&mut self, record: &intf::rec_site) -> bool {
+        let site = Arc::new(Site::from_raw(&record.name));
+        self.sites.insert(id(record.hash), site).is_none()
+    }
+
+    /// Learns a program or a script. One that was truncated is never granted: the record's process says so.
+    pub fn path_told(&mut self, record: &intf::rec_path) {
+        let len = (record.len as usize).min(record.path.len());
+        let bytes: Vec<u8> = record.path[..len].iter().map(|c| *c as u8).collect();
+        self.paths.insert(id(record.hash), bytes.into());
+    }
+
+    /// Learns an origin: its parent's entries and one more.
+    pub fn origin_told(&mut self, record: &intf::rec_origin) {
+        let mut entries = self.origin(id(record.parent)).to_vec();
+        entries.push(OriginEntry { site: (*self.site(id(record.site))).clone(), sink: self.sink(id(record.sink)) });
+        self.origins.insert(id(record.origin), entries.into());
+    }
+
+    /// The site; `{unknown}` where it was never told (fails closed).
+    pub fn site(&self, id: Id) -> Arc<Site> {
+        self.sites.get(&id).cloned().unwrap_or_else(|| Arc::new(Site::unknown()))
+    }
+
+    /// The name of a sink: `unlink`, `ZipArchive::extractTo`.
+    pub fn sink(&self, id: Id) -> Option<Name> {
+        let site = self.sites.get(&id)?;
+        let function = site.function.as_ref()?;
+        Some(match &site.class {
+            Some(class) => [class.as_bytes(), b"::", function.as_bytes()].concat().into(),
+            None => function.clone(),
+        })
+    }
+
+    /// The path; `None` where there is none.
+    pub fn path(&self, id: Id) -> Option<Name> {
+        self.paths.get(&id).cloned()
+    }
+
+    /// The entries; none for a task that is no descendant.
+    pub fn origin(&self, id: Id) -> Arc<[OriginEntry]> {
+        self.origins.get(&id).cloned().unwrap_or_else(|| Arc::from([]))
+    }
+}

@@ -1,0 +1,709 @@
+//! The thread that tells: events, lines, counts, the table at the end; in profile mode it learns.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::fs::{File, OpenOptions};
+use std::io::{IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use comfy_table::{CellAlignment, Table, presets};
+use jiff::Timestamp;
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use shared::event::{self, Event, EventOrigin, EventSite, Kind};
+use shared::intf;
+use shared::op::{ArgsSeen, Op, describe_args};
+use shared::policy::{Actor, ArgsView, Learner, LearnerConfig, Observation, Policy, Verdict};
+use shared::profile::{Attribution, Php, Profile, Root, Script, View};
+use shared::site::{Name, Site, text};
+
+use crate::cli::{self, Args, Mode};
+use crate::consumer::{Call, Message, bytes};
+use crate::enforce::Action;
+use crate::kernel::{bytes_of, read_as, read_stats};
+use crate::say;
+use crate::session::from_profile;
+
+/// What a session's reporter needs.
+pub struct Settings {
+    /// The command line.
+    pub args: Args,
+    /// What the session does.
+    pub mode: Mode,
+    /// As in events.
+    pub strategy: &'static str,
+    /// What is enforced, or (profile mode) added to.
+    pub profile: Option<Profile>,
+    /// Version and ABI, where they are known at the start.
+    pub php: Option<(String, String)>,
+    /// Counts of pairs.
+    pub pairs: MapHandle,
+    /// Counters.
+    pub stats: MapHandle,
+    /// Set: write the profile now.
+    pub write_now: Arc<AtomicBool>,
+    /// Set: open the event file again.
+    pub reopen_events: Arc<AtomicBool>,
+}
+
+/// How the session went.
+pub enum Ended {
+    /// As it should.
+    Well,
+    /// No process of an image was seen.
+    NoProcess,
+    /// The profile could not be written.
+    Failed(anyhow::Error),
+}
+
+/// What the session came to.
+pub struct Outcome {
+    /// How it went.
+    pub ended: Ended,
+    /// Violations.
+    pub violations: u64,
+}
+
+/// A violation that waits for its call's return.
+struct Pending {
+    call: Box<Call>,
+    until: Instant,
+}
+
+/// A row of the table.
+#[derive(Default)]
+struct Tally {
+    attempts: u64,
+    through: u64,
+    stopped: u64,
+    not_seen: u64,
+}
+
+/// How long a return is waited for. Calls that block longer are told as `not-seen`.
+const RETURN_WAIT: Duration = Duration::from_secs(2);
+const WRITE_EVERY: Duration = Duration::from_secs(60);
+/// Lines for one (site, operation); the table has the rest.
+const LINES_EACH: u64 = 10;
+
+/// Tells what the consumer decided.
+pub struct Reporter {
+    settings: Settings,
+    policy: Option<Policy>,
+    checksum: Option<String>,
+    host: String,
+    session: String,
+    clock: i128,
+    events: Option<Box<dyn Write + Send>>,
+    events_failed: u64,
+    pending: HashMap<(u32, u64), Pending>,
+    order: VecDeque<(u32, u64)>,
+    table: BTreeMap<(String, String), Tally>,
+    learner: Learner,
+    pairs_seen: HashMap<Vec<u8>, Observed>,
+    exes: HashMap<u32, Name>,
+    files: HashSet<Name>,
+    violations: u64,
+    through: u64,
+    missed: u64,
+    allowed: u64,
+    late: u64,
+    saw_image: bool,
+    last_lost: u64,
+    live: bool,
+}
+
+/// What a pair's count is added to at the end.
+struct Observed {
+    site: Option<Arc<Site>>,
+    origin: Arc<[shared::site::OriginEntry]>,
+    program: Option<Name>,
+    op: Op,
+    told: u64,
+    path: Option<Vec<u8>>,
+    path2: Option<Vec<u8>>,
+}
+
+impl Reporter {
+    /// Opens the event file. Errors: it cannot be opened; a root is malformed.
+    pub fn new(settings: Settings) -> Result<Self> {
+        let host = nix::unistd::gethostname().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default();
+        let learner = Learner::new(learner_config(&settings, &host)?);
+        let events = match &settings.args.events {
+            None => None,
+            Some(path) => Some(open_events(path, &settings.args)?),
+        };
+        let session = format!("{:x}-{:x}", std::process::id(), Timestamp::now().as_nanosecond());
+        Ok(Self {
+            policy: settings.profile.as_ref().map(Policy::new),
+            checksum: settings.profile.as_ref().map(Profile::checksum),
+            host,
+            session,
+            clock: Timestamp::now().as_nanosecond() - monotonic(),
+            events,
+            events_failed: 0,
+            pending: HashMap::new(),
+            order: VecDeque::new(),
+            table: BTreeMap::new(),
+            learner,
+            pairs_seen: HashMap::new(),
+            exes: HashMap::new(),
+            files: HashSet::new(),
+            violations: 0,
+            through: 0,
+            missed: 0,
+            allowed: 0,
+            late: 0,
+            saw_image: false,
+            last_lost: 0,
+            live: std::io::stderr().is_terminal() && settings.args.events.as_deref() != Some(Path::new("-")),
+            settings,
+        })
+    }
+
+    /// Until the consumer has told everything.
+    pub fn run(mut self, messages: &Receiver<Message>) -> Outcome {
+        let mut written = Instant::now();
+        loop {
+            match messages.recv_timeout(Duration::from_millis(250)) {
+                Ok(Message::Flushed) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.expire(false);
+            if self.settings.reopen_events.swap(false, Ordering::Relaxed) {
+                self.reopen();
+            }
+            let asked = self.settings.write_now.swap(false, Ordering::Relaxed);
+            if self.settings.mode == Mode::Profile && (asked || written.elapsed() >= WRITE_EVERY) {
+                written = Instant::now();
+                if self.saw_image
+                    && let Err(error) = self.write_profile()
+                {
+                    say(&format!("warning: {error:#}"));
+                }
+            }
+        }
+        self.expire(true);
+        self.end()
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Call(call) => self.call(call),
+            Message::Return(back) => {
+                if let Some(pending) = self.pending.remove(&(back.tid, back.seq)) {
+                    self.conclude(&pending.call, Some(back.ret));
+                }
+            }
+            Message::Process(kind, record, program) => self.process(u32::from(kind), &record.who, program),
+            Message::Allowed(n) => self.allowed += n,
+            Message::Late(n) => self.late += n,
+            Message::Flushed => {}
+        }
+        self.tell_losses();
+    }
+
+    fn process(&mut self, kind: u32, who: &intf::who, program: Option<Name>) {
+        if who.image != 0 {
+            self.saw_image = true;
+        }
+        if kind == intf::REC_EXIT {
+            // Its calls can return no more.
+            let ended: Vec<_> =
+                self.pending.iter().filter(|(_, p)| p.call.record.who.pid == who.pid).map(|(k, _)| *k).collect();
+            for key in ended {
+                if let Some(pending) = self.pending.remove(&key) {
+                    self.conclude(&pending.call, None);
+                }
+            }
+            self.exes.remove(&who.pid);
+        } else if let Some(program) = program {
+            self.exes.insert(who.pid, program);
+        }
+    }
+
+    fn call(&mut self, call: Box<Call>) {
+        if call.record.who.image != 0 {
+            self.saw_image = true;
+        }
+        if self.settings.mode == Mode::Profile {
+            self.learn(&call);
+            if self.events.is_some() {
+                let event = self.event(&call, Kind::Observed, None);
+                self.write(&event);
+            }
+            return;
+        }
+        self.violations += 1;
+        if matches!(call.action, Action::Missed(_)) {
+            self.missed += 1;
+        }
+        if call.is_exec {
+            // Seen running: the exec has succeeded.
+            self.conclude(&call, Some(0));
+            return;
+        }
+        let key = (call.record.who.tid, call.record.seq);
+        self.order.push_back(key);
+        self.pending.insert(key, Pending { call, until: Instant::now() + RETURN_WAIT });
+    }
+
+    /// Calls whose return nobody will see any more.
+    fn expire(&mut self, all: bool) {
+        while let Some(key) = self.order.front().copied() {
+            match self.pending.get(&key) {
+                Some(pending) if !all && pending.until > Instant::now() => return,
+                Some(_) => {
+                    if let Some(pending) = self.pending.remove(&key) {
+                        self.conclude(&pending.call, None);
+                    }
+                }
+                None => {}
+            }
+            self.order.pop_front();
+        }
+    }
+
+    fn conclude(&mut self, call: &Call, ret: Option<i64>) {
+        let event = self.event(call, Kind::Violation, ret);
+        let who = event.site.as_ref().map_or_else(
+            || text(call.program.as_ref().map_or(b"{unknown}".as_slice(), |p| p.as_bytes())),
+            ToString::to_string,
+        );
+        let who = who.rsplit_once(':').filter(|(_, l)| l.parse::<u32>().is_ok()).map_or(who.as_str(), |(w, _)| w).to_owned();
+        let tally = self.table.entry((event.operation.clone().unwrap_or_default(), who)).or_default();
+        tally.attempts += 1;
+        match event.effect {
+            Some(event::Effect::Yes) => {
+                tally.through += 1;
+                self.through += 1;
+            }
+            Some(event::Effect::No) => tally.stopped += 1,
+            _ => tally.not_seen += 1,
+        }
+        if tally.attempts <= LINES_EACH {
+            say(&colored(&event.violation_line(), call.action));
+        } else if tally.attempts == LINES_EACH + 1 {
+            say("… and more of the same: counted in the table at the end");
+        }
+        self.write(&event);
+    }
+
+    fn event(&self, call: &Call, kind: Kind, ret: Option<i64>) -> Event {
+        let r = &*call.record;
+        let who = &r.who;
+        let op = Op::from_raw(r.op).unwrap_or(Op::UNKNOWN);
+        let ts = Timestamp::from_nanosecond(self.clock + i128::from(r.h.ts)).unwrap_or_else(|_| Timestamp::now());
+        let mut event = Event::new(kind, ts);
+        event.host.clone_from(&self.host);
+        event.session.clone_from(&self.session);
+        event.profile.clone_from(&self.checksum);
+        event.mode = self.settings.mode.name().into();
+        event.strategy = self.settings.strategy.into();
+        (event.pid, event.tid, event.ppid, event.nspid) = (who.pid, who.tid, who.ppid, who.nspid);
+        (event.start, event.uid) = (who.start, who.uid);
+        event.comm = text(cstr(&who.comm));
+        let exe = call.program.as_ref().or_else(|| self.exes.get(&who.pid));
+        event.exe = exe.map(|p| text(p.as_bytes()));
+        event.cgroup = cgroup_of(who.pid);
+        event.script = call.request.as_ref().or(call.script.as_ref()).map(|s| text(s.as_bytes()));
+        event.view = Some(View::Syscall);
+        event.set_operation(op, r.nr);
+        event.args = describe_args(r.nr, &r.args, &seen(call));
+        let runs_php = who.image != 0 || who.proc_flags & intf::PROC_UNINTROSPECTED != 0;
+        if runs_php && !call.is_exec {
+            event.site = Some(EventSite::new(&call.site, r.line));
+        }
+        event.sink = call.sink.as_ref().map(|s| text(s.as_bytes()));
+        event.origin = call.origin.iter().map(EventOrigin::from).collect();
+        event.chain = call.chain.iter().filter(|f| is_site(&f.site)).map(|f| EventSite::new(&f.site, f.line)).collect();
+        event.frames = call.chain.iter().map(|f| EventSite::new(&f.site, f.line)).collect();
+        match call.verdict {
+            Verdict::Allowed => event.verdict = Some("allowed".into()),
+            Verdict::Violation { reason, .. } => {
+                event.verdict = Some("violation".into());
+                event.reason = Some(reason);
+                event.grant = self.grant(call, op);
+            }
+        }
+        event.cause = match call.action {
+            Action::Missed(why) => Some(why.to_string()),
+            _ if r.unknown != 0 => Some(unknown_causes(r.unknown)),
+            _ => None,
+        };
+        if kind == Kind::Violation {
+            event.action = Some(match call.action {
+                Action::Logged => event::Action::Logged,
+                Action::Killed => event::Action::Killed,
+                Action::Missed(_) => event::Action::Missed,
+            });
+            event.ret = ret;
+            event.effect = Some(match ret {
+                None => event::Effect::NotSeen,
+                Some(ret) if ret >= 0 => event::Effect::Yes,
+                Some(_) => event::Effect::No,
+            });
+        }
+        event
+    }
+
+    /// The complete key that would allow it.
+    fn grant(&self, call: &Call, op: Op) -> Option<shared::profile::GrantKey> {
+        let policy = self.policy.as_ref()?;
+        let who = &call.record.who;
+        let args = args_view(call);
+        let by_program = call.is_exec || (who.image == 0 && who.proc_flags & intf::PROC_UNINTROSPECTED == 0);
+        if by_program {
+            return policy.program_grant(&call.origin, call.program.as_ref()?.as_bytes(), op, &args);
+        }
+        policy.site_grant(&call.site, op, &args)
+    }
+
+    fn learn(&mut self, call: &Call) {
+        let r = &*call.record;
+        let who = &r.who;
+        let op = Op::from_raw(r.op).unwrap_or(Op::UNKNOWN);
+        if let (false, Some(php)) = (self.settings.php.is_some(), None::<Php>) {
+            self.learner.set_php(php);
+        }
+        let args = args_view(call);
+        let runs_php = who.image != 0 && !call.is_exec;
+        let sink = call.sink.as_ref().map(|s| s.as_bytes());
+        let observe = |learner: &mut Learner, actor: Actor<'_>| {
+            learner.observe(&Observation { actor, op, sink, args, count: 1, tainted: false });
+        };
+        let program = call.program.clone();
+        if runs_php {
+            if r.unknown != 0 {
+                self.learner.unknown(&unknown_causes(r.unknown), 1);
+                return;
+            }
+            observe(&mut self.learner, Actor::Site(&call.site));
+            if let Some(file) = &call.site.file {
+                self.files.insert(file.clone());
+            }
+        }
+        if who.proc_flags & intf::PROC_ORIGIN_UNKNOWN != 0 {
+            if !runs_php {
+                self.learner.unknown("unknown-origin", 1);
+            }
+        } else if let (true, Some(program)) = (!runs_php || !call.origin.is_empty(), &program) {
+            observe(&mut self.learner, Actor::Program { origin: &call.origin, program: program.as_bytes() });
+        }
+        for entry in call.origin.iter() {
+            if let Some(file) = &entry.site.file {
+                self.files.insert(file.clone());
+            }
+        }
+        self.pairs_seen.entry(bytes_of(&r.pair).to_vec()).or_insert_with(|| Observed {
+            site: runs_php.then(|| call.site.clone()),
+            origin: call.origin.clone(),
+            program,
+            op,
+            told: 1,
+            path: args.path.map(<[u8]>::to_vec),
+            path2: args.path2.map(<[u8]>::to_vec),
+        });
+    }
+
+    /// What the kernel side only counted since the pair was told.
+    fn learn_counts(&mut self) {
+        for (key, seen) in &mut self.pairs_seen {
+            let Ok(Some(value)) = self.settings.pairs.lookup(key, MapFlags::ANY) else { continue };
+            let count = read_as::<intf::pair>(&value).map_or(0, |p| p.count);
+            let more = count.saturating_sub(seen.told);
+            if more == 0 {
+                continue;
+            }
+            seen.told = count;
+            let args = ArgsView { path: seen.path.as_deref(), path2: seen.path2.as_deref(), exe: None };
+            let mut observe = |actor| {
+                self.learner.observe(&Observation { actor, op: seen.op, sink: None, args, count: more, tainted: false });
+            };
+            if let Some(site) = &seen.site {
+                observe(Actor::Site(site));
+            } else if let Some(program) = &seen.program {
+                observe(Actor::Program { origin: &seen.origin, program: program.as_bytes() });
+            }
+        }
+    }
+
+    fn write_profile(&mut self) -> Result<Profile> {
+        self.learn_counts();
+        for file in &self.files {
+            if let Some(script) = describe_script(file) {
+                self.learner.script(script);
+            }
+        }
+        let mut profile = self.learner.profile(Timestamp::now());
+        if profile.learned.lost > 0 {
+            profile.complete = false;
+        }
+        if let (true, Some(before)) = (self.settings.args.merge, &self.settings.profile) {
+            let mut merged = before.clone();
+            merged.merge(profile).map_err(from_profile)?;
+            profile = merged;
+        }
+        profile.save(&self.settings.args.profile_file, true).map_err(from_profile)?;
+        Ok(profile)
+    }
+
+    fn tell_losses(&mut self) {
+        let lost = self.stat(intf::STAT_LOST);
+        if lost == self.last_lost {
+            return;
+        }
+        let more = lost - self.last_lost;
+        self.last_lost = lost;
+        self.learner.lost(more);
+        let mut event = Event::new(Kind::Lost, Timestamp::now());
+        event.host.clone_from(&self.host);
+        event.session.clone_from(&self.session);
+        event.mode = self.settings.mode.name().into();
+        event.strategy = self.settings.strategy.into();
+        event.count = more;
+        event.cause = Some("the ring buffer was full".into());
+        self.write(&event);
+    }
+
+    fn stat(&self, which: u32) -> u64 {
+        let per_cpu = self.settings.stats.lookup_percpu(&which.to_ne_bytes(), MapFlags::ANY).ok().flatten();
+        per_cpu.unwrap_or_default().iter().filter_map(|v| read_as::<u64>(v)).sum()
+    }
+
+    fn write(&mut self, event: &Event) {
+        let Some(out) = &mut self.events else { return };
+        if out.write_all(event.to_line().as_bytes()).and_then(|()| out.flush()).is_err() {
+            self.events_failed += 1;
+            if self.events_failed == 1 {
+                say("warning: an event could not be written; more are counted");
+            }
+        }
+    }
+
+    fn reopen(&mut self) {
+        let Some(path) = &self.settings.args.events else { return };
+        match open_events(path, &self.settings.args) {
+            Ok(file) => self.events = Some(file),
+            Err(error) => say(&format!("warning: {error:#}")),
+        }
+    }
+
+    fn end(mut self) -> Outcome {
+        self.tell_losses();
+        let ended = match (self.saw_image, self.settings.mode) {
+            (false, _) => Ended::NoProcess,
+            (true, Mode::Profile) => match self.write_profile() {
+                Ok(profile) => {
+                    self.tell_profile(&profile);
+                    Ended::Well
+                }
+                Err(error) => Ended::Failed(error),
+            },
+            (true, _) => {
+                self.tell_table();
+                Ended::Well
+            }
+        };
+        self.tell_counters();
+        Outcome { ended, violations: self.violations }
+    }
+
+    fn tell_profile(&self, profile: &Profile) {
+        let unknown: u64 = profile.learned.unknown.values().sum();
+        say(&format!(
+            "profile {}: {} sites, {} grants, {} calls seen; {unknown} not granted{}",
+            self.settings.args.profile_file.display(),
+            profile.sites().len(),
+            profile.grants.len(),
+            profile.learned.events,
+            if profile.complete { String::new() } else { format!("; incomplete: {} records lost", profile.learned.lost) }
+        ));
+        for (cause, count) in &profile.learned.unknown {
+            say(&format!("  not granted: {cause}: {count}"));
+        }
+    }
+
+    fn tell_table(&self) {
+        if !self.table.is_empty() {
+            let mut table = Table::new();
+            table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+            table.set_header(["operation", "by", "attempts", "let through", "without effect", "not seen"]);
+            for ((operation, who), t) in &self.table {
+                table.add_row([
+                    shared::site::escape(operation.as_bytes()),
+                    shared::site::escape(who.as_bytes()),
+                    t.attempts.to_string(),
+                    t.through.to_string(),
+                    t.stopped.to_string(),
+                    t.not_seen.to_string(),
+                ]);
+            }
+            for column in 2..6 {
+                if let Some(column) = table.column_mut(column) {
+                    column.set_cell_alignment(CellAlignment::Right);
+                }
+            }
+            say(&table.to_string());
+        }
+        say(&format!(
+            "{}: {} violations, {} let through; {} calls allowed{}",
+            self.settings.mode.name(),
+            self.violations,
+            self.through,
+            self.allowed,
+            if self.missed > 0 { format!("; {} kills missed", self.missed) } else { String::new() }
+        ));
+    }
+
+    /// Only what went wrong: a counter that is not zero has a line.
+    fn tell_counters(&self) {
+        let stats = read_stats(&self.settings.stats);
+        for (which, (name, told)) in shared::intf::stats().iter().enumerate() {
+            let count = stats.get(which).copied().unwrap_or(0);
+            let wrong = ["LOST", "KILL_FAILED", "FULL", "FAILED", "UNK_", "BUSY", "DRIFT", "ARG_FAULT"];
+            if count > 0 && wrong.iter().any(|w| name.contains(w)) {
+                say(&format!("  {told}: {count}"));
+            }
+        }
+        if self.late > 0 {
+            say(&format!("  names read late, from the opcode cache: {}", self.late));
+        }
+        if self.events_failed > 0 {
+            say(&format!("  events that could not be written: {}", self.events_failed));
+        }
+        let _ = self.live;
+    }
+}
+
+fn learner_config(settings: &Settings, host: &str) -> Result<LearnerConfig> {
+    let mut roots = settings.profile.as_ref().map(|p| p.roots.clone()).unwrap_or_default();
+    for given in &settings.args.roots {
+        let root = Root::parse(given).map_err(|e| cli::hinted(e, "--root app=/srv/app/releases/*"))?;
+        root.add_to(&mut roots);
+    }
+    let (version, abi) = settings.php.clone().unwrap_or_default();
+    Ok(LearnerConfig {
+        view: View::Syscall,
+        attribution: match settings.args.attribution {
+            cli::Attribution::Stack => Attribution::Stack,
+            cli::Attribution::Usdt => Attribution::Usdt,
+        },
+        operations: settings.args.syscalls.clone(),
+        php: Php::new(&version, &abi),
+        roots,
+        generated: settings.profile.as_ref().map(|p| p.generated.clone()).unwrap_or_default(),
+        host: host.to_owned(),
+        started: Timestamp::now(),
+    })
+}
+
+fn open_events(path: &Path, args: &Args) -> Result<Box<dyn Write + Send>> {
+    if path == Path::new("-") {
+        if !args.command.is_empty() {
+            return Err(cli::hinted("--events - with a COMMAND", "stdout is COMMAND's: name a file"));
+        }
+        return Ok(Box::new(std::io::stdout()));
+    }
+    let file: File = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("open {}", path.display()))
+        .map_err(|e| cli::hinted(format!("{e:#}"), "name a file in a folder that exists"))?;
+    Ok(Box::new(file))
+}
+
+fn monotonic() -> i128 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    now.map_or(0, |t| i128::from(t.tv_sec()) * 1_000_000_000 + i128::from(t.tv_nsec()))
+}
+
+fn cstr(field: &[i8]) -> &[u8] {
+    let len = field.iter().position(|c| *c == 0).unwrap_or(field.len());
+    bytes(field, len as u16)
+}
+
+fn cgroup_of(pid: u32) -> Option<String> {
+    let all = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    all.lines().find_map(|l| l.strip_prefix("0::")).map(ToOwned::to_owned)
+}
+
+/// Frames that are sites: not internal functions, not trampolines.
+fn is_site(site: &Site) -> bool {
+    use shared::site::SiteKind;
+    matches!(site.kind, SiteKind::Function | SiteKind::Main | SiteKind::Closure)
+}
+
+fn seen(call: &Call) -> ArgsSeen<'_> {
+    let r = &*call.record;
+    let view = args_view(call);
+    ArgsSeen {
+        path: if call.is_exec { call.program.as_ref().map(|p| p.as_bytes()) } else { view.path },
+        path2: view.path2,
+        addr: (r.addr_len > 0).then(|| &r.addr[..usize::from(r.addr_len).min(r.addr.len())]),
+        target_pid: (r.target_pid != 0).then_some(r.target_pid),
+    }
+}
+
+/// Paths as far as they could be read whole.
+pub fn args_view(call: &Call) -> ArgsView<'_> {
+    crate::consumer::args_view(&call.record, call.program.as_ref().map(|p| p.as_bytes()))
+}
+
+fn unknown_causes(bits: u32) -> String {
+    const NAMES: [(u32, &str); 13] = [
+        (intf::UNK_LINK, "link-unreadable"),
+        (intf::UNK_FRAME, "frame-unreadable"),
+        (intf::UNK_TYPE, "not-the-expected-structure"),
+        (intf::UNK_FILE, "file-unreadable"),
+        (intf::UNK_CLASS, "class-unreadable"),
+        (intf::UNK_FUNCTION, "function-unreadable"),
+        (intf::UNK_LONG, "name-too-long"),
+        (intf::UNK_TRUNCATED, "stack-too-deep"),
+        (intf::UNK_TABLE_FULL, "site-table-full"),
+        (intf::UNK_NO_IMAGE, "not-introspected"),
+        (intf::UNK_GLOBALS, "globals-unreadable"),
+        (intf::UNK_DRIFT, "shadow-stack-drift"),
+        (intf::UNK_ORIGIN, "origin-unknown"),
+    ];
+    let named: Vec<&str> = NAMES.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name).collect();
+    named.join(",")
+}
+
+/// Device, inode, size and hash of a script, so that drift can be told.
+fn describe_script(file: &Name) -> Option<Script> {
+    use sha2::{Digest, Sha256};
+    let path = Path::new(std::ffi::OsStr::from_bytes(file.as_bytes()));
+    if !path.is_absolute() {
+        return None;
+    }
+    let found = std::fs::metadata(path).ok()?;
+    let content = std::fs::read(path).ok()?;
+    Some(Script {
+        file: file.clone(),
+        device: found.dev(),
+        inode: found.ino(),
+        size: found.size(),
+        sha256: Sha256::digest(&content).into(),
+    })
+}
+
+fn colored(line: &str, action: Action) -> String {
+    let plain = std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal();
+    let color = match action {
+        Action::Logged => "33",
+        Action::Killed => "31",
+        Action::Missed(_) => "1;31",
+    };
+    match (plain, line.split_once(' ')) {
+        (false, Some((first, rest))) => format!("\x1b[{color}m{first}\x1b[0m {rest}"),
+        _ => line.to_owned(),
+    }
+}

@@ -1,0 +1,724 @@
+//! One session: from the command line to the exit status.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, RingBufferBuilder};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use shared::intf;
+use shared::policy::Policy;
+use shared::profile::{PhpMatch, Profile, View};
+
+use crate::Phase;
+use crate::cli::{Args, Attribution, Mode, STATUS_VIOLATION, hinted};
+use crate::command::{self, Command};
+use crate::consumer::{Consumer, Message};
+use crate::images::{self, Images};
+use crate::kernel::{Kernel, ReadOnly, bytes_of};
+use crate::protect::Protected;
+use crate::report::{Ended, Outcome, Reporter, Settings};
+
+/// What the consumer is told while it runs.
+enum Order {
+    Swap(Arc<Policy>, u32),
+}
+
+/// Runs a session to its end; the exit status.
+pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
+    check_environment()?;
+    let signals = block_signals()?;
+    let profile = open_profile(args, mode)?;
+    let command = match args.command.first() {
+        Some(name) => Some((command::resolve(name)?, command::user_for(args.user.as_deref())?)),
+        None => None,
+    };
+    let targets = find_targets(args, command.as_ref().map(|(path, _)| path.as_path()))?;
+    check_profile(args, mode, profile.as_ref(), &targets)?;
+    if args.attribution == Attribution::Usdt {
+        usdt::check(args, &targets)?;
+    }
+    // Before any thread: the child is a copy of this process.
+    let mut child = match &command {
+        Some((path, user)) => {
+            check_privileges(args, mode, user.as_ref().map(|u| u.uid.as_raw()))?;
+            Some(Command::prepare(path, &args.command, user.clone())?)
+        }
+        None => None,
+    };
+    let mut session = Session::start(phase, args, mode, profile, &targets, child.as_mut())?;
+    if child.is_none() {
+        session.check_running_privileges(args)?;
+    }
+    session.announce(args);
+    if let Some(child) = &mut child
+        && let Err(error) = child.go()
+    {
+        session.end();
+        return Err(error);
+    }
+    let status = session.wait(args, child.as_mut(), &signals)?;
+    session.finish(args, status)
+}
+
+fn check_environment() -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(hinted("this needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_KILL)", "run it with sudo"));
+    }
+    // Numbers in records are those of the initial pid namespace; in another one they would mean other processes.
+    const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+    let own = std::fs::read_link("/proc/self/ns/pid").context("read /proc/self/ns/pid")?;
+    if own != Path::new(INITIAL_PID_NAMESPACE) {
+        return Err(hinted(
+            "this process is in a pid namespace of its own, where process numbers mean other processes",
+            "run it on the host, or in a container that shares the host's pid namespace (--pid=host)",
+        ));
+    }
+    if cfg!(not(target_arch = "x86_64")) {
+        return Err(hinted("this machine is not x86-64", "no other machine is supported"));
+    }
+    Ok(())
+}
+
+fn block_signals() -> Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGCHLD,
+    ] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+/// In profile mode what `--merge` adds to; else what is enforced.
+fn open_profile(args: &Args, mode: Mode) -> Result<Option<Profile>> {
+    let path = &args.profile_file;
+    match mode {
+        Mode::Profile if path.exists() && args.merge => Ok(Some(Profile::load(path).map_err(from_profile)?)),
+        Mode::Profile if path.exists() && !args.force => Err(hinted(
+            format!("{} exists already", path.display()),
+            "--merge adds to it, --force replaces it, --profile-file names another",
+        )),
+        Mode::Profile => Ok(None),
+        Mode::Monitor => Ok(Some(Profile::load(path).map_err(|e| without_profile(e, args))?)),
+        Mode::Sandbox => {
+            Ok(Some(Profile::load_for_sandbox(path, args.force).map_err(|e| without_profile(e, args))?))
+        }
+    }
+}
+
+/// An error of a profile with its own hint.
+pub fn from_profile(error: shared::profile::ProfileError) -> anyhow::Error {
+    hinted(error.to_string(), error.hint())
+}
+
+/// Where the profile is not there, the hint is the command that makes one.
+fn without_profile(error: shared::profile::ProfileError, args: &Args) -> anyhow::Error {
+    if args.profile_file.exists() {
+        return from_profile(error);
+    }
+    let mut command: Vec<String> = std::env::args()
+        .map(|a| if a == "--sandbox" || a == "--monitor" { "--profile".into() } else { a })
+        .collect();
+    if let Some(program) = command.first_mut() {
+        *program = Path::new(program).file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    }
+    hinted(error.to_string(), format!("learn one first: {}", command.join(" ")))
+}
+
+fn check_profile(args: &Args, mode: Mode, profile: Option<&Profile>, targets: &[Target]) -> Result<()> {
+    let Some(profile) = profile else { return Ok(()) };
+    profile.check_view(View::Syscall).map_err(from_profile)?;
+    let primary = targets.iter().find(|t| t.primary);
+    if let Some(version) = primary.and_then(|t| t.image.version.as_deref()) {
+        match profile.check_php(version, args.accept_php_version || mode == Mode::Profile) {
+            Ok(PhpMatch::Same) => {}
+            Ok(other) => crate::say(&format!("notice: {}", describe(&other, version))),
+            Err(error) => return Err(from_profile(error)),
+        }
+    }
+    Ok(())
+}
+
+fn describe(found: &PhpMatch, running: &str) -> String {
+    format!("this is PHP {running}: {found:?}")
+}
+
+fn check_privileges(args: &Args, mode: Mode, uid: Option<u32>) -> Result<()> {
+    let uid = uid.unwrap_or_else(|| nix::unistd::getuid().as_raw());
+    if uid != 0 {
+        return Ok(());
+    }
+    refuse_privileged(args, mode, "COMMAND would run as root")
+}
+
+fn refuse_privileged(args: &Args, mode: Mode, what: &str) -> Result<()> {
+    if mode != Mode::Sandbox {
+        return Ok(());
+    }
+    let why = format!("{what}: one call that gets through before the kill is enough for it to end the sandbox");
+    if args.allow_privileged {
+        crate::say(&format!("warning: {why}"));
+        return Ok(());
+    }
+    Err(hinted(why, "run it as an ordinary user (--user NAME), or accept it with --allow-privileged"))
+}
+
+/// An image to be watched.
+struct Target {
+    path: PathBuf,
+    image: introspect::Image,
+    /// It decides which PHP the session is about.
+    primary: bool,
+}
+
+impl Target {
+    fn open(path: &Path, primary: bool) -> Result<Self> {
+        let image = introspect::introspect(path).map_err(|e| hinted(e.to_string(), e.hint()))?;
+        Ok(Self { path: path.into(), image, primary })
+    }
+}
+
+/// Which images: those named, else COMMAND and all PHP of this machine, else those of running php-fpm.
+fn find_targets(args: &Args, command: Option<&Path>) -> Result<Vec<Target>> {
+    if !args.php.is_empty() {
+        return args.php.iter().enumerate().map(|(n, path)| Target::open(path, n == 0)).collect();
+    }
+    if let Some(command) = command {
+        let mut targets: Vec<Target> = interpreter_of(command).iter().filter_map(|p| Target::open(p, true).ok()).collect();
+        for path in introspect::discover() {
+            if let Ok(target) = Target::open(&path, false)
+                && !targets.iter().any(|t| t.image.id == target.image.id)
+            {
+                targets.push(target);
+            }
+        }
+        if let (false, Some(first)) = (targets.iter().any(|t| t.primary), targets.first_mut()) {
+            first.primary = true;
+        }
+        return Ok(targets);
+    }
+    let wanted: Vec<i32> = args.pid.iter().map(|p| *p as i32).collect();
+    let mut targets: Vec<Target> = Vec::new();
+    for running in introspect::running(|pid| wanted.is_empty() || wanted.contains(&pid)) {
+        let path = running.via_library.unwrap_or(running.exe);
+        let Ok(target) = Target::open(&path, targets.is_empty()) else { continue };
+        let is_fpm = target.image.sapi == introspect::Sapi::Fpm || !wanted.is_empty();
+        if is_fpm && !targets.iter().any(|t| t.image.id == target.image.id) {
+            targets.push(target);
+        }
+    }
+    if targets.is_empty() {
+        return Err(hinted(
+            "no php-fpm is running",
+            "start it, name an image with --php PATH, or give a COMMAND after --",
+        ));
+    }
+    Ok(targets)
+}
+
+/// COMMAND itself, and for a script its interpreter.
+fn interpreter_of(command: &Path) -> Vec<PathBuf> {
+    let mut start = [0; 256];
+    let read = File::open(command).and_then(|mut f| f.read(&mut start)).unwrap_or(0);
+    let mut found = vec![command.to_path_buf()];
+    if let Some(line) = start[..read].strip_prefix(b"#!") {
+        let line = String::from_utf8_lossy(line.split(|b| *b == b'\n').next().unwrap_or(&[])).into_owned();
+        let mut words = line.split_ascii_whitespace().filter(|w| !w.starts_with('-'));
+        if let Some(interpreter) = words.next() {
+            found.push(interpreter.into());
+            if interpreter.ends_with("/env")
+                && let Some(Ok(path)) = words.next().map(|name| command::resolve(name.as_ref()))
+            {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// What attribution by USDT needs, told before anything starts: without it no probe fires, which must be an error
+/// and never a quiet run.
+mod usdt {
+    use super::{Args, Result, Target, hinted};
+    use crate::images::has_probe;
+
+    const VARIABLE: &str = "USE_ZEND_DTRACE";
+
+    pub fn check(args: &Args, targets: &[Target]) -> Result<()> {
+        for target in targets.iter().filter(|t| t.primary) {
+            if !["function__entry", "function__return"].iter().all(|name| has_probe(&target.image, name)) {
+                return Err(hinted(
+                    format!("{} has no USDT probes", target.path.display()),
+                    "use --attribution stack (the default), or a PHP built with --enable-dtrace",
+                ));
+            }
+        }
+        if !args.command.is_empty() {
+            return enabled(std::env::var(VARIABLE).ok().as_deref(), "COMMAND");
+        }
+        let images: Vec<_> = targets.iter().map(|t| t.image.id).collect();
+        for running in introspect::running(|_| true) {
+            if !introspect::introspect(&running.exe).is_ok_and(|i| images.contains(&i.id)) {
+                continue;
+            }
+            let environment = std::fs::read(format!("/proc/{}/environ", running.pid)).unwrap_or_default();
+            let value = environment.split(|b| *b == 0).find_map(|v| v.strip_prefix(b"USE_ZEND_DTRACE="));
+            let value = value.map(|v| String::from_utf8_lossy(v).into_owned());
+            enabled(value.as_deref(), &format!("process {}", running.pid))?;
+        }
+        Ok(())
+    }
+
+    fn enabled(value: Option<&str>, whose: &str) -> Result<()> {
+        if value.and_then(|v| v.parse::<i64>().ok()).is_some_and(|n| n != 0) {
+            return Ok(());
+        }
+        Err(hinted(
+            format!("{whose} has not {VARIABLE}=1 in its environment: its USDT probes would not fire"),
+            format!("start it with {VARIABLE}=1 (for php-fpm in the service's environment), or use --attribution stack"),
+        ))
+    }
+}
+
+/// What is attached and running.
+struct Session {
+    name: &'static str,
+    mode: Mode,
+    kernel: Kernel,
+    images: Images,
+    procs: MapHandle,
+    control: MapHandle,
+    adoptions: MapHandle,
+    stop: Arc<AtomicBool>,
+    orders: Sender<Order>,
+    consumer: Option<JoinHandle<()>>,
+    reporter: Option<JoinHandle<Outcome>>,
+    to_reporter: Sender<Message>,
+    generation: u32,
+    summary: String,
+    write_now: Arc<AtomicBool>,
+    reopen_events: Arc<AtomicBool>,
+}
+
+impl Session {
+    fn start(
+        phase: &dyn Phase,
+        args: &Args,
+        mode: Mode,
+        profile: Option<Profile>,
+        targets: &[Target],
+        child: Option<&mut Command>,
+    ) -> Result<Self> {
+        let config = read_only(args, mode)?;
+        let loaded = phase.load(&config).map_err(|e| load_failed(&e))?;
+        let mut kernel = Kernel::new(loaded);
+        let control = kernel.map("control")?;
+        let generation = 1;
+        set_control(&control, generation, mode)?;
+        fill_cgroups(&mut kernel, args)?;
+        let mut images = Images::new(&mut kernel, args.attribution == Attribution::Usdt)?;
+        let procs = kernel.map("procs")?;
+        let adoptions = kernel.map("adoptions")?;
+
+        let (to_reporter, messages) = channel();
+        let summary = profile.as_ref().map_or_else(String::new, summarize);
+        let policy = match mode {
+            Mode::Profile => None,
+            _ => profile.as_ref().map(|p| Arc::new(Policy::new(p))),
+        };
+        let protected = (mode != Mode::Profile).then(|| Protected::new(own_files(args)));
+        let consumer = Consumer::new(
+            mode,
+            policy,
+            protected,
+            phase.enforcer(),
+            kernel.map("pairs")?,
+            to_reporter.clone(),
+        );
+        let (orders, taken) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let write_now = Arc::new(AtomicBool::new(false));
+        let reopen_events = Arc::new(AtomicBool::new(false));
+        let primary = targets.iter().find(|t| t.primary).map(|t| &t.image);
+        let settings = Settings {
+            args: args.clone(),
+            mode,
+            strategy: phase.enforcer().strategy(),
+            profile,
+            php: primary.map(|i| (i.version.clone().unwrap_or_default(), i.abi.clone())),
+            pairs: kernel.map("pairs")?,
+            stats: kernel.map("stats")?,
+            write_now: write_now.clone(),
+            reopen_events: reopen_events.clone(),
+        };
+        let reporter = Reporter::new(settings)?;
+        let reporter = thread::Builder::new().name("reporter".into()).spawn(move || reporter.run(&messages))?;
+        let events = kernel.map("events")?;
+        let busy = args.busy_poll;
+        let urgent = mode == Mode::Sandbox && !busy && !args.default_wakeup;
+        let stopped = stop.clone();
+        let consumer = thread::Builder::new()
+            .name("consumer".into())
+            .spawn(move || consume(consumer, &events, &taken, &stopped, busy, urgent))?;
+
+        // Hooks first, then who is there already: nobody can slip between the two.
+        for program in ["process_fork", "process_exec", "process_exit"] {
+            kernel.attach(program)?;
+        }
+        for target in targets {
+            let added = images.add(&mut kernel, &target.path);
+            match added {
+                Ok(_) => images.watch(&target.path)?,
+                Err(error) if target.primary => return Err(error.context(format!("watch {}", target.path.display()))),
+                Err(_) => {}
+            }
+        }
+        for program in phase.call_programs() {
+            kernel.attach(program)?;
+        }
+        let mut session = Self {
+            name: phase.name(),
+            mode,
+            kernel,
+            images,
+            procs,
+            control,
+            adoptions,
+            stop,
+            orders,
+            consumer: Some(consumer),
+            reporter: Some(reporter),
+            to_reporter,
+            generation,
+            summary,
+            write_now,
+            reopen_events,
+        };
+        session.adopt(args, child)?;
+        Ok(session)
+    }
+
+    /// Marks the started command, or everything that runs already.
+    fn adopt(&mut self, args: &Args, child: Option<&mut Command>) -> Result<()> {
+        if let Some(child) = child {
+            let pid = child.pid.as_raw() as u32;
+            let adoption = intf::adoption { flags: intf::PROC_COMMAND, ..Default::default() };
+            images::adopt(&self.adoptions, pid, adoption)?;
+            self.kernel.iterate("find_running")?;
+            anyhow::ensure!(images::subjects(&self.procs).contains(&pid), "the kernel did not mark COMMAND");
+            return Ok(());
+        }
+        for pid in &args.pid {
+            images::adopt(&self.adoptions, *pid, intf::adoption::default())?;
+        }
+        self.adopt_libraries()?;
+        let mut before = usize::MAX;
+        loop {
+            self.kernel.iterate("find_running")?;
+            let now = images::subjects(&self.procs).len();
+            if now == before {
+                return Ok(());
+            }
+            before = now;
+        }
+    }
+
+    /// Processes that mapped a library image: only `/proc` tells where.
+    fn adopt_libraries(&self) -> Result<()> {
+        for running in introspect::running(|_| true).into_iter().filter(|r| r.via_library.is_some()) {
+            let Some(path) = &running.via_library else { continue };
+            for known in self.images.known() {
+                let same = introspect::introspect(path).is_ok_and(|i| i.id == known.image.id);
+                if let (true, Ok(Some(bias))) = (same, introspect::load_bias_from_maps(running.pid, &known.image)) {
+                    let adoption = intf::adoption { bias, image: known.id, flags: 0 };
+                    images::adopt(&self.adoptions, running.pid as u32, adoption)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Kill strategies cannot contain a process that could kill the tracer first.
+    fn check_running_privileges(&mut self, args: &Args) -> Result<()> {
+        let subjects = images::subjects(&self.procs);
+        let as_root = subjects.iter().filter(|pid| serves_as_root(**pid)).count();
+        if as_root > 0 {
+            let checked = refuse_privileged(args, self.mode, &format!("{as_root} subject(s) run as root"));
+            if checked.is_err() {
+                self.end();
+            }
+            return checked;
+        }
+        Ok(())
+    }
+
+    /// The ready line, and READY=1.
+    fn announce(&self, args: &Args) {
+        let watched: Vec<String> = self
+            .images
+            .known()
+            .iter()
+            .map(|k| {
+                let phases = if k.phases { "" } else { ", request phases not visible" };
+                format!("{} (PHP {}, {}{phases})", k.image.path.display(), k.image.version.as_deref().unwrap_or("?"), k.image.abi)
+            })
+            .collect();
+        if args.command.is_empty() {
+            for image in &watched {
+                crate::say(&format!("watching {image}"));
+            }
+        }
+        let ends = if self.mode == Mode::Sandbox { "; enforcement ends with this process" } else { "" };
+        let subjects = images::subjects(&self.procs).len();
+        crate::say(&format!(
+            "ready: {} {}, {}{} process(es) watched{ends}",
+            self.name,
+            self.mode.name(),
+            self.summary,
+            subjects
+        ));
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+
+    /// Until the command, the time or the user ends it. The command's status.
+    fn wait(&mut self, args: &Args, mut child: Option<&mut Command>, signals: &SignalFd) -> Result<Option<u8>> {
+        let until = args.duration.map(|s| Instant::now() + Duration::from_secs_f64(s.max(0.0)));
+        let mut idle = Duration::from_millis(5);
+        loop {
+            while let Ok(Some(signal)) = signals.read_signal() {
+                match Signal::try_from(signal.ssi_signo as i32) {
+                    Ok(Signal::SIGINT | Signal::SIGTERM) => return Ok(child.and_then(|c| c.poll())),
+                    Ok(Signal::SIGHUP) => self.reload(args),
+                    Ok(Signal::SIGUSR1) => self.reopen_events.store(true, Ordering::Relaxed),
+                    Ok(Signal::SIGUSR2) => self.write_now.store(true, Ordering::Relaxed),
+                    _ => idle = Duration::from_millis(1),
+                }
+            }
+            if until.is_some_and(|u| Instant::now() >= u) {
+                return Ok(child.and_then(|c| c.poll()));
+            }
+            if let Some(child) = &mut child
+                && let Some(status) = child.poll()
+                && (args.no_wait || images::subjects(&self.procs).is_empty())
+            {
+                return Ok(Some(status));
+            }
+            for path in self.images.appeared() {
+                self.upgraded(&path);
+            }
+            if self.consumer.as_ref().is_none_or(JoinHandle::is_finished) {
+                anyhow::bail!("the consumer of events ended unexpectedly");
+            }
+            wait_for_signal(signals, idle);
+            idle = (idle * 2).min(Duration::from_millis(if child.is_some() { 20 } else { 100 }));
+        }
+    }
+
+    /// A new file at a watched path.
+    fn upgraded(&mut self, path: &Path) {
+        match self.images.add(&mut self.kernel, path) {
+            Ok(id) => {
+                let version = self.images.get(id).and_then(|k| k.image.version.clone()).unwrap_or_default();
+                crate::say(&format!("notice: {} is PHP {version} now, watched from its first instruction", path.display()));
+            }
+            Err(error) => crate::say(&format!("warning: the new {} cannot be watched: {error}", path.display())),
+        }
+    }
+
+    /// SIGHUP: a good profile replaces the old one at once, a bad one changes nothing.
+    fn reload(&mut self, args: &Args) {
+        let loaded = match self.mode {
+            Mode::Profile => return self.write_now.store(true, Ordering::Relaxed),
+            Mode::Monitor => Profile::load(&args.profile_file),
+            Mode::Sandbox => Profile::load_for_sandbox(&args.profile_file, args.force),
+        };
+        let checked = loaded.and_then(|p| p.check_view(View::Syscall).map(|()| p));
+        match checked {
+            Ok(profile) => {
+                self.generation += 1;
+                let _ = self.orders.send(Order::Swap(Arc::new(Policy::new(&profile)), self.generation));
+                let _ = set_control(&self.control, self.generation, self.mode);
+                crate::say(&format!("notice: {} loaded again: {}", args.profile_file.display(), summarize(&profile)));
+            }
+            Err(error) => {
+                crate::say(&format!("warning: the profile stays as it was: {error}"));
+            }
+        }
+    }
+
+    /// Ends both threads: everything that was recorded is told.
+    fn end(&mut self) -> Option<Outcome> {
+        self.stop.store(true, Ordering::Release);
+        if let Some(consumer) = self.consumer.take() {
+            let _ = consumer.join();
+        }
+        let _ = self.to_reporter.send(Message::Flushed);
+        self.reporter.take().and_then(|r| r.join().ok())
+    }
+
+    /// The profile and the table, before anything is detached; then the exit status.
+    fn finish(mut self, args: &Args, status: Option<u8>) -> Result<u8> {
+        let outcome = self.end().context("the reporter ended unexpectedly")?;
+        match outcome.ended {
+            Ended::Well => {}
+            Ended::NoProcess => {
+                return Err(hinted(
+                    "no process of a PHP image was seen: nothing was learnt or watched",
+                    "give PHP as COMMAND, or name its executable with --php",
+                ));
+            }
+            Ended::Failed(error) => return Err(error),
+        }
+        if args.exit_code && outcome.violations > 0 {
+            return Ok(STATUS_VIOLATION);
+        }
+        Ok(status.unwrap_or(0))
+    }
+}
+
+fn wait_for_signal(signals: &SignalFd, at_most: Duration) {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    let _ = poll(&mut fds, PollTimeout::try_from(at_most).unwrap_or(PollTimeout::ZERO));
+}
+
+fn serves_as_root(pid: u32) -> bool {
+    let exe = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let uid = status.lines().find_map(|l| l.strip_prefix("Uid:")).and_then(|l| l.split_ascii_whitespace().nth(1));
+    let parent = status.lines().find_map(|l| l.strip_prefix("PPid:")).map_or("", str::trim);
+    let parent_exe = std::fs::read_link(format!("/proc/{parent}/exe")).unwrap_or_default();
+    // The fpm master is root by design and serves nobody.
+    uid == Some("0") && (parent_exe == exe || !exe.to_string_lossy().contains("fpm"))
+}
+
+/// The tracer's own files.
+fn own_files(args: &Args) -> Vec<PathBuf> {
+    let own = [Some(args.profile_file.clone()), args.events.clone()];
+    own.into_iter().flatten().filter_map(|p| p.canonicalize().ok()).collect()
+}
+
+fn summarize(profile: &Profile) -> String {
+    format!("{} sites and {} grants, ", profile.sites().len(), profile.grants.len())
+}
+
+fn set_control(control: &MapHandle, generation: u32, mode: Mode) -> Result<()> {
+    let mode = match mode {
+        Mode::Profile => intf::MODE_PROFILE,
+        Mode::Monitor => intf::MODE_MONITOR,
+        Mode::Sandbox => intf::MODE_SANDBOX,
+    };
+    control.update(&0u32.to_ne_bytes(), bytes_of(&intf::control { generation, mode }), MapFlags::ANY)?;
+    Ok(())
+}
+
+fn read_only(args: &Args, mode: Mode) -> Result<ReadOnly> {
+    const FORCE_WAKEUP: u64 = 2; // BPF_RB_FORCE_WAKEUP
+    let mut key = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut key).context("read /dev/urandom")?;
+    let (low, high) = key.split_at(8);
+    let word = |half: &[u8]| half.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    Ok(ReadOnly {
+        wakeup: if mode == Mode::Sandbox && !args.default_wakeup { FORCE_WAKEUP } else { 0 },
+        hash_key: [word(low), word(high)],
+        scope_command: u32::from(!args.command.is_empty()),
+        filter_uid: args.uid,
+        filter_cgroup: !args.cgroup.is_empty(),
+        filter_pid: !args.pid.is_empty(),
+        chain_limit: intf::CHAIN_MAX,
+        policed: args.syscalls.ops(),
+        usdt: args.attribution == Attribution::Usdt,
+    })
+}
+
+fn load_failed(error: &anyhow::Error) -> anyhow::Error {
+    hinted(format!("the kernel refused the programs: {error:#}"), "--doctor tells what this kernel lacks")
+}
+
+/// `--cgroup`: the ids of the cgroups that the patterns name.
+fn fill_cgroups(kernel: &mut Kernel, args: &Args) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let map = kernel.map("cgroups")?;
+    for pattern in &args.cgroup {
+        let base = if pattern.starts_with("/sys/fs/cgroup") { "" } else { "/sys/fs/cgroup/" };
+        let full = format!("{base}{}", pattern.trim_start_matches(if base.is_empty() { "" } else { "/" }));
+        let mut found = false;
+        for path in glob::glob(&full).map_err(|e| hinted(format!("{pattern}: {e}"), "`*` and `?` are allowed"))?.flatten() {
+            let id = std::fs::metadata(&path)?.ino();
+            map.update(&id.to_ne_bytes(), &1u32.to_ne_bytes(), MapFlags::ANY)?;
+            found = true;
+        }
+        if !found {
+            return Err(hinted(format!("no cgroup matches {pattern}"), "look below /sys/fs/cgroup"));
+        }
+    }
+    Ok(())
+}
+
+/// The consumer's thread.
+fn consume(
+    consumer: Consumer,
+    events: &MapHandle,
+    orders: &Receiver<Order>,
+    stop: &AtomicBool,
+    busy: bool,
+    urgent: bool,
+) {
+    const FLUSH: Duration = Duration::from_millis(200);
+    if urgent {
+        run_first();
+    }
+    let consumer = Rc::new(RefCell::new(consumer));
+    let handler = consumer.clone();
+    let mut builder = RingBufferBuilder::new();
+    let added = builder.add(events, move |bytes| {
+        handler.borrow_mut().handle(bytes);
+        0
+    });
+    if added.is_err() {
+        return;
+    }
+    let Ok(ring) = builder.build() else { return };
+    let mut flushed = Instant::now();
+    while !stop.load(Ordering::Acquire) {
+        if busy {
+            let _ = ring.consume();
+            std::hint::spin_loop();
+        } else {
+            let _ = ring.poll(FLUSH);
+        }
+        while let Ok(Order::Swap(policy, generation)) = orders.try_recv() {
+            consumer.borrow_mut().swap(policy, generation);
+        }
+        if flushed.elapsed() >= FLUSH {
+            consumer.borrow_mut().flush();
+            flushed = Instant::now();
+        }
+    }
+    let _ = ring.consume();
+    consumer.borrow_mut().finish();
+}
+
+/// Ahead of whatever else wants this processor: while the consumer waits for it, unauthorized calls go through.
+fn run_first() {
+    let param = libc::sched_param { sched_priority: 10 };
+    // SAFETY: changes the policy of the calling thread only; on failure it stays as it was.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const param) };
+}
