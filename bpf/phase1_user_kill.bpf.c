@@ -12,7 +12,6 @@ static __always_inline void judge(struct scratch *s, struct task *task, struct i
 	struct control *now = control_now();
 	u32 mode = now ? now->mode : MODE_SANDBOX;
 	struct pair *known;
-	bool may_kill = c->who.role != ROLE_MASTER;
 
 	pair_key_of(s);
 	known = bpf_map_lookup_elem(&pairs, &c->pair);
@@ -35,7 +34,7 @@ static __always_inline void judge(struct scratch *s, struct task *task, struct i
 	if (len > sizeof(*c))
 		len = sizeof(*c);
 	rec_init(&c->h, REC_CALL, len);
-	if (!emit(&c->h, len, may_kill))
+	if (!emit(&c->h, len, s->may_kill))
 		return;
 	/* Marked as sent only now that it was; an unknown site is told every time. */
 	if (mode == MODE_PROFILE && c->site_kind != SITE_UNKNOWN) {

@@ -140,8 +140,11 @@ static __always_inline int on_enter(u64 regs_at, u64 id)
 	p = bpf_map_lookup_elem(&procs, &tgid);
 	if (!p)
 		return 0;
-	if (p->flags & (PROC_COMMAND | PROC_IGNORED))
-		return 0;
+	if (p->flags & (PROC_COMMAND | PROC_IGNORED)) {
+		if ((p->flags & PROC_COMMAND) || !passes_filters())
+			return 0;
+		p->flags &= ~PROC_IGNORED;
+	}
 	task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!task)
 		count(STAT_STORAGE_FAILED);
@@ -152,15 +155,19 @@ static __always_inline int on_enter(u64 regs_at, u64 id)
 			kill_current(STAT_LOST_KILLED);
 		return 0;
 	}
+	s->may_kill = p->role != ROLE_MASTER;
 	count(STAT_CALLS);
 	c = &s->call;
-	if (bpf_probe_read_kernel(c->args, 8, (void *)regs_at + bpf_core_field_offset(struct pt_regs, di)) ||
-	    bpf_probe_read_kernel(&c->args[1], 8, (void *)regs_at + bpf_core_field_offset(struct pt_regs, si)) ||
-	    bpf_probe_read_kernel(&c->args[2], 8, (void *)regs_at + bpf_core_field_offset(struct pt_regs, dx)) ||
-	    bpf_probe_read_kernel(&c->args[3], 8, (void *)regs_at + bpf_core_field_offset(struct pt_regs, r10)) ||
-	    bpf_probe_read_kernel(&c->args[4], 8, (void *)regs_at + bpf_core_field_offset(struct pt_regs, r8)) ||
-	    bpf_probe_read_kernel(&c->args[5], 8, (void *)regs_at + bpf_core_field_offset(struct pt_regs, r9)))
+	if (bpf_probe_read_kernel(s->regs, sizeof(s->regs), (void *)regs_at + bpf_core_field_offset(struct pt_regs, r10))) {
 		count(STAT_ARG_FAULT);
+		__builtin_memset(s->regs, 0, sizeof(s->regs));
+	}
+	c->args[0] = s->regs[REG_DI];
+	c->args[1] = s->regs[REG_SI];
+	c->args[2] = s->regs[REG_DX];
+	c->args[3] = s->regs[REG_R10];
+	c->args[4] = s->regs[REG_R8];
+	c->args[5] = s->regs[REG_R9];
 	c->nr = nr;
 	c->flags = 0;
 	c->unknown = 0;

@@ -45,6 +45,9 @@ struct names {
 	u64 fault_file, fault_class, fault_class_entry, fault_function;
 };
 
+/* struct pt_regs from r10 to di: fixed by the user-space ABI of x86-64. */
+enum { REG_R10, REG_R9, REG_R8, REG_AX, REG_CX, REG_DX, REG_SI, REG_DI, REGS };
+
 /*
  * Work space of one hook. Not per CPU: the hook may be preempted on newer
  * kernels, and with another task's site in the buffer A would be judged as B.
@@ -53,15 +56,13 @@ struct names {
  */
 struct scratch {
 	u32 busy;
-	u32 pad;
+	u32 may_kill; /* a record of this hook that is lost may cost current its life: not the master's */
 	u64 frame[7]; /* zend_execute_data */
 	u8 func[184]; /* zend_function, up to line_start */
 	u64 class_entry[4];
 	struct names names;
 	struct sip sip;
-	struct pt_regs_copy {
-		u64 r10, r9, r8, dx, si, di;
-	} regs;
+	u64 regs[REGS]; /* as they lie in struct pt_regs */
 	/* the walk */
 	u64 eg;
 	u64 next;
@@ -126,8 +127,10 @@ static __always_inline struct scratch *claim_scratch(void)
 		u32 slot = first + i;
 		struct scratch *s = bpf_map_lookup_elem(&scratches, &slot);
 
-		if (s && try_claim(&s->busy))
+		if (s && try_claim(&s->busy)) {
+			s->may_kill = 1;
 			return s;
+		}
 	}
 	count(STAT_SCRATCH_BUSY);
 	return NULL;

@@ -92,7 +92,7 @@ static __always_inline void join_library(u64 ip, u64 cookie)
 	if (!img || !(img->flags & IMAGE_LIBRARY) || (p && p->image))
 		return;
 	if (!p) {
-		if (scope_command || !passes_filters())
+		if (scope_command || filter_pid || !passes_filters())
 			return;
 		new.start = bpf_get_current_task_btf()->group_leader->start_boottime;
 		p = &new;

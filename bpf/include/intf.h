@@ -836,7 +836,7 @@ struct rec_proc {
 	X(USDT_RESET, "usdt: frames left over at a request's start or end")                                \
 	X(USDT_DEEP, "usdt: entries over the depth limit")
 
-enum stat {
+enum stat_id {
 #define X(name, text) STAT_##name,
 	STATS(X)
 #undef X

@@ -16,6 +16,7 @@
 #include "op_class.h"
 #include "emit.bpf.h"
 #include "site.bpf.h"
+#include "path.bpf.h"
 #include "subject.bpf.h"
 #include "php_walk.bpf.h"
 #include "php_usdt.bpf.h"

@@ -205,7 +205,7 @@ static __always_inline void tell_partial(struct scratch *s)
 	r->fault_class_entry = n->fault_class_entry;
 	names_copy(&r->name, n);
 	rec_init(&r->h, REC_PARTIAL, sizeof(*r));
-	emit(&r->h, sizeof(*r), true);
+	emit(&r->h, sizeof(*r), s->may_kill);
 }
 
 static __always_inline u32 is_user(u32 type)

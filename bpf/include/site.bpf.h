@@ -57,45 +57,6 @@ __noinline int sip_name(struct sip *sip, struct zname *n)
 	return 0;
 }
 
-struct sip_path_loop {
-	struct sip *sip;
-	char *bytes; /* PATH_ROOM of them, and 8 more that may be read */
-	u32 off, end;
-};
-
-static long sip_path_word(u32 i, struct sip_path_loop *l)
-{
-	u32 off = l->off + i * 8, rest;
-	u64 w;
-
-	if (off >= l->end)
-		return 1;
-	rest = l->end - off;
-	w = *(u64 *)&l->bytes[off & (PATH_ROOM - 1)];
-	if (rest < 8)
-		w &= (1ULL << (rest * 8)) - 1;
-	sip_word(l->sip, w);
-	return 0;
-}
-
-/* The path in s->path, from path_off to path_end; its length first. */
-__noinline int sip_path(struct scratch *s)
-{
-	struct sip_path_loop l;
-
-	if (!s)
-		return 0;
-	l.sip = &s->sip;
-	l.bytes = s->path;
-	l.off = s->path_off;
-	l.end = s->path_end;
-	if (l.end > PATH_ROOM || l.off > l.end)
-		return 0;
-	sip_word(&s->sip, l.end - l.off);
-	bpf_loop((l.end - l.off + 7) / 8, sip_path_word, &l, 0);
-	return 0;
-}
-
 static __always_inline struct hash128 names_hash(struct scratch *s)
 {
 	struct names *n = &s->names;
@@ -139,7 +100,7 @@ __noinline int names_intern(struct scratch *s, struct hash128 *id)
 	names_copy(&s->out.site.name, &s->names);
 	s->out.site.hash = h;
 	rec_init(&s->out.site.h, REC_SITE, sizeof(s->out.site));
-	if (!emit(&s->out.site.h, sizeof(s->out.site), true))
+	if (!emit(&s->out.site.h, sizeof(s->out.site), s->may_kill))
 		return UNK_TABLE_FULL;
 	if (bpf_map_update_elem(&sites, &h, &one, BPF_ANY)) {
 		count(STAT_SITES_FULL);
@@ -182,109 +143,6 @@ static __always_inline u32 intern_special(struct scratch *s, u32 kind, u32 phase
 		}
 	}
 	return names_intern(s, id);
-}
-
-/* One step up from s->dentry; 1 when the root was reached or the room is used up. */
-__noinline int path_step(struct scratch *s)
-{
-	struct dentry *d, *parent, *root;
-	struct vfsmount *mnt;
-	struct qstr name;
-	u32 off, len;
-
-	if (!s)
-		return 1;
-	d = (struct dentry *)s->dentry;
-	mnt = (struct vfsmount *)s->mnt;
-	root = BPF_CORE_READ(mnt, mnt_root);
-	if (d == root) {
-		struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
-		struct mount *up = BPF_CORE_READ(m, mnt_parent);
-
-		if (up == m)
-			return 1;
-		s->dentry = (u64)BPF_CORE_READ(m, mnt_mountpoint);
-		s->mnt = (u64)up + bpf_core_field_offset(struct mount, mnt);
-		return 0;
-	}
-	parent = BPF_CORE_READ(d, d_parent);
-	if (parent == d)
-		return 1;
-	name.len = BPF_CORE_READ(d, d_name.len);
-	name.name = BPF_CORE_READ(d, d_name.name);
-	len = name.len;
-	off = s->path_off;
-	if (len == 0 || len > 255 || off > PATH_ROOM || off < len + 1) {
-		s->path_state = 1; /* truncated: never granted */
-		return 1;
-	}
-	off -= len;
-	if (bpf_probe_read_kernel(&s->path[off & (PATH_ROOM - 1)], len & 255, name.name)) {
-		s->path_state = 1;
-		return 1;
-	}
-	off--;
-	s->path[off & (PATH_ROOM - 1)] = '/';
-	s->path_off = off;
-	s->dentry = (u64)parent;
-	return 0;
-}
-
-/*
- * The absolute path of an open file, from the root of its mount namespace, and not
- * from the task's root: a chroot must not make another program look like /bin/sh.
- * Leaves it in s->path; 0 or 1 (truncated).
- */
-static __always_inline u32 path_of_file(struct scratch *s, struct file *f)
-{
-	struct dentry *d = BPF_CORE_READ(f, f_path.dentry);
-	u32 i;
-
-	s->mnt = (u64)BPF_CORE_READ(f, f_path.mnt);
-	s->dentry = (u64)d;
-	s->path_off = s->path_end = PATH_ROOM;
-	s->path_state = 0;
-	/* An unlinked file must not pass for what its name used to be. */
-	if (!BPF_CORE_READ(d, d_hash.pprev) && BPF_CORE_READ(d, d_parent) != d) {
-		s->path_off = PATH_ROOM - 10;
-		__builtin_memcpy(&s->path[PATH_ROOM - 10], " (deleted)", 10);
-	}
-	for (i = 0; i < 64; i++)
-		if (path_step(s))
-			return s->path_state;
-	return 1; /* deeper than we look */
-}
-
-/* The id of s->path, told to user space like a site's. */
-static __always_inline u32 path_intern(struct scratch *s, struct hash128 *id, bool tell)
-{
-	struct hash128 h;
-	u32 off = s->path_off, end = s->path_end, len, one = 1;
-
-	sip_init(&s->sip, hash_key[0], ~hash_key[1]); /* paths and sites never meet */
-	sip_path(s);
-	h = sip_end(&s->sip);
-	*id = h;
-	if (!tell || bpf_map_lookup_elem(&sites, &h))
-		return 0;
-	if (end > PATH_ROOM || off > end)
-		return UNK_TABLE_FULL;
-	len = end - off;
-	s->out.path.hash = h;
-	s->out.path.len = len;
-	s->out.path.truncated = s->path_state;
-	opaque(len);
-	if (len > PATH_ROOM)
-		return UNK_TABLE_FULL;
-	bpf_probe_read_kernel(s->out.path.path, len, &s->path[off & (PATH_ROOM - 1)]);
-	rec_init(&s->out.path.h, REC_PATH, sizeof(s->out.path));
-	if (!emit(&s->out.path.h, sizeof(s->out.path), true))
-		return UNK_TABLE_FULL;
-	if (bpf_map_update_elem(&sites, &h, &one, BPF_ANY)) {
-		count(STAT_SITES_FULL);
-		return UNK_TABLE_FULL;
-	}
-	return 0;
 }
 
 #endif

@@ -120,10 +120,14 @@ static __always_inline u32 image_of_file(struct file *f, struct file_key *key)
 	return id ? *id : 0;
 }
 
+/*
+ * --uid and --cgroup, for the current task. A pool's master is of another user than
+ * its workers, and both can move: what runs an image is marked in any case, as
+ * PROC_IGNORED until its first policed call that passes, and from then on stays a
+ * subject whatever it becomes.
+ */
 static __always_inline bool passes_filters(void)
 {
-	if (filter_pid)
-		return false;
 	if (filter_uid_set && (u32)bpf_get_current_uid_gid() != filter_uid)
 		return false;
 	if (filter_cgroup) {
@@ -144,17 +148,16 @@ static __always_inline bool passes_filters(void)
 
 static __always_inline void fill_who(struct who *w, struct task_struct *t, struct proc *p, u32 phase)
 {
-	struct pid *pid = BPF_CORE_READ(t, thread_pid);
-	u32 level = BPF_CORE_READ(pid, level);
-	struct task_struct *leader = BPF_CORE_READ(t, group_leader);
+	struct task_struct *leader = t->group_leader;
+	struct pid *pid = leader->thread_pid;
+	u32 level = pid->level;
 
-	w->start = BPF_CORE_READ(leader, start_boottime);
-	w->pid = BPF_CORE_READ(t, tgid);
-	w->tid = BPF_CORE_READ(t, pid);
-	w->ppid = BPF_CORE_READ(t, real_parent, tgid);
-	pid = BPF_CORE_READ(leader, thread_pid);
+	w->start = leader->start_boottime;
+	w->pid = t->tgid;
+	w->tid = t->pid;
+	w->ppid = t->real_parent->tgid;
 	w->nspid = w->pid;
-	if (pid && level) {
+	if (level) {
 		int nr = 0;
 
 		bpf_probe_read_kernel(&nr, sizeof(nr), (void *)pid + bpf_core_field_offset(struct pid, numbers) +
@@ -250,7 +253,8 @@ static __always_inline void on_fork(struct task_struct *parent, struct task_stru
 	s = claim_scratch();
 	if (!s)
 		return;
-	tell_proc(s, REC_FORK, child, &copy, copy.phase, true);
+	s->may_kill = copy.role != ROLE_MASTER;
+	tell_proc(s, REC_FORK, child, &copy, copy.phase, s->may_kill);
 	release_scratch(s);
 }
 
@@ -312,8 +316,10 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 	if (!image && bpf_map_lookup_elem(&watched, &new.program))
 		watched_file = 1;
 	if (!p) {
-		if ((!image && !watched_file) || !passes_filters())
+		if ((!image && !watched_file) || filter_pid)
 			goto out;
+		if (!passes_filters())
+			new.flags = PROC_IGNORED;
 		task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	} else {
 		new.flags = p->flags & (PROC_ORIGIN_UNKNOWN | PROC_IGNORED);
@@ -398,6 +404,43 @@ static __always_inline void on_exit(struct task_struct *t)
 	bpf_map_delete_elem(&procs, &tgid);
 }
 
+/* A new file at a watched path is an image by now: its processes are judged by their sites from here on. */
+static __always_inline void introspected_late(struct task_struct *t, struct proc *p, struct file *exe)
+{
+	struct file_key key = {};
+	struct image *img;
+	struct scratch *s;
+	struct task *task;
+	u32 image;
+
+	if (!(p->flags & PROC_UNINTROSPECTED))
+		return;
+	image = image_of_file(exe, &key);
+	img = image_by_id(image);
+	if (!img)
+		return;
+	s = claim_scratch();
+	if (!s)
+		return; /* the next pass finds it; until then it stays {unknown} */
+	p->bias = BPF_CORE_READ(t, mm, start_code) - img->first_exec_vaddr;
+	/* Who of them served what was not seen: a request's start will tell. */
+	if (img->flags & IMAGE_FPM) {
+		struct file *parent = BPF_CORE_READ(t, real_parent, mm, exe_file);
+
+		p->requests = parent && image_of_file(parent, &key) == image;
+		p->role = p->requests ? ROLE_WORKER : ROLE_MASTER;
+	}
+	/* It may be anywhere in a request by now: not "startup", where no PHP code runs. */
+	task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (task)
+		task->phase = PHASE_UNKNOWN;
+	p->phase = PHASE_UNKNOWN;
+	p->image = image;
+	p->flags &= ~PROC_UNINTROSPECTED;
+	tell_proc(s, REC_ADOPT, t, p, PHASE_UNKNOWN, false);
+	release_scratch(s);
+}
+
 /* Marks what was running before the hooks were attached; one task a call, leaders only. */
 static __always_inline void on_iterate(struct task_struct *t)
 {
@@ -411,14 +454,20 @@ static __always_inline void on_iterate(struct task_struct *t)
 	struct image *img;
 	struct scratch *s;
 	bool descendant = false;
+	struct proc *p;
 
 	tgid = BPF_CORE_READ(t, tgid);
 	pid = BPF_CORE_READ(t, pid);
-	if (tgid != pid || bpf_map_lookup_elem(&procs, &tgid))
+	if (tgid != pid)
 		return;
 	exe = BPF_CORE_READ(t, mm, exe_file);
 	if (!exe)
 		return;
+	p = bpf_map_lookup_elem(&procs, &tgid);
+	if (p) {
+		introspected_late(t, p, exe);
+		return;
+	}
 	a = bpf_map_lookup_elem(&adoptions, &tgid);
 	image = image_of_file(exe, &key);
 	if (a && (a->flags & PROC_COMMAND)) {
@@ -430,8 +479,6 @@ static __always_inline void on_iterate(struct task_struct *t)
 	} else if (scope_command) {
 		return;
 	} else {
-		if (filter_pid)
-			image = 0;
 		up = t;
 		for (i = 0; i < 64; i++) {
 			u32 up_tgid;
@@ -451,22 +498,26 @@ static __always_inline void on_iterate(struct task_struct *t)
 				break;
 			}
 		}
-		if (!image && !descendant)
+		if (!descendant && (!image || filter_pid))
 			return;
 	}
 	img = image_by_id(image);
 	new.image = image;
 	new.start = BPF_CORE_READ(t, start_boottime);
-	if (!new.flags)
+	if (!new.flags) {
 		new.flags = PROC_UNVOUCHED;
+		/* where it is (--cgroup) its first call tells */
+		if (filter_cgroup || (filter_uid_set && BPF_CORE_READ(t, cred, uid.val) != filter_uid))
+			new.flags |= PROC_IGNORED;
+	}
 	new.phase = PHASE_UNKNOWN;
 	if (img && !new.bias)
 		new.bias = BPF_CORE_READ(t, mm, start_code) - img->first_exec_vaddr;
 	if (img && (img->flags & IMAGE_FPM)) {
-		u32 parent = BPF_CORE_READ(t, real_parent, tgid);
+		struct file *parent = BPF_CORE_READ(t, real_parent, mm, exe_file);
 
 		/* a process of the image whose parent is one too serves requests */
-		new.requests = bpf_map_lookup_elem(&procs, &parent) ? 1 : 0;
+		new.requests = parent && image_of_file(parent, &key) == image;
 		new.role = new.requests ? ROLE_WORKER : ROLE_MASTER;
 	} else {
 		new.role = ROLE_PLAIN;

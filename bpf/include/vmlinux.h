@@ -136,6 +136,14 @@ struct thread_struct {
 	unsigned long fsbase;
 };
 
+typedef struct {
+	u32 val;
+} kuid_t;
+
+struct cred {
+	kuid_t uid;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	struct mm_struct *mm;
@@ -147,6 +155,7 @@ struct task_struct {
 	struct pid *thread_pid;
 	u64 start_boottime;
 	struct signal_struct *signal;
+	const struct cred *cred;
 	struct thread_struct thread;
 	char comm[16];
 };

@@ -258,9 +258,13 @@ impl Profile {
         self.generated.sort();
         self.scripts.sort();
         self.scripts.dedup();
+        self.grants.iter_mut().for_each(Grant::normalize);
+        // A file that was written by this has them so already.
+        if self.grants.is_sorted_by(|a, b| a.order(b).is_lt()) {
+            return;
+        }
         let mut united: HashMap<GrantKey, Grant> = HashMap::with_capacity(self.grants.len());
-        for mut grant in std::mem::take(&mut self.grants) {
-            grant.normalize();
+        for grant in std::mem::take(&mut self.grants) {
             match united.entry(grant.key()) {
                 std::collections::hash_map::Entry::Occupied(mut entry) => entry.get_mut().unite(grant),
                 std::collections::hash_map::Entry::Vacant(entry) => drop(entry.insert(grant)),

@@ -66,8 +66,35 @@ impl Names {
         self.paths.get(&id).cloned()
     }
 
-    /// The entries; none for a task that is no descendant.
+    /// The entries; none for a task that is no descendant. One that was never told is `{unknown}`, which nothing
+    /// is granted to: an empty origin would mean the started command (fails closed).
     pub fn origin(&self, id: Id) -> Arc<[OriginEntry]> {
-        self.origins.get(&id).cloned().unwrap_or_else(|| Arc::from([]))
+        if id == NONE {
+            return Arc::from([]);
+        }
+        self.origins
+            .get(&id)
+            .cloned()
+            .unwrap_or_else(|| Arc::from([OriginEntry { site: Site::unknown(), sink: None }]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_that_was_lost_is_unknown() {
+        let mut names = Names::default();
+        assert!(names.origin(NONE).is_empty());
+        assert_eq!(names.origin((1, 2))[0].site, Site::unknown());
+        let told = intf::rec_origin {
+            origin: intf::hash128 { lo: 5, hi: 6 },
+            parent: intf::hash128 { lo: 1, hi: 2 },
+            ..Default::default()
+        };
+        names.origin_told(&told);
+        assert_eq!(names.origin((5, 6)).len(), 2);
+        assert_eq!(names.origin((5, 6))[0].site, Site::unknown());
     }
 }

@@ -254,6 +254,9 @@ fn check_engine(site: &Site, op: Op) -> Result<(), String> {
 
 /// Sorted, no duplicates, at most so many.
 fn bound(names: &mut Vec<Name>, most: usize) {
+    if names.len() <= most && names.is_sorted_by(|a, b| a < b) {
+        return;
+    }
     let set: BTreeSet<Name> = names.drain(..).collect();
     names.extend(set.into_iter().take(most));
 }

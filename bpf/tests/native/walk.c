@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The walker on PHP's structures laid out here, with the offsets of PHP 8.2: what a
+ * site is, and that a fault in any one field makes it {unknown} and nothing else.
+ */
+#include "shim.h"
+
+#include "compat.bpf.h"
+#include "siphash.h"
+#include "emit.bpf.h"
+#include "site.bpf.h"
+#include "php_walk.bpf.h"
+
+struct zstr {
+	u64 refcount, h, len;
+	char val[600];
+};
+
+struct class {
+	char type;
+	struct zstr *name;
+	u64 parent;
+	u32 refcount, flags;
+};
+
+struct opline {
+	u8 head[24];
+	u32 line;
+	u32 tail;
+};
+
+struct function {
+	u8 raw[256];
+};
+
+struct ex {
+	struct opline *opline;
+	u64 call, ret;
+	struct function *func;
+	u64 this[2];
+	struct ex *prev;
+	u64 more[3];
+};
+
+static struct image php82 = {
+	.id = 1, .acc_closure = 1 << 22, .current_execute_data = 8, .opcodes = 88, .last = 80, .filename = 152, .module = 80,
+};
+
+static struct {
+	u64 pad;
+	struct ex *current;
+} globals;
+
+static struct opline code[4] = { { .line = 10 }, { .line = 11 }, { .line = 12 }, { .line = 13 } };
+static struct scratch work;
+
+static struct zstr *string(const char *text, size_t len)
+{
+	struct zstr *s = calloc(1, sizeof(*s));
+
+	s->len = len;
+	memcpy(s->val, text, len < sizeof(s->val) ? len : sizeof(s->val));
+	return s;
+}
+
+#define STRING(text) string(text, sizeof(text) - 1)
+
+static void put(struct function *f, int at, const void *pointer)
+{
+	memcpy(&f->raw[at], &pointer, 8);
+}
+
+static struct function *user(struct zstr *name, struct zstr *file, struct class *scope, u32 flags)
+{
+	struct function *f = calloc(1, sizeof(*f));
+	u32 last = 4;
+
+	f->raw[0] = 2;
+	memcpy(&f->raw[4], &flags, 4);
+	put(f, 8, name);
+	put(f, 16, scope);
+	put(f, 88, code);
+	memcpy(&f->raw[80], &last, 4);
+	put(f, 152, file);
+	return f;
+}
+
+static struct function *internal(struct zstr *name, int with_module, u32 flags)
+{
+	static int module;
+	struct function *f = calloc(1, sizeof(*f));
+
+	f->raw[0] = 1;
+	memcpy(&f->raw[4], &flags, 4);
+	put(f, 8, name);
+	if (with_module)
+		put(f, 80, &module);
+	return f;
+}
+
+static struct ex *frame(struct function *f, struct ex *prev)
+{
+	struct ex *e = calloc(1, sizeof(*e));
+
+	e->func = f;
+	e->prev = prev;
+	e->opline = &code[2];
+	return e;
+}
+
+static u32 walk(struct ex *top)
+{
+	u32 found;
+
+	memset(&work, 0, sizeof(work));
+	globals.current = top;
+	work.eg = (u64)&globals;
+	work.may_kill = 1;
+	found = walk_site(&work, &php82);
+	return found;
+}
+
+static struct rec_site *site_of(struct hash128 id)
+{
+	for (int i = 0; i < told_count; i++)
+		if (told[i].hash.lo == id.lo && told[i].hash.hi == id.hi)
+			return &told[i];
+	return NULL;
+}
+
+static int named(struct hash128 id, u32 kind, const char *file, const char *class, const char *function)
+{
+	struct rec_site *r = site_of(id);
+
+	return r && r->name.kind == kind && r->name.file_len == strlen(file) && !memcmp(r->name.file, file, strlen(file)) &&
+	       r->name.class_len == strlen(class) && !memcmp(r->name.class_name, class, strlen(class)) &&
+	       r->name.function_len == strlen(function) && !memcmp(r->name.function, function, strlen(function));
+}
+
+#define CHECK(what)                                                                                                    \
+	do {                                                                                                           \
+		if (!(what)) {                                                                                         \
+			printf("%s:%d: %s\n", __FILE__, __LINE__, #what);                                              \
+			exit(1);                                                                                       \
+		}                                                                                                      \
+	} while (0)
+
+static struct zstr *file, *del, *unlink_name;
+static struct class *store;
+static struct ex *bottom;
+
+static void what_a_site_is(void)
+{
+	struct ex *e;
+	struct class anonymous = { 2, STRING("class@anonymous\0/srv/a.php:7$0"), 0, 1, 1 << 2 };
+
+	CHECK(walk(NULL) == WALK_EMPTY);
+	e = frame(internal(unlink_name, 1, 0), frame(user(del, file, store, 0), bottom));
+	CHECK(walk(e) == WALK_SITE);
+	CHECK(named(work.call.site, SITE_FUNCTION, "/srv/a.php", "Store", "del"));
+	CHECK(named(work.call.sink, SITE_INTERNAL, "", "", "unlink"));
+	CHECK(work.call.line == 12);
+	/* top-level code; its scope is the includer's and means nothing */
+	CHECK(walk(frame(user(NULL, file, store, 0), NULL)) == WALK_SITE);
+	CHECK(named(work.call.site, SITE_MAIN, "/srv/a.php", "", ""));
+	/* closures by flag, never by name; a fake closure is the function itself */
+	CHECK(walk(frame(user(STRING("{closure:x():3}"), file, store, 1 << 22), bottom)) == WALK_SITE);
+	CHECK(named(work.call.site, SITE_CLOSURE, "/srv/a.php", "", ""));
+	CHECK(walk(frame(user(del, file, store, 3 << 22), bottom)) == WALK_SITE);
+	CHECK(named(work.call.site, SITE_FUNCTION, "/srv/a.php", "Store", "del"));
+	/* what comes behind the NUL is where it was declared */
+	CHECK(walk(frame(user(del, file, &anonymous, 0), bottom)) == WALK_SITE);
+	CHECK(named(work.call.site, SITE_FUNCTION, "/srv/a.php", "class@anonymous", "del"));
+	/* no user frame is left: keyed by the sink */
+	CHECK(walk(frame(internal(unlink_name, 1, 0), NULL)) == WALK_INTERNAL);
+	/* placeholders and a fiber's bottom are skipped */
+	CHECK(walk(frame(NULL, frame(internal(NULL, 1, 0), frame(user(del, file, NULL, 0), NULL)))) == WALK_SITE);
+	CHECK(named(work.call.site, SITE_FUNCTION, "/srv/a.php", "", "del"));
+}
+
+static void forgeries(void)
+{
+	struct ex *user_frame = frame(user(del, file, store, 0), bottom);
+
+	/* a trampoline has any name that its caller wants: neither sink nor site */
+	CHECK(walk(frame(internal(STRING("forged"), 1, 1 << 18), user_frame)) == WALK_SITE);
+	CHECK(hash_is_zero(&work.call.sink));
+	CHECK(walk(frame(internal(STRING("forged"), 0, 0), user_frame)) == WALK_SITE);
+	CHECK(hash_is_zero(&work.call.sink));
+	CHECK(walk(frame(user(STRING("forged"), file, store, 1 << 18), user_frame)) == WALK_SITE);
+	CHECK(named(work.call.site, SITE_FUNCTION, "/srv/a.php", "Store", "del"));
+	/* the same letters, split otherwise, are another site */
+	struct class ab = { 2, STRING("ab"), 0, 1, 0 }, a = { 2, STRING("a"), 0, 1, 0 };
+	struct hash128 first;
+
+	walk(frame(user(STRING("c"), file, &ab, 0), bottom));
+	first = work.call.site;
+	walk(frame(user(STRING("bc"), file, &a, 0), bottom));
+	CHECK(first.lo != work.call.site.lo || first.hi != work.call.site.hi);
+	/* what lies behind a name in memory is no part of it */
+	struct zstr *dirty = STRING("del");
+
+	memset(dirty->val + 3, 'x', 40);
+	walk(frame(user(dirty, file, store, 0), bottom));
+	CHECK(named(work.call.site, SITE_FUNCTION, "/srv/a.php", "Store", "del"));
+	walk(user_frame);
+	first = work.call.site;
+	walk(frame(user(dirty, file, store, 0), bottom));
+	CHECK(first.lo == work.call.site.lo && first.hi == work.call.site.hi);
+}
+
+static void limits(void)
+{
+	char long_name[300];
+	struct ex *e = bottom;
+
+	memset(long_name, 'n', sizeof(long_name));
+	CHECK(walk(frame(user(string(long_name, 255), file, NULL, 0), NULL)) == WALK_SITE);
+	CHECK(walk(frame(user(string(long_name, 256), file, NULL, 0), NULL)) == WALK_UNKNOWN);
+	CHECK(work.call.unknown & UNK_LONG);
+	/* only internal frames, more than the limit */
+	for (int i = 0; i < WALK_MAX + 1; i++)
+		e = frame(internal(unlink_name, 1, 0), e);
+	CHECK(walk(e) == WALK_UNKNOWN && (work.call.unknown & UNK_TRUNCATED));
+	/* something that is no function */
+	struct function *odd = user(del, file, store, 0);
+
+	odd->raw[0] = 9;
+	CHECK(walk(frame(odd, bottom)) == WALK_UNKNOWN && (work.call.unknown & UNK_TYPE));
+	/* the ring buffer is full: a name that could not be told is not known */
+	ring_full = 1;
+	CHECK(walk(frame(user(STRING("never_told"), file, store, 0), bottom)) == WALK_UNKNOWN);
+	CHECK(work.call.unknown & UNK_TABLE_FULL);
+	CHECK(!killed);
+	control_value.mode = MODE_SANDBOX;
+	walk(frame(user(STRING("never_told"), file, store, 0), bottom));
+	CHECK(killed == SIGKILL);
+	control_value.mode = MODE_MONITOR;
+	killed = ring_full = 0;
+	CHECK(walk(frame(user(STRING("never_told"), file, store, 0), bottom)) == WALK_SITE);
+}
+
+/* Whatever cannot be read is unknown, field by field; a line only goes unshown. */
+static void one_fault(const void *at, size_t len, u32 expected)
+{
+	struct ex *top = frame(internal(unlink_name, 1, 0), frame(user(del, file, store, 0), bottom));
+
+	partial_count = 0;
+	fault(at ? at : (expected == UNK_LINK ? (void *)top : (void *)top->prev->func), len);
+	CHECK(walk(top) == WALK_UNKNOWN);
+	CHECK(work.call.unknown == expected);
+	no_faults();
+}
+
+static void faulting(void)
+{
+	one_fault(&globals.current, 8, UNK_GLOBALS);
+	one_fault(NULL, 8, UNK_LINK);
+	one_fault(NULL, 4, UNK_FRAME);
+	one_fault(file, 8, UNK_FILE);
+	CHECK(partial_count == 1 && last_partial.fault_file == (u64)file && !last_partial.fault_function);
+	CHECK(last_partial.name.function_len == 3 && !memcmp(last_partial.name.function, "del", 3));
+	one_fault(del, 8, UNK_FUNCTION);
+	CHECK(partial_count == 1 && last_partial.fault_function == (u64)del);
+	one_fault(store, 8, UNK_CLASS);
+	CHECK(partial_count == 1 && last_partial.fault_class_entry == (u64)store);
+	one_fault(store->name, 8, UNK_CLASS);
+	CHECK(partial_count == 1 && last_partial.fault_class == (u64)store->name);
+	/* a line */
+	struct ex *e = frame(user(del, file, store, 0), bottom);
+
+	fault(&code[2], sizeof(code[2]));
+	CHECK(walk(e) == WALK_SITE && work.call.line == 0 && (work.call.flags & CALL_LINE_FAULT));
+	no_faults();
+	/* the page ends behind the name: a second, exact read */
+	fault(del->val + 3, sizeof(del->val) - 3);
+	CHECK(walk(e) == WALK_SITE);
+	CHECK(named(work.call.site, SITE_FUNCTION, "/srv/a.php", "Store", "del"));
+	no_faults();
+	/* an internal function's structure ends at a page's end */
+	struct function *f = internal(unlink_name, 1, 0);
+
+	fault(&f->raw[112], 100);
+	CHECK(walk(frame(f, frame(user(del, file, store, 0), bottom))) == WALK_SITE);
+	no_faults();
+}
+
+static void chains(void)
+{
+	struct ex *e = frame(internal(unlink_name, 1, 0), frame(user(del, file, store, 0), bottom));
+
+	CHECK(walk(e) == WALK_SITE);
+	walk_chain(&work, &php82);
+	CHECK(work.call.chain_len == 3);
+	CHECK(named(work.call.chain[0].name, SITE_INTERNAL, "", "", "unlink"));
+	CHECK(named(work.call.chain[1].name, SITE_FUNCTION, "/srv/a.php", "Store", "del"));
+	CHECK(named(work.call.chain[2].name, SITE_MAIN, "/srv/a.php", "", ""));
+	CHECK(!(work.call.flags & CALL_CHAIN_TRUNCATED));
+	for (int i = 0; i < CHAIN_MAX; i++)
+		e = frame(user(del, file, store, 0), e);
+	walk(e);
+	walk_chain(&work, &php82);
+	CHECK(work.call.chain_len == CHAIN_MAX && (work.call.flags & CALL_CHAIN_TRUNCATED));
+	CHECK(!work.call.unknown);
+}
+
+int main(void)
+{
+	file = STRING("/srv/a.php");
+	del = STRING("del");
+	unlink_name = STRING("unlink");
+	store = calloc(1, sizeof(*store));
+	store->type = 2;
+	store->name = STRING("Store");
+	bottom = frame(user(NULL, file, NULL, 0), NULL);
+	what_a_site_is();
+	forgeries();
+	limits();
+	faulting();
+	chains();
+	return 0;
+}

@@ -1,0 +1,278 @@
+//! `--doctor`: what this kernel and this PHP can do, told by trying.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use introspect::{Image, Sapi};
+
+use crate::images::has_probe;
+use crate::kernel::{Kernel, ReadOnly};
+use crate::{Phase, say};
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Good,
+    /// Works without it.
+    Worse,
+    /// Nothing works without it.
+    Bad,
+}
+
+struct Check {
+    state: State,
+    what: &'static str,
+    found: String,
+    /// What to do; empty where nothing is to be done.
+    advice: String,
+}
+
+impl Check {
+    fn good(what: &'static str, found: impl Into<String>) -> Self {
+        Self { state: State::Good, what, found: found.into(), advice: String::new() }
+    }
+
+    fn worse(what: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { state: State::Worse, what, found: found.into(), advice: advice.into() }
+    }
+
+    fn bad(what: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { state: State::Bad, what, found: found.into(), advice: advice.into() }
+    }
+}
+
+/// Prints every check; status 0 if this strategy works here, else 125.
+pub fn run(phase: &dyn Phase) -> Result<u8> {
+    let mut checks = vec![
+        privileges(),
+        machine(),
+        pid_namespace(),
+        btf(),
+        mounted("tracefs", "/sys/kernel/tracing/events", "mount -t tracefs tracefs /sys/kernel/tracing"),
+        lockdown(),
+        lsm(),
+        memlock(),
+    ];
+    if checks[0].state == State::Good {
+        checks.extend(programs(phase));
+    }
+    let works = checks.iter().all(|c| c.state != State::Bad);
+    for check in &checks {
+        print(check);
+    }
+    say("");
+    images();
+    say("");
+    if works {
+        say(&format!("{} works here", phase.name()));
+        return Ok(0);
+    }
+    say(&format!("{} does not work here", phase.name()));
+    Ok(crate::cli::STATUS_ERROR)
+}
+
+fn print(check: &Check) {
+    let mark = match check.state {
+        State::Good => "ok  ",
+        State::Worse => "note",
+        State::Bad => "FAIL",
+    };
+    say(&format!("{mark}  {:<22} {}", check.what, check.found));
+    if !check.advice.is_empty() {
+        say(&format!("      Hint: {}", check.advice));
+    }
+}
+
+/// Effective capabilities, by number as in `linux/capability.h`.
+fn privileges() -> Check {
+    const NEEDED: [(u32, &str); 6] = [
+        (5, "CAP_KILL"),
+        (19, "CAP_SYS_PTRACE"),
+        (21, "CAP_SYS_ADMIN"),
+        (23, "CAP_SYS_NICE"),
+        (38, "CAP_PERFMON"),
+        (39, "CAP_BPF"),
+    ];
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|l| l.strip_prefix("CapEff:")).map_or("", str::trim);
+    let effective = u64::from_str_radix(effective, 16).unwrap_or(0);
+    let missing: Vec<&str> = NEEDED.iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|(_, n)| *n).collect();
+    if missing.is_empty() {
+        return Check::good("capabilities", "all that are needed");
+    }
+    Check::bad("capabilities", format!("missing: {}", missing.join(", ")), "run it as root, with sudo")
+}
+
+fn machine() -> Check {
+    let release = nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default();
+    if cfg!(target_arch = "x86_64") {
+        return Check::good("machine", format!("x86-64, Linux {release}"));
+    }
+    Check::bad("machine", std::env::consts::ARCH, "only x86-64 is supported")
+}
+
+fn pid_namespace() -> Check {
+    let own = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    if own == Path::new(crate::session::INITIAL_PID_NAMESPACE) {
+        return Check::good("pid namespace", "the initial one");
+    }
+    Check::bad("pid namespace", "one of its own", "run it on the host, or with --pid=host")
+}
+
+fn btf() -> Check {
+    match fs::metadata("/sys/kernel/btf/vmlinux") {
+        Ok(found) => Check::good("kernel types (BTF)", format!("{} KiB", found.len() / 1024)),
+        Err(_) => Check::bad("kernel types (BTF)", "none", "use a kernel built with CONFIG_DEBUG_INFO_BTF"),
+    }
+}
+
+fn mounted(what: &'static str, path: &str, command: &str) -> Check {
+    if Path::new(path).exists() {
+        return Check::good(what, "mounted");
+    }
+    Check::worse(what, "not mounted: uprobes go through perf instead", command.to_owned())
+}
+
+fn selected(text: &str) -> &str {
+    text.split(['[', ']']).nth(1).unwrap_or("unknown")
+}
+
+fn lockdown() -> Check {
+    match fs::read_to_string("/sys/kernel/security/lockdown") {
+        Ok(text) if selected(&text) == "confidentiality" => Check::bad(
+            "lockdown",
+            "confidentiality: programs may not read memory",
+            "boot without lockdown=confidentiality",
+        ),
+        Ok(text) => Check::good("lockdown", format!("{} (rewriting needs none)", selected(&text))),
+        Err(_) => Check::worse("lockdown", "not known", "mount -t securityfs securityfs /sys/kernel/security"),
+    }
+}
+
+fn lsm() -> Check {
+    match fs::read_to_string("/sys/kernel/security/lsm") {
+        Ok(text) if text.trim().split(',').any(|l| l == "bpf") => Check::good("LSM list", text.trim()),
+        Ok(text) => Check::worse(
+            "LSM list",
+            format!("{}: without bpf (only --lsm of phase 3 needs it)", text.trim()),
+            format!("boot with lsm={},bpf", text.trim()),
+        ),
+        Err(_) => Check::worse("LSM list", "not known", "mount -t securityfs securityfs /sys/kernel/security"),
+    }
+}
+
+/// Since 5.11 maps are charged to the cgroup, not to this limit.
+fn memlock() -> Check {
+    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_MEMLOCK);
+    let shown = match limit {
+        Ok((soft, _)) if soft == nix::libc::RLIM_INFINITY => "unlimited".to_owned(),
+        Ok((soft, _)) => format!("{} KiB", soft / 1024),
+        Err(error) => error.to_string(),
+    };
+    Check::good("RLIMIT_MEMLOCK", format!("{shown} (not needed since Linux 5.11)"))
+}
+
+/// Loads and attaches everything, as a session would.
+fn programs(phase: &dyn Phase) -> Vec<Check> {
+    let config = match crate::session::probe_config() {
+        Ok(config) => config,
+        Err(error) => return vec![Check::bad("programs", format!("{error:#}"), "")],
+    };
+    let mut kernel = match load(phase, &config) {
+        Ok(kernel) => kernel,
+        Err(error) => {
+            return vec![Check::bad("programs load", format!("{error:#}"), "Linux 6.1 or later with BTF is needed")];
+        }
+    };
+    let mut checks = vec![Check::good("programs load", "all, ring buffer and task storage with them")];
+    let hooks = ["process_fork", "process_exec", "process_exit"];
+    for name in hooks.iter().chain(phase.call_programs()) {
+        if let Err(error) = kernel.attach(name) {
+            checks.push(Check::bad("tracepoints", format!("{error:#}"), "a hook is not there on this kernel"));
+        }
+    }
+    if checks.len() == 1 {
+        checks.push(Check::good("tracepoints", "attach"));
+    }
+    checks.push(match kernel.iterate("find_running") {
+        Ok(_) => Check::good("task iterator", "runs"),
+        Err(error) => Check::bad("task iterator", format!("{error:#}"), "running processes cannot be found"),
+    });
+    checks.push(uprobe(&mut kernel));
+    checks
+}
+
+fn load(phase: &dyn Phase, config: &ReadOnly) -> Result<Kernel> {
+    Ok(Kernel::new(phase.load(config)?))
+}
+
+fn uprobe(kernel: &mut Kernel) -> Check {
+    let first = introspect::discover().into_iter().find_map(|path| introspect::introspect(&path).ok());
+    let Some(image) = first else { return Check::worse("uprobes", "no PHP to try them on", "") };
+    let Some(symbol) = image.symbols.request_startup else {
+        return Check::worse("uprobes", format!("{} exports no start of requests", image.path.display()), "");
+    };
+    match kernel.attach_uprobe("request_startup", &image.path, symbol.file_offset, 0) {
+        Ok(()) => Check::good("uprobes", "attach"),
+        Err(error) => Check::worse("uprobes", format!("{error:#}"), "{engine}'s phases and the master cannot be told"),
+    }
+}
+
+/// Every PHP of this machine, and what can be said of it.
+fn images() {
+    let found = introspect::discover();
+    if found.is_empty() {
+        say("no PHP found in the usual places; name one with --php");
+    }
+    for path in found {
+        match introspect::introspect(&path) {
+            Ok(image) => say(&format!("PHP  {}", describe(&image))),
+            Err(error) => say(&format!("PHP  {error}\n      Hint: {}", error.hint())),
+        }
+    }
+    for running in introspect::running(|_| true) {
+        let of = running.via_library.as_deref().unwrap_or(&running.exe);
+        say(&format!("     process {} runs {}: {}", running.pid, of.display(), self_check(running.pid, of)));
+    }
+}
+
+fn describe(image: &Image) -> String {
+    let usdt = if has_probe(image, "function__entry") { "USDT probes" } else { "no USDT probes" };
+    let phases = if image.symbols.request_startup.is_some() { "request phases" } else { "no request phases" };
+    let master = if image.sapi == Sapi::Fpm { ", master told from workers" } else { "" };
+    format!(
+        "{}: {} {}, {}; {phases}, {usdt}{master}",
+        image.path.display(),
+        image.sapi,
+        image.version.as_deref().unwrap_or("of unknown version"),
+        image.abi
+    )
+}
+
+/// Whether the offsets fit a process that runs.
+fn self_check(pid: i32, path: &Path) -> String {
+    let check = || -> Result<String> {
+        let image = introspect::introspect(path)?;
+        let bias = introspect::load_bias(pid, &image)?.ok_or_else(|| anyhow::anyhow!("not mapped"))?;
+        if image.zts {
+            return Ok("thread-safe: checked when it is watched".into());
+        }
+        match introspect::verify_live(pid, &image, bias).map_err(anyhow::Error::msg)? {
+            introspect::SelfCheck::Idle => Ok("idle".into()),
+            introspect::SelfCheck::Ok { frames } => Ok(format!("its stack of {} frames was read", frames.len())),
+        }
+    };
+    check().unwrap_or_else(|error| format!("self-check failed: {error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_selected_word_is_in_brackets() {
+        assert_eq!(selected("none [integrity] confidentiality\n"), "integrity");
+        assert_eq!(selected(""), "unknown");
+    }
+}
