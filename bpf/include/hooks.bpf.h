@@ -88,6 +88,7 @@ static __always_inline void join_library(u64 ip, u64 cookie)
 	struct image *img = image_by_id(id);
 	struct proc *p = bpf_map_lookup_elem(&procs, &tgid);
 	struct proc new = {};
+	struct scratch *s;
 
 	if (!img || !(img->flags & IMAGE_LIBRARY) || (p && p->image))
 		return;
@@ -99,8 +100,18 @@ static __always_inline void join_library(u64 ip, u64 cookie)
 	}
 	p->image = id;
 	p->bias = ip - (cookie & 0xffffffffffffULL);
-	if (p == &new)
-		bpf_map_update_elem(&procs, &tgid, &new, BPF_ANY);
+	if (p == &new && bpf_map_update_elem(&procs, &tgid, &new, BPF_ANY)) {
+		/* Fails closed: PHP that cannot be watched does not run. */
+		count(STAT_PROCS_FULL);
+		if (mode_now() == MODE_SANDBOX)
+			kill_current(STAT_LOST_KILLED);
+		return;
+	}
+	s = claim_scratch();
+	if (!s)
+		return;
+	tell_proc(s, REC_ADOPT, bpf_get_current_task_btf(), p, PHASE_REQUEST, true);
+	release_scratch(s);
 }
 
 SEC("uprobe")

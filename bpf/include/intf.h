@@ -38,6 +38,7 @@ enum limits {
 	/* (site, operation) pairs of one session. */
 	PAIRS_MAX = 262144,
 	PROCS_MAX = 65536,
+	IMAGES_MAX = 1024,
 	/* Entries of one origin. A longer one is {unknown}. */
 	ORIGIN_MAX = 8,
 	ADDR_ROOM = 112,
@@ -589,6 +590,19 @@ struct adoption {
 	u64 bias; /* of the library; 0: found from the executable */
 	u32 image; /* 0: found from the executable */
 	u32 flags; /* enum proc_flags */
+};
+
+/* A process that is watched: the value of the map `procs`. */
+struct proc {
+	u64 start;
+	u64 bias; /* load bias of the image */
+	u32 image;
+	u32 flags;
+	u32 role;
+	u32 depth; /* entries of the origin */
+	u32 requests; /* since it was forked */
+	u32 phase; /* of the thread that forked or execed last: what a new thread starts with */
+	struct hash128 origin, program, script;
 };
 
 /* One descriptor of the tracer, and which file the kernel has behind it. */

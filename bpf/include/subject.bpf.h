@@ -7,18 +7,6 @@
 #ifndef SUBJECT_BPF_H
 #define SUBJECT_BPF_H
 
-struct proc {
-	u64 start;
-	u64 bias; /* load bias of the image */
-	u32 image;
-	u32 flags;
-	u32 role;
-	u32 depth; /* entries of the origin */
-	u32 requests; /* since it was forked */
-	u32 phase; /* of the thread that forked or execed last: what a new thread starts with */
-	struct hash128 origin, program, script;
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, PROCS_MAX);
@@ -53,8 +41,6 @@ struct {
 	__type(key, struct file_key);
 	__type(value, u32);
 } files SEC(".maps");
-
-enum { IMAGES_MAX = 1024 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

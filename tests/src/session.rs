@@ -19,15 +19,26 @@ pub fn php_profile() -> PathBuf {
     built("PHP_PROFILE", "php-profile")
 }
 
+/// A child that ends when the test is killed: a sandbox that was left behind would go on killing.
+pub fn ends_with_test(command: &mut Command) -> &mut Command {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: prctl is async-signal-safe and touches nothing of the parent.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+            Ok(())
+        })
+    }
+}
+
 fn built(variable: &str, name: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
         return path.into();
     }
     let own = std::env::current_exe().expect("own path");
-    let folder = own.parent().and_then(Path::parent).expect("target folder");
-    let path = folder.join(name);
-    assert!(path.exists(), "{} is not built: run `make test`, or `cargo build --workspace`", path.display());
-    path
+    // Tests are in `deps` below the folder that programs are in.
+    let path = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.exists());
+    path.unwrap_or_else(|| panic!("{name} is not built: run `make test`, or `cargo build --workspace`"))
 }
 
 /// What a session printed and did.
@@ -66,6 +77,7 @@ impl Session {
     }
 
     /// More options.
+    #[must_use]
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
         self
@@ -74,14 +86,23 @@ impl Session {
     /// Runs COMMAND to its end.
     pub fn run<S: AsRef<OsStr>>(self, command: impl IntoIterator<Item = S>) -> Ran {
         let _ = std::fs::remove_file(self.folder.join("events.jsonl"));
-        let output = Command::new(tracer())
-            .args(&self.args)
-            .arg("--")
-            .args(command)
-            .current_dir(&self.folder)
-            .stdin(Stdio::null())
-            .output()
-            .expect("run the tracer");
+        let mut tracer = Command::new(tracer());
+        tracer.args(&self.args).arg("--").args(command).current_dir(&self.folder).stdin(Stdio::null());
+        let output = ends_with_test(&mut tracer).output().expect("run the tracer");
+        Ran {
+            status: status_of(output.status),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            events: events_of(&self.folder),
+        }
+    }
+
+    /// Runs it without COMMAND to its end: `--duration`, or an error.
+    pub fn watch(self) -> Ran {
+        let _ = std::fs::remove_file(self.folder.join("events.jsonl"));
+        let mut tracer = Command::new(tracer());
+        tracer.args(&self.args).current_dir(&self.folder).stdin(Stdio::null());
+        let output = ends_with_test(&mut tracer).output().expect("run the tracer");
         Ran {
             status: status_of(output.status),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -93,14 +114,10 @@ impl Session {
     /// Starts it without COMMAND, and waits for its `ready` line.
     pub fn start(self) -> Running {
         let _ = std::fs::remove_file(self.folder.join("events.jsonl"));
-        let mut child = Command::new(tracer())
-            .args(&self.args)
-            .current_dir(&self.folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("start the tracer");
+        let mut tracer = Command::new(tracer());
+        tracer.args(&self.args).current_dir(&self.folder);
+        tracer.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = ends_with_test(&mut tracer).spawn().expect("start the tracer");
         let stderr = child.stderr.take().expect("stderr is piped");
         let (to, lines) = channel();
         std::thread::spawn(move || {
@@ -159,9 +176,19 @@ impl Running {
         events_of(&self.folder)
     }
 
+    /// Panics unless it said `text` already.
+    pub fn has_said(&self, text: &str) {
+        assert!(self.said.contains(text), "the tracer did not say `{text}`, but:\n{}", self.said);
+    }
+
     /// Ends it as Ctrl-C would.
-    pub fn stop(mut self) -> Ran {
+    pub fn stop(self) -> Ran {
         self.signal(nix::sys::signal::Signal::SIGINT);
+        self.wait()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait(mut self) -> Ran {
         let status = self.child.wait().expect("wait for the tracer");
         while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(5)) {
             self.said.push_str(&line);

@@ -23,9 +23,15 @@ pub fn test(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
 pub fn main(tests: Vec<Trial>) -> ! {
     let mut args = Arguments::from_args();
     args.test_threads = Some(1);
-    assert!(nix::unistd::geteuid().is_root(), "the end-to-end suite needs root: run `make test` as root or with sudo");
+    assert!(
+        nix::unistd::geteuid().is_root(),
+        "the end-to-end suite needs root: run `make test` as root or with sudo"
+    );
     let conclusion: Conclusion = libtest_mimic::run(&args, tests);
-    println!("e2e: {} passed, {} failed, {} skipped", conclusion.num_passed, conclusion.num_failed, conclusion.num_ignored);
+    println!(
+        "e2e: {} passed, {} failed, {} skipped",
+        conclusion.num_passed, conclusion.num_failed, conclusion.num_ignored
+    );
     let unexpected = std::env::var_os("CI").is_some() && conclusion.num_ignored as usize > KNOWN_LIMITS.len();
     if unexpected {
         eprintln!("under CI a skip that is not on the list of known limits is a failure");

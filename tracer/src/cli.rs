@@ -87,9 +87,6 @@ pub struct Args {
     /// Run COMMAND as this user (default under sudo: who called sudo)
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
-    /// Spin instead of sleeping while waiting for events: shorter reaction, one processor busy
-    #[arg(long)]
-    pub busy_poll: bool,
     /// Wake the tracer as any ring-buffer consumer is woken, for comparison
     #[arg(long, hide = true)]
     pub default_wakeup: bool,

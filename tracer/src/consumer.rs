@@ -17,6 +17,7 @@ use crate::late;
 use crate::names::{Id, NONE, Names, id};
 use crate::process::{Miss, Process};
 use crate::protect::Protected;
+use crate::selfcheck::Failed;
 
 /// A frame of a call's chain.
 pub struct Frame {
@@ -64,6 +65,10 @@ pub enum Message {
     Allowed(u64),
     /// Names that had to be read late.
     Late(u64),
+    /// Another profile decides from now on; its checksum.
+    Swapped(Arc<Policy>, String),
+    /// The mode from now on.
+    Mode(Mode),
     /// Everything up to here has been told.
     Flushed,
 }
@@ -88,6 +93,7 @@ pub struct Consumer {
     pairs: MapHandle,
     /// What is allowed where there is no policy to ask.
     nothing: SitePolicy,
+    failed: Failed,
     generation: u32,
     /// Kept for its memory; empty only while a call is being handled.
     spare: Option<Box<intf::rec_call>>,
@@ -110,6 +116,7 @@ impl Consumer {
         protected: Option<Protected>,
         enforcer: Box<dyn Enforcer>,
         pairs: MapHandle,
+        failed: Failed,
         to: Sender<Message>,
     ) -> Self {
         Self {
@@ -124,6 +131,7 @@ impl Consumer {
             partials: HashMap::new(),
             pairs,
             nothing: SitePolicy::nothing(),
+            failed,
             generation: 1,
             spare: Some(Box::default()),
             allowed: 0,
@@ -189,6 +197,11 @@ impl Consumer {
         self.generation = generation;
     }
 
+    /// Monitor or sandbox from the next record on.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
+    }
+
     fn forward(&self, message: Option<Message>) {
         if let Some(message) = message {
             // The reporter only goes away at the very end, when nobody listens any more.
@@ -209,7 +222,7 @@ impl Consumer {
             }
             _ => {
                 // Opened now, so that at the moment of a violation it is only signalled.
-                if self.mode == Mode::Sandbox && !self.processes.get(&who.pid).is_some_and(|p| p.start == who.start) {
+                if self.mode != Mode::Profile && !self.processes.get(&who.pid).is_some_and(|p| p.start == who.start) {
                     self.know(who.pid, who.start);
                 }
             }
@@ -229,7 +242,8 @@ impl Consumer {
     /// A program was started: the one moment when (origin, program) as such is judged.
     fn exec(&mut self, record: &intf::rec_proc) {
         let who = record.who;
-        let root_php = who.image != 0 && id(who.origin) == NONE && who.proc_flags & intf::PROC_ORIGIN_UNKNOWN == 0;
+        let php = who.image != 0 || who.proc_flags & intf::PROC_UNINTROSPECTED != 0;
+        let root_php = php && id(who.origin) == NONE && who.proc_flags & intf::PROC_ORIGIN_UNKNOWN == 0;
         if root_php || who.proc_flags & intf::PROC_IGNORED != 0 {
             return;
         }
@@ -279,6 +293,9 @@ impl Consumer {
     /// The call's site and what it may do.
     fn told(&mut self, record: &mut intf::rec_call) -> Told {
         let site_id = id(record.site);
+        if self.failed.has(record.who.image) {
+            return Told::Unknown;
+        }
         if u32::from(record.site_kind) == intf::SITE_UNKNOWN {
             return self.told_late(record);
         }

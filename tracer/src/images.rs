@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::hash::Hasher;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +13,7 @@ use introspect::{Globals, Image, Sapi, Symbol};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use shared::intf;
+use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::kernel::{Kernel, bytes_of, read_as};
 
@@ -21,12 +25,17 @@ pub struct Known {
     pub image: Image,
     /// Whether request starts and ends are seen.
     pub phases: bool,
+    /// Kept open: once a deleted file is let go, its inode's number belongs to any new file, and strangers that
+    /// run that would be taken for this image.
+    _file: File,
 }
 
 /// All images of a session.
 pub struct Images {
     files: MapHandle,
     images: MapHandle,
+    watched: MapHandle,
+    hash_key: [u64; 2],
     known: Vec<Known>,
     by_file: HashMap<(u64, u64), u32>,
     inotify: Inotify,
@@ -36,10 +45,12 @@ pub struct Images {
 
 impl Images {
     /// Nothing known yet.
-    pub fn new(kernel: &mut Kernel, usdt: bool) -> Result<Self> {
+    pub fn new(kernel: &mut Kernel, usdt: bool, hash_key: [u64; 2]) -> Result<Self> {
         Ok(Self {
             files: kernel.map("files")?,
             images: kernel.map("images")?,
+            watched: kernel.map("watched")?,
+            hash_key,
             known: Vec::new(),
             by_file: HashMap::new(),
             inotify: Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).context("inotify")?,
@@ -86,13 +97,20 @@ impl Images {
         }
         self.files.update(bytes_of(&key), &id.to_ne_bytes(), MapFlags::ANY)?;
         self.by_file.insert((key.dev, key.ino), id);
-        self.known.push(Known { id, image, phases: phases.is_ok() });
+        self.known.push(Known { id, image, phases: phases.is_ok(), _file: file });
         Ok(id)
     }
 
-    /// Watches the folder of `path` for a new file of that name (an upgrade).
-    pub fn watch(&mut self, path: &Path) -> Result<()> {
-        let path = path.canonicalize()?;
+    /// Watches `path` for a new file (an upgrade): whatever is executed there is a subject from its first
+    /// instruction, `{unknown}` until it was introspected; its folder tells when to do that.
+    pub fn watch(&mut self, given: &Path) -> Result<()> {
+        let path = given.canonicalize()?;
+        // A path of another mount namespace means another file to everybody else: not watched (fails open for
+        // upgrades inside of containers; those usually come as new containers).
+        if same_file(given, &path) {
+            let hash = path_hash(self.hash_key, path.as_os_str().as_bytes());
+            self.watched.update(bytes_of(&hash), &1u32.to_ne_bytes(), MapFlags::ANY)?;
+        }
         let Some(folder) = path.parent() else { return Ok(()) };
         if self.watches.values().any(|p| p == folder) {
             return Ok(());
@@ -101,6 +119,11 @@ impl Images {
         let watch = self.inotify.add_watch(folder, flags).context("inotify")?;
         self.watches.insert(watch, folder.to_path_buf());
         Ok(())
+    }
+
+    /// Readable when files appeared.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
     }
 
     /// Files that appeared at the paths of known images since the last call.
@@ -186,6 +209,24 @@ fn attach_usdt(kernel: &mut Kernel, path: &Path, image: &Image) -> Result<()> {
 /// Whether the image has the probe php:NAME.
 pub fn has_probe(image: &Image, name: &str) -> bool {
     image.usdt.iter().any(|p| p.provider == "php" && p.name == name)
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    id(one).is_some() && id(one) == id(other)
+}
+
+/// The id of a path, as `path_intern` makes it: its length, then its bytes in whole words.
+fn path_hash(key: [u64; 2], path: &[u8]) -> intf::hash128 {
+    let mut hasher = SipHasher24::new_with_keys(key[0], !key[1]);
+    hasher.write(&(path.len() as u64).to_le_bytes());
+    for chunk in path.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        hasher.write(&word);
+    }
+    let hash = hasher.finish128();
+    intf::hash128 { lo: hash.h1, hi: hash.h2 }
 }
 
 /// Marks a process for adoption at the next look round.

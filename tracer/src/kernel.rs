@@ -131,6 +131,18 @@ pub struct Kernel {
     links: Vec<Link>,
 }
 
+impl Drop for Kernel {
+    /// Detaching waits until nobody runs the program any more: all at once, so that they wait together.
+    fn drop(&mut self) {
+        std::thread::scope(|scope| {
+            for link in self.links.drain(..) {
+                // A thread that cannot be had drops it here.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, move || drop(link));
+            }
+        });
+    }
+}
+
 impl Kernel {
     /// Takes over a loaded object; nothing is attached yet.
     pub fn new(loaded: Box<dyn Loaded>) -> Self {

@@ -6,6 +6,9 @@
 pub mod cli;
 pub mod command;
 pub mod consumer;
+mod control;
+mod demo;
+pub mod doctor;
 pub mod enforce;
 pub mod images;
 pub mod kernel;
@@ -14,6 +17,7 @@ pub mod names;
 pub mod process;
 pub mod protect;
 pub mod report;
+pub mod selfcheck;
 pub mod session;
 
 use std::io::Write;
@@ -45,14 +49,26 @@ pub fn say(text: &str) {
 
 /// The whole program.
 pub fn main(phase: &dyn Phase) -> ExitCode {
+    let given: Vec<_> = std::env::args_os().skip(1).collect();
+    if given.first().is_some_and(|first| first == "ctl") {
+        return exit(phase, control::client(phase.name(), &given[1..]));
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
             let _ = error.print();
+            if error.use_stderr() {
+                say("Hint: --help lists the modes and their options");
+            }
             return ExitCode::from(if error.use_stderr() { STATUS_ERROR } else { 0 });
         }
     };
-    match dispatch(phase, &args) {
+    exit(phase, dispatch(phase, &args))
+}
+
+/// The exit status; an error is told with its hint.
+fn exit(phase: &dyn Phase, result: Result<u8>) -> ExitCode {
+    match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             let hinted = error.chain().find_map(|e| e.downcast_ref::<Hinted>());
@@ -66,8 +82,12 @@ pub fn main(phase: &dyn Phase) -> ExitCode {
 }
 
 fn dispatch(phase: &dyn Phase, args: &Args) -> Result<u8> {
+    if args.doctor {
+        return doctor::run(phase);
+    }
     match args.mode() {
         Some(mode) => session::run(phase, args, mode),
+        None if std::env::args_os().len() <= 1 => demo::run(phase),
         None => Err(cli::hinted("no mode given", "--profile learns, --monitor logs, --sandbox blocks; --help tells more")),
     }
 }

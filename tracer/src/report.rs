@@ -55,8 +55,8 @@ pub struct Settings {
 pub enum Ended {
     /// As it should.
     Well,
-    /// No process of an image was seen.
-    NoProcess,
+    /// No process of an image was seen; PHP that ran all the same, as nobody had named it.
+    NoProcess(Option<Name>),
     /// The profile could not be written.
     Failed(anyhow::Error),
 }
@@ -87,13 +87,14 @@ struct Tally {
 /// How long a return is waited for. Calls that block longer are told as `not-seen`.
 const RETURN_WAIT: Duration = Duration::from_secs(2);
 const WRITE_EVERY: Duration = Duration::from_secs(60);
+const PROGRAMS_KEPT: usize = 256;
 /// Lines for one (site, operation); the table has the rest.
 const LINES_EACH: u64 = 10;
 
 /// Tells what the consumer decided.
 pub struct Reporter {
     settings: Settings,
-    policy: Option<Policy>,
+    policy: Option<Arc<Policy>>,
     checksum: Option<String>,
     host: String,
     session: String,
@@ -106,6 +107,8 @@ pub struct Reporter {
     learner: Learner,
     pairs_seen: HashMap<Vec<u8>, Observed>,
     exes: HashMap<u32, Name>,
+    /// Executed while no image was seen: one of them may be PHP.
+    programs: HashSet<Name>,
     files: HashSet<Name>,
     violations: u64,
     through: u64,
@@ -139,7 +142,7 @@ impl Reporter {
         };
         let session = format!("{:x}-{:x}", std::process::id(), Timestamp::now().as_nanosecond());
         Ok(Self {
-            policy: settings.profile.as_ref().map(Policy::new),
+            policy: settings.profile.as_ref().map(|p| Arc::new(Policy::new(p))),
             checksum: settings.profile.as_ref().map(Profile::checksum),
             host,
             session,
@@ -152,6 +155,7 @@ impl Reporter {
             learner,
             pairs_seen: HashMap::new(),
             exes: HashMap::new(),
+            programs: HashSet::new(),
             files: HashSet::new(),
             violations: 0,
             through: 0,
@@ -203,13 +207,18 @@ impl Reporter {
             Message::Process(kind, record, program) => self.process(u32::from(kind), &record.who, program),
             Message::Allowed(n) => self.allowed += n,
             Message::Late(n) => self.late += n,
+            Message::Swapped(policy, checksum) => {
+                self.policy = Some(policy);
+                self.checksum = Some(checksum);
+            }
+            Message::Mode(mode) => self.settings.mode = mode,
             Message::Flushed => {}
         }
         self.tell_losses();
     }
 
     fn process(&mut self, kind: u32, who: &intf::who, program: Option<Name>) {
-        if who.image != 0 {
+        if who.image != 0 && who.proc_flags & intf::PROC_IGNORED == 0 {
             self.saw_image = true;
         }
         if kind == intf::REC_EXIT {
@@ -223,6 +232,9 @@ impl Reporter {
             }
             self.exes.remove(&who.pid);
         } else if let Some(program) = program {
+            if !self.saw_image && self.programs.len() < PROGRAMS_KEPT {
+                self.programs.insert(program.clone());
+            }
             self.exes.insert(who.pid, program);
         }
     }
@@ -497,7 +509,7 @@ impl Reporter {
     fn end(mut self) -> Outcome {
         self.tell_losses();
         let ended = match (self.saw_image, self.settings.mode) {
-            (false, _) => Ended::NoProcess,
+            (false, _) => Ended::NoProcess(self.unnamed_php()),
             (true, Mode::Profile) => match self.write_profile() {
                 Ok(profile) => {
                     self.tell_profile(&profile);
@@ -512,6 +524,12 @@ impl Reporter {
         };
         self.tell_counters();
         Outcome { ended, violations: self.violations }
+    }
+
+    /// A PHP image among the programs that were run.
+    fn unnamed_php(&self) -> Option<Name> {
+        let is_php = |p: &&Name| introspect::introspect(Path::new(std::ffi::OsStr::from_bytes(p.as_bytes()))).is_ok();
+        self.programs.iter().find(is_php).cloned()
     }
 
     fn tell_profile(&self, profile: &Profile) {

@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use clap::Parser;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, RingBufferBuilder};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -23,14 +24,17 @@ use crate::Phase;
 use crate::cli::{Args, Attribution, Mode, STATUS_VIOLATION, hinted};
 use crate::command::{self, Command};
 use crate::consumer::{Consumer, Message};
+use crate::control::{Control, Request};
 use crate::images::{self, Images};
-use crate::kernel::{Kernel, ReadOnly, bytes_of};
+use crate::kernel::{Kernel, ReadOnly, bytes_of, read_stats};
 use crate::protect::Protected;
+use crate::selfcheck::SelfChecks;
 use crate::report::{Ended, Outcome, Reporter, Settings};
 
 /// What the consumer is told while it runs.
 enum Order {
     Swap(Arc<Policy>, u32),
+    Mode(Mode),
 }
 
 /// Runs a session to its end; the exit status.
@@ -70,12 +74,19 @@ pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
     session.finish(args, status)
 }
 
-fn check_environment() -> Result<()> {
+/// Numbers in records are those of this namespace; in another one they would mean other processes.
+pub const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// A configuration to try loading with: it polices nothing and has no subjects.
+pub fn probe_config() -> Result<ReadOnly> {
+    let args = Args::parse_from(["probe", "--monitor", "--", "true"]);
+    read_only(&args, Mode::Monitor)
+}
+
+pub(crate) fn check_environment() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Err(hinted("this needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_KILL)", "run it with sudo"));
     }
-    // Numbers in records are those of the initial pid namespace; in another one they would mean other processes.
-    const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
     let own = std::fs::read_link("/proc/self/ns/pid").context("read /proc/self/ns/pid")?;
     if own != Path::new(INITIAL_PID_NAMESPACE) {
         return Err(hinted(
@@ -148,15 +159,11 @@ fn check_profile(args: &Args, mode: Mode, profile: Option<&Profile>, targets: &[
     if let Some(version) = primary.and_then(|t| t.image.version.as_deref()) {
         match profile.check_php(version, args.accept_php_version || mode == Mode::Profile) {
             Ok(PhpMatch::Same) => {}
-            Ok(other) => crate::say(&format!("notice: {}", describe(&other, version))),
+            Ok(PhpMatch::Notice(text)) => crate::say(&format!("notice: {text}")),
             Err(error) => return Err(from_profile(error)),
         }
     }
     Ok(())
-}
-
-fn describe(found: &PhpMatch, running: &str) -> String {
-    format!("this is PHP {running}: {found:?}")
 }
 
 fn check_privileges(args: &Args, mode: Mode, uid: Option<u32>) -> Result<()> {
@@ -302,6 +309,9 @@ struct Session {
     mode: Mode,
     kernel: Kernel,
     images: Images,
+    self_checks: SelfChecks,
+    socket: Option<Control>,
+    stats: MapHandle,
     procs: MapHandle,
     control: MapHandle,
     adoptions: MapHandle,
@@ -332,11 +342,13 @@ impl Session {
         let generation = 1;
         set_control(&control, generation, mode)?;
         fill_cgroups(&mut kernel, args)?;
-        let mut images = Images::new(&mut kernel, args.attribution == Attribution::Usdt)?;
+        let mut images = Images::new(&mut kernel, args.attribution == Attribution::Usdt, config.hash_key)?;
         let procs = kernel.map("procs")?;
+        let stats = kernel.map("stats")?;
         let adoptions = kernel.map("adoptions")?;
 
         let (to_reporter, messages) = channel();
+        let self_checks = SelfChecks::default();
         let summary = profile.as_ref().map_or_else(String::new, summarize);
         let policy = match mode {
             Mode::Profile => None,
@@ -349,6 +361,7 @@ impl Session {
             protected,
             phase.enforcer(),
             kernel.map("pairs")?,
+            self_checks.failed(),
             to_reporter.clone(),
         );
         let (orders, taken) = channel();
@@ -370,12 +383,11 @@ impl Session {
         let reporter = Reporter::new(settings)?;
         let reporter = thread::Builder::new().name("reporter".into()).spawn(move || reporter.run(&messages))?;
         let events = kernel.map("events")?;
-        let busy = args.busy_poll;
-        let urgent = mode == Mode::Sandbox && !busy && !args.default_wakeup;
+        let urgent = mode != Mode::Profile && !args.default_wakeup;
         let stopped = stop.clone();
         let consumer = thread::Builder::new()
             .name("consumer".into())
-            .spawn(move || consume(consumer, &events, &taken, &stopped, busy, urgent))?;
+            .spawn(move || consume(consumer, &events, &taken, &stopped, urgent))?;
 
         // Hooks first, then who is there already: nobody can slip between the two.
         for program in ["process_fork", "process_exec", "process_exit"] {
@@ -397,6 +409,9 @@ impl Session {
             mode,
             kernel,
             images,
+            self_checks,
+            socket: None,
+            stats,
             procs,
             control,
             adoptions,
@@ -411,6 +426,9 @@ impl Session {
             reopen_events,
         };
         session.adopt(args, child)?;
+        if mode != Mode::Profile {
+            session.socket = Some(Control::open(phase.name())?);
+        }
         Ok(session)
     }
 
@@ -479,13 +497,19 @@ impl Session {
                 format!("{} (PHP {}, {}{phases})", k.image.path.display(), k.image.version.as_deref().unwrap_or("?"), k.image.abi)
             })
             .collect();
+        let subjects = images::subjects(&self.procs).len();
         if args.command.is_empty() {
             for image in &watched {
                 crate::say(&format!("watching {image}"));
             }
         }
+        if args.command.is_empty() && subjects > 0 {
+            crate::say(&format!(
+                "notice: {subjects} process(es) ran before this session: identity not vouched for, and what \
+                 they did already is not seen, until they are reloaded (kill -USR2 the php-fpm master)"
+            ));
+        }
         let ends = if self.mode == Mode::Sandbox { "; enforcement ends with this process" } else { "" };
-        let subjects = images::subjects(&self.procs).len();
         crate::say(&format!(
             "ready: {} {}, {}{} process(es) watched{ends}",
             self.name,
@@ -504,7 +528,10 @@ impl Session {
             while let Ok(Some(signal)) = signals.read_signal() {
                 match Signal::try_from(signal.ssi_signo as i32) {
                     Ok(Signal::SIGINT | Signal::SIGTERM) => return Ok(child.and_then(|c| c.poll())),
-                    Ok(Signal::SIGHUP) => self.reload(args),
+                    Ok(Signal::SIGHUP) => {
+                        let told = self.reload(args);
+                        crate::say(&told);
+                    }
                     Ok(Signal::SIGUSR1) => self.reopen_events.store(true, Ordering::Relaxed),
                     Ok(Signal::SIGUSR2) => self.write_now.store(true, Ordering::Relaxed),
                     _ => idle = Duration::from_millis(1),
@@ -519,13 +546,17 @@ impl Session {
             {
                 return Ok(Some(status));
             }
+            self.answer(args);
+            for told in self.self_checks.run(&self.images, &self.procs) {
+                crate::say(&told);
+            }
             for path in self.images.appeared() {
                 self.upgraded(&path);
             }
             if self.consumer.as_ref().is_none_or(JoinHandle::is_finished) {
                 anyhow::bail!("the consumer of events ended unexpectedly");
             }
-            wait_for_signal(signals, idle);
+            wait_for_signal(signals, &self.images, self.socket.as_ref(), idle);
             idle = (idle * 2).min(Duration::from_millis(if child.is_some() { 20 } else { 100 }));
         }
     }
@@ -535,31 +566,89 @@ impl Session {
         match self.images.add(&mut self.kernel, path) {
             Ok(id) => {
                 let version = self.images.get(id).and_then(|k| k.image.version.clone()).unwrap_or_default();
+                // Processes that were started from it before it was known.
+                if let Err(error) = self.kernel.iterate("find_running") {
+                    crate::say(&format!("warning: processes of the new {} stay unknown: {error:#}", path.display()));
+                }
                 crate::say(&format!("notice: {} is PHP {version} now, watched from its first instruction", path.display()));
             }
             Err(error) => crate::say(&format!("warning: the new {} cannot be watched: {error}", path.display())),
         }
     }
 
-    /// SIGHUP: a good profile replaces the old one at once, a bad one changes nothing.
-    fn reload(&mut self, args: &Args) {
+    /// SIGHUP: a good profile replaces the old one at once, a bad one changes nothing. What people should know.
+    fn reload(&mut self, args: &Args) -> String {
         let loaded = match self.mode {
-            Mode::Profile => return self.write_now.store(true, Ordering::Relaxed),
+            Mode::Profile => {
+                self.write_now.store(true, Ordering::Relaxed);
+                return "notice: the profile is written".into();
+            }
             Mode::Monitor => Profile::load(&args.profile_file),
             Mode::Sandbox => Profile::load_for_sandbox(&args.profile_file, args.force),
         };
-        let checked = loaded.and_then(|p| p.check_view(View::Syscall).map(|()| p));
-        match checked {
+        match loaded.and_then(|p| p.check_view(View::Syscall).map(|()| p)) {
             Ok(profile) => {
                 self.generation += 1;
-                let _ = self.orders.send(Order::Swap(Arc::new(Policy::new(&profile)), self.generation));
+                let policy = Arc::new(Policy::new(&profile));
+                let _ = self.orders.send(Order::Swap(policy.clone(), self.generation));
                 let _ = set_control(&self.control, self.generation, self.mode);
-                crate::say(&format!("notice: {} loaded again: {}", args.profile_file.display(), summarize(&profile)));
+                let _ = self.to_reporter.send(Message::Swapped(policy, profile.checksum()));
+                self.summary = summarize(&profile);
+                format!("notice: {} loaded again: {}", args.profile_file.display(), self.summary)
             }
-            Err(error) => {
-                crate::say(&format!("warning: the profile stays as it was: {error}"));
+            Err(error) => format!("warning: the profile stays as it was: {error}"),
+        }
+    }
+
+    /// Monitor or sandbox, by name; refused where a session that starts with `--sandbox` would be.
+    fn set_mode(&mut self, args: &Args, mode: Mode) -> String {
+        if mode == Mode::Sandbox {
+            // What may be monitored may not be enforced yet: the file is judged as --sandbox would.
+            if let Err(error) = Profile::load_for_sandbox(&args.profile_file, args.force) {
+                return format!("error: the mode stays {}: {error}\n", self.mode.name());
+            }
+            let as_root = images::subjects(&self.procs).into_iter().any(serves_as_root);
+            if as_root && !args.allow_privileged {
+                return format!("error: the mode stays {}: subjects run as root (--allow-privileged)\n", self.mode.name());
             }
         }
+        self.mode = mode;
+        let _ = self.orders.send(Order::Mode(mode));
+        if let Err(error) = set_control(&self.control, self.generation, mode) {
+            return format!("error: {error:#}\n");
+        }
+        let _ = self.to_reporter.send(Message::Mode(mode));
+        crate::say(&format!("notice: the mode is {} now", mode.name()));
+        format!("mode {}\n", mode.name())
+    }
+
+    /// Requests over the control socket.
+    fn answer(&mut self, args: &Args) {
+        let Some(socket) = self.socket.take() else { return };
+        let procs = MapHandle::try_from(&self.procs).ok();
+        let is_subject = |pid: u32| {
+            procs.as_ref().is_none_or(|p| !matches!(p.lookup(&pid.to_ne_bytes(), MapFlags::ANY), Ok(None)))
+        };
+        socket.serve(is_subject, |request| match request {
+            Request::Mode(mode) => self.set_mode(args, mode),
+            Request::Reload => {
+                let told = self.reload(args);
+                crate::say(&told);
+                format!("{told}\n")
+            }
+            Request::Status => self.status(),
+        });
+        self.socket = Some(socket);
+    }
+
+    fn status(&self) -> String {
+        let subjects = images::subjects(&self.procs).len();
+        let mut text = format!("mode {}\nprofile {}\nprocesses {subjects}\n", self.mode.name(), self.summary.trim_end_matches(", "));
+        let counts = read_stats(&self.stats);
+        for ((_, told), count) in shared::intf::stats().iter().zip(counts) {
+            text.push_str(&format!("{count:>12}  {told}\n"));
+        }
+        text
     }
 
     /// Ends both threads: everything that was recorded is told.
@@ -577,11 +666,12 @@ impl Session {
         let outcome = self.end().context("the reporter ended unexpectedly")?;
         match outcome.ended {
             Ended::Well => {}
-            Ended::NoProcess => {
-                return Err(hinted(
-                    "no process of a PHP image was seen: nothing was learnt or watched",
-                    "give PHP as COMMAND, or name its executable with --php",
-                ));
+            Ended::NoProcess(ran) => {
+                let hint = match ran {
+                    Some(php) => format!("{php} ran, which is PHP: name it with --php {php}"),
+                    None => "give PHP as COMMAND, or name its executable with --php".into(),
+                };
+                return Err(hinted("no process of a PHP image was seen: nothing was learnt or watched", hint));
             }
             Ended::Failed(error) => return Err(error),
         }
@@ -592,10 +682,13 @@ impl Session {
     }
 }
 
-fn wait_for_signal(signals: &SignalFd, at_most: Duration) {
+/// For a signal, or a new file at a watched path: until that is introspected, its processes are `{unknown}`.
+fn wait_for_signal(signals: &SignalFd, images: &Images, socket: Option<&Control>, at_most: Duration) {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::AsFd;
-    let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    let mut fds =
+        vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(images.as_fd(), PollFlags::POLLIN)];
+    fds.extend(socket.map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
     let _ = poll(&mut fds, PollTimeout::try_from(at_most).unwrap_or(PollTimeout::ZERO));
 }
 
@@ -636,7 +729,7 @@ fn read_only(args: &Args, mode: Mode) -> Result<ReadOnly> {
     let (low, high) = key.split_at(8);
     let word = |half: &[u8]| half.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
     Ok(ReadOnly {
-        wakeup: if mode == Mode::Sandbox && !args.default_wakeup { FORCE_WAKEUP } else { 0 },
+        wakeup: if mode != Mode::Profile && !args.default_wakeup { FORCE_WAKEUP } else { 0 },
         hash_key: [word(low), word(high)],
         scope_command: u32::from(!args.command.is_empty()),
         filter_uid: args.uid,
@@ -656,9 +749,16 @@ fn load_failed(error: &anyhow::Error) -> anyhow::Error {
 fn fill_cgroups(kernel: &mut Kernel, args: &Args) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     let map = kernel.map("cgroups")?;
+    if args.cgroup.is_empty() {
+        return Ok(());
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mounts").context("read /proc/self/mounts")?;
+    let Some(root) = cgroup_mount(&mounts) else {
+        return Err(hinted("no cgroup2 file system is mounted", "mount -t cgroup2 none /sys/fs/cgroup"));
+    };
     for pattern in &args.cgroup {
-        let base = if pattern.starts_with("/sys/fs/cgroup") { "" } else { "/sys/fs/cgroup/" };
-        let full = format!("{base}{}", pattern.trim_start_matches(if base.is_empty() { "" } else { "/" }));
+        let inside = Path::new(pattern).strip_prefix(root).unwrap_or(Path::new(pattern));
+        let full = format!("{root}/{}", inside.display().to_string().trim_start_matches('/'));
         let mut found = false;
         for path in glob::glob(&full).map_err(|e| hinted(format!("{pattern}: {e}"), "`*` and `?` are allowed"))?.flatten() {
             let id = std::fs::metadata(&path)?.ino();
@@ -666,10 +766,16 @@ fn fill_cgroups(kernel: &mut Kernel, args: &Args) -> Result<()> {
             found = true;
         }
         if !found {
-            return Err(hinted(format!("no cgroup matches {pattern}"), "look below /sys/fs/cgroup"));
+            return Err(hinted(format!("no cgroup matches {pattern}"), format!("look below {root}")));
         }
     }
     Ok(())
+}
+
+/// Where the cgroup2 hierarchy is; the others have no ids that the kernel side could compare.
+fn cgroup_mount(mounts: &str) -> Option<&str> {
+    let mut fields = mounts.lines().map(|l| l.split(' '));
+    fields.find_map(|mut f| Some((f.nth(1)?, f.next()?)).filter(|(_, kind)| *kind == "cgroup2").map(|(at, _)| at))
 }
 
 /// The consumer's thread.
@@ -678,7 +784,6 @@ fn consume(
     events: &MapHandle,
     orders: &Receiver<Order>,
     stop: &AtomicBool,
-    busy: bool,
     urgent: bool,
 ) {
     const FLUSH: Duration = Duration::from_millis(200);
@@ -687,8 +792,18 @@ fn consume(
     }
     let consumer = Rc::new(RefCell::new(consumer));
     let handler = consumer.clone();
+    // A swap comes before the first record that is judged after it was asked for.
+    let swap = || {
+        while let Ok(order) = orders.try_recv() {
+            match order {
+                Order::Swap(policy, generation) => consumer.borrow_mut().swap(policy, generation),
+                Order::Mode(mode) => consumer.borrow_mut().set_mode(mode),
+            }
+        }
+    };
     let mut builder = RingBufferBuilder::new();
-    let added = builder.add(events, move |bytes| {
+    let added = builder.add(events, |bytes| {
+        swap();
         handler.borrow_mut().handle(bytes);
         0
     });
@@ -698,15 +813,8 @@ fn consume(
     let Ok(ring) = builder.build() else { return };
     let mut flushed = Instant::now();
     while !stop.load(Ordering::Acquire) {
-        if busy {
-            let _ = ring.consume();
-            std::hint::spin_loop();
-        } else {
-            let _ = ring.poll(FLUSH);
-        }
-        while let Ok(Order::Swap(policy, generation)) = orders.try_recv() {
-            consumer.borrow_mut().swap(policy, generation);
-        }
+        let _ = ring.poll(FLUSH);
+        swap();
         if flushed.elapsed() >= FLUSH {
             consumer.borrow_mut().flush();
             flushed = Instant::now();

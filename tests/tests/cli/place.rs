@@ -84,7 +84,9 @@ impl Place {
     /// How many of them still have their content.
     pub fn intact(&self) -> usize {
         let entries = fs::read_dir(self.path("data/v")).expect("read a folder");
-        entries.filter(|e| fs::read(e.as_ref().expect("an entry").path()).is_ok_and(|c| c == b"precious")).count()
+        entries
+            .filter(|e| fs::read(e.as_ref().expect("an entry").path()).is_ok_and(|c| c == b"precious"))
+            .count()
     }
 
     /// A session here.
@@ -141,7 +143,14 @@ pub fn source(name: &str) -> PathBuf {
 
 /// The tracer with these arguments in `folder`, to its end.
 pub fn run_tracer(folder: &Path, args: &[&str]) -> Ran {
-    finished(&Command::new(tracer()).args(args).current_dir(folder).stdin(Stdio::null()).output().expect("run the tracer"))
+    finished(
+        &Command::new(tracer())
+            .args(args)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .output()
+            .expect("run the tracer"),
+    )
 }
 
 /// The tracer with these arguments, running.
@@ -188,6 +197,8 @@ pub fn line_of(path: &Path, mark: &str) -> u64 {
 
 /// How many of the events are calls that did what they were made for.
 pub fn through<'a>(events: impl IntoIterator<Item = &'a &'a Value>, operation: &str) -> usize {
-    let is = |e: &Value| e["operation"].as_str().is_some_and(|o| o == operation || o.starts_with(&format!("{operation}:")));
+    let is = |e: &Value| {
+        e["operation"].as_str().is_some_and(|o| o == operation || o.starts_with(&format!("{operation}:")))
+    };
     events.into_iter().filter(|e| is(e) && e["effect"] == "yes").count()
 }

@@ -1,0 +1,176 @@
+//! What PHP starts stays a subject: pipelines, daemons, PHP again.
+
+use std::fs;
+use std::path::Path;
+
+use e2e::session::Ran;
+use e2e::suite::test;
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use super::place::{Place, VICTIMS, assert_clean, source, through};
+
+/// All of them.
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("a_pipeline_is_learnt_and_a_program_added_to_it_is_killed", pipeline),
+        test("a_daemon_whose_parents_are_gone_is_still_a_subject", daemon),
+        test("php_run_by_php_is_killed_where_its_own_site_is_not_allowed", again_own_site),
+        test("php_run_by_php_is_killed_where_its_origin_is_not_allowed", again_origin),
+        test("a_command_that_starts_php_is_watched", wrapped),
+        test("a_vanished_process_is_no_other_process", short_lives),
+    ]
+}
+
+fn learnt(what: &str) -> Place {
+    let place = Place::with("descendants.php");
+    fs::copy(source("victims/inner.php"), place.path("inner.php")).expect("copy");
+    place.learn(&[&place.arg("descendants.php"), what, &place.arg("data")]);
+    for _ in 0..3 {
+        let twin = run(&place, what, false);
+        assert_clean(&twin);
+        assert_eq!(twin.status, 0, "{}{}", twin.stdout, twin.stderr);
+        assert!(twin.stdout.contains("done"), "{}", twin.stdout);
+    }
+    place.victims(VICTIMS);
+    place
+}
+
+fn run(place: &Place, what: &str, harm: bool) -> Ran {
+    let (script, data) = (place.arg("descendants.php"), place.arg("data"));
+    let args = [&script[..], what, &data, "harm"];
+    place.sandbox(&args[..if harm { 4 } else { 3 }])
+}
+
+fn pipeline() {
+    let place = learnt("pipeline");
+    let ran = run(&place, "pipeline", true);
+    let violations = ran.violations();
+    assert!(!violations.is_empty(), "{}", ran.stderr);
+    assert!(violations.iter().all(|e| e["action"] == "killed"), "{violations:#?}");
+    let execs: Vec<&&Value> = violations.iter().filter(|e| e["operation"] == "exec").collect();
+    assert!(!execs.is_empty(), "{violations:#?}");
+    for exec in execs {
+        assert!(["/usr/bin/rm", "/usr/bin/ls"].iter().any(|p| exec["exe"] == *p), "{exec:#}");
+        assert_eq!(exec["origin"][0]["site"]["function"], "shell", "{exec:#}");
+        assert_eq!(exec["origin"][0]["sink"], "shell_exec", "{exec:#}");
+    }
+    assert_told(&place, &ran);
+}
+
+/// What is gone is what was told, and most is left.
+fn assert_told(place: &Place, ran: &Ran) {
+    let left = place.left();
+    assert!(left > VICTIMS / 2, "only {left} of {VICTIMS} files are left");
+    let violations = ran.violations();
+    assert_eq!(VICTIMS - left, through(&violations, "unlinkat") + through(&violations, "unlink"));
+}
+
+fn daemon() {
+    let place = learnt("daemon");
+    let ran = run(&place, "daemon", true);
+    assert_eq!(ran.status, 0, "COMMAND did nothing wrong: {}", ran.stderr);
+    assert!(place.path("data/daemon").exists(), "the daemon was not killed where it should have been");
+    let violations = ran.violations();
+    assert!(!violations.is_empty(), "{}", ran.stderr);
+    for event in &violations {
+        assert_eq!(event["operation"], "unlink", "{event:#}");
+        assert_eq!(event["site"]["function"], "destroy", "{event:#}");
+        assert_eq!(event["action"], "killed", "{event:#}");
+    }
+    assert_told(&place, &ran);
+}
+
+fn again_own_site() {
+    let place = learnt("again");
+    let ran = run(&place, "again", true);
+    assert_eq!(ran.status, 0, "{}{}", ran.stdout, ran.stderr);
+    assert!(!ran.stdout.contains("inner"), "the inner PHP was not killed: {}", ran.stdout);
+    let violations = ran.violations();
+    assert!(!violations.is_empty(), "{}", ran.stderr);
+    for event in &violations {
+        assert_eq!(event["site"]["function"], "harm", "{event:#}");
+        assert_eq!(event["site"]["file"], place.arg("inner.php"), "{event:#}");
+        assert_eq!(event["origin"][0]["site"]["function"], "shell", "{event:#}");
+    }
+    assert_told(&place, &ran);
+}
+
+/// `harm()` is allowed to `inner.php` by itself, and not to what `descendants.php` starts.
+fn again_origin() {
+    let place = learnt("again");
+    place.learn_more(&[&place.arg("inner.php"), &place.arg("data"), "harm"]);
+    place.victims(VICTIMS);
+    let twin = place.sandbox(&[&place.arg("inner.php"), &place.arg("data"), "harm"]);
+    assert_clean(&twin);
+    assert_eq!(place.left(), 0, "the twin did not do it");
+    // What the origin never did, its own site being allowed to: renaming.
+    fs::write(place.path("inner.php"), INNER_RENAMES).expect("write");
+    place.learn_more(&[&place.arg("inner.php"), &place.arg("data"), "harm"]);
+    place.victims(VICTIMS);
+    let ran = run(&place, "again", true);
+    let violations = ran.violations();
+    assert!(!violations.is_empty(), "allowed by its own site alone: {}", ran.stderr);
+    for event in &violations {
+        assert_eq!(event["operation"], "rename", "{event:#}");
+        assert_eq!(event["action"], "killed", "{event:#}");
+    }
+    let moved = fs::read_dir(place.path("data/v"))
+        .expect("read")
+        .filter(|e| Path::new(&e.as_ref().expect("an entry").file_name()).extension().is_some());
+    assert_eq!(moved.count(), through(&violations, "rename"));
+}
+
+const INNER_RENAMES: &str = r#"<?php
+function allowed(string $dir): void { touch("$dir/inner"); unlink("$dir/inner"); }
+function harm(string $dir): void {
+    for ($n = 0; $n < 3000; $n++) {
+        @rename("$dir/v/$n", "$dir/v/$n.moved");
+    }
+}
+allowed($argv[1]);
+if (isset($argv[2])) {
+    harm($argv[1]);
+}
+echo "inner\n";
+"#;
+
+/// PHP is not COMMAND itself, but what a shell script starts.
+fn wrapped() {
+    let place = Place::with("inner.php");
+    let command = |more: &str| {
+        let line = format!(
+            "/usr/bin/php '{}' '{}' {more}; echo status $?",
+            place.arg("inner.php"),
+            place.arg("data")
+        );
+        ["/bin/sh".to_owned(), "-c".to_owned(), line]
+    };
+    let learnt = place.ordinary("--profile").run(command(""));
+    assert_eq!(learnt.status, 0, "{}", learnt.stderr);
+    let twin = place.ordinary("--sandbox").run(command(""));
+    assert_clean(&twin);
+    assert!(twin.stdout.contains("inner") && twin.stdout.contains("status 0"), "{}", twin.stdout);
+    place.victims(VICTIMS);
+    let ran = place.ordinary("--sandbox").run(command("harm"));
+    assert!(ran.stdout.contains("status 137"), "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(ran.violations()[0]["site"]["function"], "harm");
+    assert_told(&place, &ran);
+}
+
+/// Processes that are over before they can be killed: a missed or harmless kill, and nobody else's death.
+fn short_lives() {
+    let place = Place::new();
+    let script = "<?php\nfunction quick($f) { @unlink($f); }\nfunction parent_work() { touch($GLOBALS['argv'][1] . '/ok'); }\n\
+                  if (isset($argv[2])) { for ($n = 0; $n < 100; $n++) { if (pcntl_fork() === 0) { quick('/nowhere'); posix_kill(posix_getpid(), 9); } }\n\
+                  while (pcntl_wait($s) > 0); } else { if (pcntl_fork() === 0) { posix_kill(posix_getpid(), 9); } pcntl_wait($s); }\n\
+                  parent_work();\necho 'done';\n";
+    fs::write(place.path("a.php"), script).expect("write");
+    place.learn(&[&place.arg("a.php"), &place.arg("data")]);
+    let ran = place.sandbox(&[&place.arg("a.php"), &place.arg("data"), "1"]);
+    assert_eq!((ran.status, &ran.stdout[..]), (0, "done"), "{}", ran.stderr);
+    let violations = ran.violations();
+    assert_eq!(violations.len(), 100, "{}", ran.stderr);
+    let told = |e: &&&Value| e["action"] == "killed" || (e["action"] == "missed" && e["cause"].is_string());
+    assert_eq!(violations.iter().filter(told).count(), 100, "{violations:#?}");
+}

@@ -1,0 +1,154 @@
+//! Other pid and mount namespaces, and a chroot: the right process, image and site.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use e2e::session::Ran;
+use e2e::suite::test;
+use libtest_mimic::Trial;
+
+use super::place::{Place, VICTIMS, assert_clean, source, through};
+
+/// All of them.
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("in_a_pid_namespace_the_right_process_is_killed", pid_namespace),
+        test("in_a_pid_namespace_the_tracer_refuses_to_start", inside_a_pid_namespace),
+        test("php_on_an_overlay_is_watched_and_killed", overlay),
+        test("php_in_a_chroot_is_watched_and_killed", chroot),
+    ]
+}
+
+/// `inner.php`, learnt as `sh -c LINE` runs it; LINE has `%` where its arguments go.
+fn learnt(place: &Place, line: &str, data: &str) {
+    let ran = sh(place, "--profile", line, data);
+    assert_eq!(ran.status, 0, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("inner"), "{}{}", ran.stdout, ran.stderr);
+}
+
+/// Root makes the namespace, and PHP runs as an ordinary user in it.
+fn sh(place: &Place, mode: &str, line: &str, args: &str) -> Ran {
+    let session =
+        place.session(mode).arg("--allow-privileged").arg("--force").arg("--php").arg("/usr/bin/php");
+    session.run(["/bin/sh", "-c", &line.replace('%', args)])
+}
+
+const AS_USER: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+
+fn attack(place: &Place, line: &str, data: &str) -> Ran {
+    let twin = sh(place, "--sandbox", line, data);
+    assert_clean(&twin);
+    assert!(twin.stdout.contains("inner"), "{}{}", twin.stdout, twin.stderr);
+    place.victims(VICTIMS);
+    let ran = sh(place, "--sandbox", line, &format!("{data} harm"));
+    assert!(!ran.stdout.contains("inner"), "it was not killed: {}{}", ran.stdout, ran.stderr);
+    let violations = ran.violations();
+    assert!(!violations.is_empty(), "{}", ran.stderr);
+    for event in &violations {
+        assert_eq!(event["site"]["function"], "harm", "{event:#}");
+        assert_eq!(event["operation"], "unlink", "{event:#}");
+        assert_eq!(event["action"], "killed", "{event:#}");
+        assert_eq!(event["uid"], 65534, "{event:#}");
+    }
+    let left = place.left();
+    assert!(left > VICTIMS / 2, "only {left} of {VICTIMS} files are left");
+    assert_eq!(VICTIMS - left, through(&violations, "unlink"));
+    ran
+}
+
+fn pid_namespace() {
+    let place = Place::with("inner.php");
+    let line = format!("unshare -pf --mount-proc {AS_USER} /usr/bin/php {} %", place.arg("inner.php"));
+    learnt(&place, &line, &place.arg("data"));
+    let ran = attack(&place, &line, &place.arg("data"));
+    for event in ran.violations() {
+        assert_eq!(event["nspid"], 1, "{event:#}");
+        assert!(event["pid"].as_u64() > Some(1), "{event:#}");
+        assert_eq!(event["site"]["file"], place.arg("inner.php"), "{event:#}");
+    }
+}
+
+fn inside_a_pid_namespace() {
+    let place = Place::new();
+    let output = Command::new("unshare")
+        .args(["-pf", "--mount-proc"])
+        .arg(e2e::session::tracer())
+        .args(["--profile", "--profile-file", &place.arg("p.profile"), "--", "/usr/bin/php", "-v"])
+        .output()
+        .expect("unshare");
+    let ran = super::place::finished(&output);
+    assert_eq!(ran.status, 125, "{}", ran.stderr);
+    assert!(ran.stderr.contains("pid namespace") && ran.stderr.contains("\nHint: "), "{}", ran.stderr);
+    assert!(!place.path("p.profile").exists());
+}
+
+/// `/usr` is an overlay: what `stat` says of PHP is not what the kernel has.
+fn overlay() {
+    let place = Place::with("inner.php");
+    for folder in ["upper", "work"] {
+        fs::create_dir(place.path(folder)).expect("make a folder");
+    }
+    // An overlay's upper folder cannot be on another overlay; /tmp may be one.
+    let line = format!(
+        "unshare -m sh -c 'mount -t tmpfs none {upper} && mkdir {upper}/u {upper}/w && \
+         mount -t overlay -o lowerdir=/usr,upperdir={upper}/u,workdir={upper}/w overlay /usr && \
+         exec {AS_USER} /usr/bin/php {} %'",
+        place.arg("inner.php"),
+        upper = place.arg("upper"),
+    );
+    learnt(&place, &line, &place.arg("data"));
+    let ran = attack(&place, &line, &place.arg("data"));
+    assert_eq!(ran.violations()[0]["site"]["file"], place.arg("inner.php"));
+}
+
+/// A root of its own, with a copy of PHP: another file at another place.
+fn chroot() {
+    let place = Place::new();
+    let root = place.path("root");
+    fs::create_dir(&root).expect("make a root");
+    copy_with_libraries(&root);
+    fs::copy(source("victims/inner.php"), root.join("inner.php")).expect("copy");
+    fs::create_dir(root.join("data")).expect("make a folder");
+    let image = root.join("usr/bin/php");
+    let (session, data) = (place.arg("root"), place.arg("data"));
+    let line = format!(
+        "unshare -m sh -c 'mount --bind {data} {session}/data && \
+         exec chroot --userspec=65534:65534 {session} /usr/bin/php -n /inner.php %'"
+    );
+    let run = |mode: &str, args: &str| {
+        let php = image.display().to_string();
+        let session = place.session(mode).arg("--allow-privileged").arg("--force").arg("--php").arg(php);
+        session.run(["/bin/sh", "-c", &line.replace('%', args)])
+    };
+    let learnt = run("--profile", "/data");
+    // Without a time zone database PHP warns.
+    assert!(learnt.status == 0 && learnt.stdout.contains("inner"), "{}{}", learnt.stdout, learnt.stderr);
+    let twin = run("--sandbox", "/data");
+    assert_clean(&twin);
+    place.victims(VICTIMS);
+    let ran = run("--sandbox", "/data harm");
+    let violations = ran.violations();
+    assert!(!violations.is_empty(), "{}", ran.stderr);
+    for event in &violations {
+        assert_eq!(event["site"]["file"], "/inner.php", "{event:#}");
+        assert_eq!(event["site"]["function"], "harm", "{event:#}");
+        // From the root of the mount namespace: a chroot must not make it look like another program.
+        assert_eq!(event["exe"], image.display().to_string(), "{event:#}");
+        assert_eq!(event["action"], "killed", "{event:#}");
+    }
+    let left = place.left();
+    assert!(left > VICTIMS / 2, "only {left} of {VICTIMS} files are left");
+    assert_eq!(VICTIMS - left, through(&violations, "unlink"));
+}
+
+fn copy_with_libraries(root: &Path) {
+    let script = r#"set -e
+        mkdir -p "$1/usr/bin" "$1/tmp"
+        cp -L /usr/bin/php "$1/usr/bin/php"
+        ldd /usr/bin/php | sed -nE 's|^[^/]*(/[^ ]+) .*|\1|p' | while read f; do
+            mkdir -p "$1$(dirname "$f")"; cp -L "$f" "$1$f"
+        done"#;
+    let done = Command::new("sh").args(["-c", script, "sh"]).arg(root).status().expect("sh");
+    assert!(done.success(), "copying PHP and its libraries failed");
+}

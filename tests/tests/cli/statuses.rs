@@ -1,0 +1,116 @@
+//! Exit statuses, and when a session ends.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use e2e::suite::test;
+use libtest_mimic::Trial;
+
+use super::place::{Place, php};
+
+/// All of them.
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("status_is_the_commands_own", own),
+        test("status_is_128_and_the_signal", signal),
+        test("status_is_3_after_a_violation_if_asked", exit_code),
+        test("a_session_waits_for_descendants_unless_told_not_to", no_wait),
+        test("a_session_ends_after_its_duration", duration),
+        test("stdout_is_the_commands_and_its_arguments_arrive", stdout),
+    ]
+}
+
+fn own() {
+    let place = Place::new();
+    for status in [0, 1, 3, 77, 255] {
+        let ran = place.ordinary("--profile").arg("--force").run(php(&["-r", &format!("exit({status});")]));
+        assert_eq!(ran.status, status, "{}", ran.stderr);
+    }
+}
+
+fn signal() {
+    let place = Place::new();
+    for signal in [libc::SIGTERM, libc::SIGSEGV, libc::SIGKILL] {
+        let code = format!("posix_kill(posix_getpid(), {signal}); sleep(10);");
+        let ran = place.ordinary("--profile").arg("--force").run(php(&["-r", &code]));
+        assert_eq!(ran.status, 128 + signal, "{}", ran.stderr);
+    }
+}
+
+fn exit_code() {
+    let place = Place::new();
+    fs::write(place.path("a.php"), "<?php if ($argv[1]) { @unlink('/nowhere'); } exit(5);").expect("write");
+    let script = place.arg("a.php");
+    let learnt = place.ordinary("--profile").run(php(&[&script, "0"]));
+    assert_eq!(learnt.status, 5, "{}", learnt.stderr);
+    let run = |more: &str, argument: &str| {
+        let session = place.ordinary("--monitor");
+        let session = if more.is_empty() { session } else { session.arg(more) };
+        session.run(php(&[&script, argument]))
+    };
+    assert_eq!(run("--exit-code", "1").status, 3);
+    assert_eq!(run("--exit-code", "0").status, 5);
+    let without = run("", "1");
+    assert_eq!((without.status, without.violations().len()), (5, 1), "{}", without.stderr);
+}
+
+/// A command that leaves a descendant for two seconds.
+const LEAVES: &str =
+    "if (pcntl_fork() === 0) { posix_setsid(); usleep(2_000_000); touch($argv[1]); exit; } echo 'left';";
+
+fn no_wait() {
+    let place = Place::new();
+    let late = place.arg("data/late");
+    let run = |more: &str| {
+        let _ = fs::remove_file(&late);
+        let session = place.ordinary("--profile").arg("--force");
+        let session = if more.is_empty() { session } else { session.arg(more) };
+        // The descendant has the output, too: it is not waited for here.
+        let start = Instant::now();
+        let ran = session.run([
+            "/bin/sh",
+            "-c",
+            "exec \"$0\" \"$@\" >/dev/null 2>&1",
+            "/usr/bin/php",
+            "-r",
+            LEAVES,
+            &late,
+        ]);
+        (ran, start.elapsed())
+    };
+    let (ran, _) = run("");
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert!(fs::exists(&late).expect("exists"), "the session ended before the descendant");
+    let (ran, _) = run("--no-wait");
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert!(!fs::exists(&late).expect("exists"), "the session waited for the descendant");
+}
+
+fn duration() {
+    let place = Place::new();
+    let start = Instant::now();
+    let mut session =
+        place.session("--profile").arg("--php").arg("/usr/bin/php").arg("--duration").arg("1.5").start();
+    // Something for it to see: it watches whatever runs PHP.
+    let seen = std::process::Command::new("/usr/bin/php").args(["-r", "exit(0);"]).status().expect("php");
+    assert!(seen.success());
+    session.wait_for("profile ");
+    assert!(start.elapsed() > Duration::from_millis(1400), "{:?}", start.elapsed());
+    let ran = session.stop();
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert!(place.path("p.profile").exists());
+}
+
+fn stdout() {
+    let place = Place::new();
+    let ran = place.ordinary("--profile").run(php(&[
+        "-r",
+        "echo implode('|', $argv), \"\\n\"; fwrite(STDERR, 'mine');",
+        "--",
+        "--sandbox",
+        "a b",
+        "",
+    ]));
+    assert_eq!(ran.stdout, "Standard input code|--sandbox|a b|\n", "{}", ran.stderr);
+    assert!(ran.stderr.contains("mine"));
+}

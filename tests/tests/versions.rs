@@ -1,0 +1,193 @@
+//! Every PHP that there is: 7.4 to 8.5, thread-safe, embedded. What one function may do, another must not.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use e2e::session::{Ran, Session};
+use e2e::suite::{self, test};
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+const FILES: usize = 3000;
+
+/// One that `tests/php/fetch` has unpacked.
+#[derive(Clone)]
+struct Php {
+    image: PathBuf,
+    run: String,
+}
+
+fn unpacked() -> BTreeMap<String, Php> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/php/fetch");
+    let output = Command::new(script).arg("--list").output().expect("run tests/php/fetch --list");
+    assert!(output.status.success(), "some PHP versions are missing: run tests/php/fetch");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            let (name, image, run) = (words.next()?, words.next()?, words.next()?);
+            Some((name.to_owned(), Php { image: image.into(), run: run.to_owned() }))
+        })
+        .collect()
+}
+
+/// The victim: `Store::del` deletes one file; asked to attack, `Store::put`, which creates one, deletes all others.
+const SCRIPT: &str = r#"<?php
+class Store {
+    static function put($dir, $attack) {
+        file_put_contents("$dir/own", 'x');
+        if ($attack) for ($i = 0; $i < 3000; $i++) unlink("$dir/$i");
+    }
+    function del($dir) { unlink("$dir/own"); }
+}
+Store::put($argv[1], ($argv[2] ?? '') === 'attack');
+(new Store)->del($argv[1]);
+"#;
+
+struct Arena {
+    folder: tempfile::TempDir,
+    php: Php,
+}
+
+impl Arena {
+    fn new(php: &Php) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("victim.php"), SCRIPT).expect("write the victim");
+        fs::create_dir(folder.path().join("files")).expect("a folder");
+        Self { folder, php: php.clone() }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn fill(&self) {
+        for i in 0..FILES {
+            fs::write(self.path().join("files").join(i.to_string()), "").expect("write a file");
+        }
+    }
+
+    fn left(&self) -> usize {
+        (0..FILES).filter(|i| self.path().join("files").join(i.to_string()).exists()).count()
+    }
+
+    fn session(&self, mode: &str) -> Session {
+        Session::new(self.path(), mode)
+            .arg("--php")
+            .arg(self.php.image.display().to_string())
+            .arg("--allow-privileged")
+    }
+
+    fn run(&self, mode: &str, attack: bool) -> Ran {
+        let script = self.path().join("victim.php").display().to_string();
+        let files = self.path().join("files").display().to_string();
+        let mut command = vec![self.php.run.clone(), script, files];
+        if attack {
+            command.push("attack".into());
+        }
+        self.session(mode).run(command)
+    }
+}
+
+fn learns_and_sandboxes(php: &Php) {
+    let arena = Arena::new(php);
+    let learnt = arena.run("--profile", false);
+    assert_eq!(learnt.status, 0, "{}", learnt.stderr);
+    let twin = arena.run("--sandbox", false);
+    assert_eq!(twin.status, 0, "{}", twin.stderr);
+    assert!(twin.violations().is_empty(), "{}", twin.stderr);
+    arena.fill();
+    let attacked = arena.run("--sandbox", true);
+    let left = arena.left();
+    assert!(left > FILES / 2, "only {left} of {FILES} files are left: {}", attacked.stderr);
+    is_the_attack(attacked.violations()[0], &arena.path().join("victim.php"));
+    let through = attacked.violations().iter().filter(|e| e["effect"] == "yes").count();
+    assert_eq!(through, FILES - left, "let through by the events and by the files that are gone");
+}
+
+fn is_the_attack(event: &Value, script: &Path) {
+    assert_eq!(event["operation"], "unlink", "{event}");
+    assert_eq!(event["site"]["class"], "Store", "{event}");
+    assert_eq!(event["site"]["function"], "put", "{event}");
+    assert_eq!(event["site"]["file"], script.display().to_string(), "{event}");
+    assert_eq!(event["site"]["line"], 5, "{event}");
+    assert_eq!(event["sink"], "unlink", "{event}");
+    assert_eq!(event["action"], "killed", "{event}");
+}
+
+/// Hosts PHP, and runs the code of its argument under the name that `php -r` gives it.
+const HOST: &str = r#"
+int php_embed_init(int argc, char **argv);
+void php_embed_shutdown(void);
+int zend_eval_string(const char *code, void *result, const char *name);
+
+int main(int argc, char **argv)
+{
+	int result;
+
+	if (argc != 2 || php_embed_init(argc, argv))
+		return 1;
+	result = zend_eval_string(argv[1], 0, "Command line code");
+	php_embed_shutdown();
+	return result;
+}
+"#;
+
+/// Builds an executable that hosts PHP.
+fn host(folder: &Path, library: &Path) -> PathBuf {
+    let (source, program) = (folder.join("host.c"), folder.join("host"));
+    fs::write(&source, HOST).expect("write host.c");
+    let built = Command::new("cc")
+        .args([&source, library, Path::new("-o"), &program])
+        .arg(format!("-Wl,-rpath,{}", library.parent().expect("a folder").display()))
+        .status()
+        .expect("run cc");
+    assert!(built.success(), "host.c does not build against {}", library.display());
+    program
+}
+
+fn embedded(php: &Php) {
+    let arena = Arena::new(php);
+    // Under the library's own name for itself, by which the loader looks for it.
+    let library = arena.path().join("libphp.so");
+    fs::copy(&php.image, &library).expect("copy the library");
+    let program = host(arena.path(), &library).display().to_string();
+    let files = arena.path().join("files").display().to_string();
+    let script = arena.path().join("victim.php").display().to_string();
+    let code = |attack: &str| format!("$argv = ['', '{files}', '{attack}']; include '{script}';");
+    let session = |mode: &str| {
+        Session::new(arena.path(), mode)
+            .arg("--php")
+            .arg(library.display().to_string())
+            .arg("--allow-privileged")
+    };
+    let learnt = session("--profile").run([program.clone(), code("")]);
+    assert_eq!(learnt.status, 0, "{}", learnt.stderr);
+    let twin = session("--sandbox").run([program.clone(), code("")]);
+    assert_eq!(twin.status, 0, "{}", twin.stderr);
+    assert!(twin.violations().is_empty(), "{}", twin.stderr);
+    arena.fill();
+    let attacked = session("--sandbox").run([program, code("attack")]);
+    let left = arena.left();
+    assert!(left > FILES / 2, "only {left} of {FILES} files are left: {}", attacked.stderr);
+    is_the_attack(attacked.violations()[0], &arena.path().join("victim.php"));
+}
+
+fn main() {
+    let all = unpacked();
+    let mut tests: Vec<Trial> = all
+        .iter()
+        .filter(|(name, _)| name.ends_with("-cli"))
+        .map(|(name, php)| {
+            let php = php.clone();
+            test(&format!("php_{name}_learns_and_is_sandboxed"), move || learns_and_sandboxes(&php))
+        })
+        .collect();
+    for name in ["8.2-embed", "8.2-zts-embed"] {
+        let php = all[name].clone();
+        tests.push(test(&format!("php_{name}_learns_and_is_sandboxed"), move || embedded(&php)));
+    }
+    suite::main(tests)
+}

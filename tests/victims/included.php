@@ -1,0 +1,3 @@
+<?php
+// What `attacks.php` may include.
+return 1;

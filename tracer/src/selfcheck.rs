@@ -1,0 +1,111 @@
+//! Whether the offsets fit: each image is checked on a process of it that runs PHP code.
+//!
+//! Patch releases do change PHP's structures. Where the check fails, every site of the image is `{unknown}` from
+//! then on: its processes are not released (fails closed). Each walk checks types, lengths and ranges besides, so
+//! a process too short for this check is not believed blindly.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use introspect::{Image, SelfCheck};
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use shared::intf;
+
+use crate::images::{Images, subjects};
+use crate::kernel::read_as;
+
+/// Images whose check failed, by number; shared with the consumer.
+#[derive(Clone)]
+pub struct Failed(Arc<Vec<AtomicBool>>);
+
+impl Default for Failed {
+    fn default() -> Self {
+        Self(Arc::new((0..=intf::IMAGES_MAX).map(|_| AtomicBool::new(false)).collect()))
+    }
+}
+
+impl Failed {
+    /// Whether this image's sites cannot be believed.
+    pub fn has(&self, image: u32) -> bool {
+        self.0.get(image as usize).is_none_or(|failed| failed.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, image: u32) {
+        if let Some(failed) = self.0.get(image as usize) {
+            failed.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a check came to.
+#[derive(Debug, PartialEq, Eq)]
+enum Checked {
+    /// The structures are what they must be.
+    Fits,
+    /// It ended, or no PHP code ran at that moment.
+    NotYet,
+    /// They are not.
+    Fails(String),
+}
+
+/// The checks of a session.
+#[derive(Default)]
+pub struct SelfChecks {
+    failed: Failed,
+    done: HashSet<u32>,
+}
+
+impl SelfChecks {
+    /// For the consumer.
+    pub fn failed(&self) -> Failed {
+        self.failed.clone()
+    }
+
+    /// Checks images that have a process and were not checked yet; what people should know.
+    pub fn run(&mut self, images: &Images, procs: &MapHandle) -> Vec<String> {
+        if images.known().iter().all(|k| self.done.contains(&k.id)) {
+            return Vec::new();
+        }
+        let mut told = Vec::new();
+        for pid in subjects(procs) {
+            let Some(known) = image_of(procs, pid).and_then(|id| images.get(id)) else { continue };
+            if self.done.contains(&known.id) {
+                continue;
+            }
+            match check(&known.image, pid) {
+                Checked::NotYet => {}
+                Checked::Fits => {
+                    self.done.insert(known.id);
+                }
+                Checked::Fails(why) => {
+                    self.done.insert(known.id);
+                    self.failed.set(known.id);
+                    let path = known.image.path.display();
+                    told.push(format!("warning: the self-check of {path} failed: {why}; its sites are {{unknown}} from now on"));
+                }
+            }
+        }
+        told
+    }
+}
+
+fn image_of(procs: &MapHandle, pid: u32) -> Option<u32> {
+    let value = procs.lookup(&pid.to_ne_bytes(), MapFlags::ANY).ok()??;
+    read_as::<intf::proc_>(&value).map(|p| p.image).filter(|id| *id != 0)
+}
+
+fn check(image: &Image, pid: u32) -> Checked {
+    if image.zts {
+        return Checked::NotYet; // would stop its threads; each walk checks what it reads
+    }
+    let pid = pid as i32;
+    let Ok(Some(bias)) = introspect::load_bias(pid, image) else { return Checked::NotYet };
+    match introspect::verify_live(pid, image, bias) {
+        Ok(SelfCheck::Ok { .. }) => Checked::Fits,
+        Ok(SelfCheck::Idle) => Checked::NotYet,
+        Err(_) if !Path::new(&format!("/proc/{pid}/exe")).exists() => Checked::NotYet,
+        Err(why) => Checked::Fails(why),
+    }
+}
