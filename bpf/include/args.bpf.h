@@ -18,6 +18,7 @@ enum {
 	SYS_fork = 57,
 	SYS_vfork = 58,
 	SYS_execve = 59,
+	SYS_socket = 41,
 	SYS_kill = 62,
 	SYS_tkill = 200,
 	SYS_tgkill = 234,
@@ -28,6 +29,11 @@ enum {
 	MSGS_MAX = 4,
 	MMSGHDR_SIZE = 64,
 };
+
+static __always_inline bool op_is_policed(u32 op)
+{
+	return policed_ops[(op / 64) & (OPS_MAX / 64 - 1)] & (1ULL << (op % 64));
+}
 
 static __always_inline bool forks_or_execs(u32 nr)
 {

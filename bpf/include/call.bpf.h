@@ -9,6 +9,10 @@
  */
 static __always_inline void judge(struct scratch *s, struct task *task, struct image *img, u32 len);
 
+/* What the strategy knows of this (site, operation) already, before arguments are read. Likewise. */
+enum { PAIR_NEW, PAIR_KNOWN, PAIR_SETTLED };
+static __always_inline u32 recall(struct scratch *s);
+
 static __always_inline void set_special(struct scratch *s, u32 kind, u32 phase)
 {
 	struct rec_call *c = &s->call;
@@ -41,8 +45,8 @@ static __always_inline bool recorded_site(struct scratch *s, struct task *task)
 }
 
 /* Tells the site of the current call of a task that runs PHP. */
-static __always_inline void find_site(struct scratch *s, struct task_struct *t, struct task *task, struct proc *p,
-				      struct image *img)
+static __always_inline void find_site(struct scratch *s, struct task_struct *t, struct task *task,
+				      struct proc *p, struct image *img)
 {
 	struct rec_call *c = &s->call;
 	u32 phase = task ? task->phase : PHASE_UNKNOWN, found;
@@ -97,7 +101,8 @@ static __always_inline void find_request(struct scratch *s, struct proc *p, stru
 	u64 sg = globals_at(s, img, p->bias, img->sg), path = 0;
 	long n;
 
-	if (!img->sg || !sg || bpf_probe_read_user(&path, sizeof(path), (void *)(sg + img->path_translated)) || !path)
+	if (!img->sg || !sg ||
+	    bpf_probe_read_user(&path, sizeof(path), (void *)(sg + img->path_translated)) || !path)
 		return;
 	n = bpf_probe_read_user_str(s->path, PATH_ROOM, (void *)path);
 	if (n <= 1)
@@ -117,11 +122,41 @@ static __always_inline void record_site(struct rec_call *c, struct task *task)
 	task->sink = c->sink;
 }
 
+/* The master told a worker to end: SIGQUIT (a reload, a spare one), or SIGTERM. */
+static __always_inline void note_ending(struct rec_call *c)
+{
+	u32 target = c->target_pid;
+	struct proc *q;
+
+	if (c->nr != SYS_kill || (c->args[1] != SIGQUIT && c->args[1] != SIGTERM))
+		return;
+	q = bpf_map_lookup_elem(&procs, &target);
+	if (q && q->role == ROLE_WORKER)
+		__sync_fetch_and_or(&q->flags, PROC_ENDING);
+}
+
+/*
+ * What it does for that it does in a signal handler, wherever its PHP code is: it
+ * puts an unconnected socket in the place of the one it listened on, or sends itself
+ * the signal once more. Neither reaches anything but itself, and one such call is the
+ * engine's for one signal of the master.
+ */
+static __always_inline bool is_ending(struct rec_call *c, struct proc *p)
+{
+	if (!(p->flags & PROC_ENDING))
+		return false;
+	if (c->op != (SYS_socket << CLASS_BITS | FAMILY_UNIX) &&
+	    c->op != (SYS_kill << CLASS_BITS | KILL_SELF))
+		return false;
+	__sync_fetch_and_and(&p->flags, ~PROC_ENDING);
+	return true;
+}
+
 static __always_inline int on_enter(u64 regs_at, u64 id)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	bool compat = t->thread_info.status & TS_COMPAT, foreign;
-	u32 tgid, nr = id, len;
+	bool compat = t->thread_info.status & TS_COMPAT, foreign, named;
+	u32 tgid, nr = id, len, known;
 	struct image *img;
 	struct scratch *s;
 	struct rec_call *c;
@@ -158,7 +193,8 @@ static __always_inline int on_enter(u64 regs_at, u64 id)
 	s->may_kill = p->role != ROLE_MASTER;
 	count(STAT_CALLS);
 	c = &s->call;
-	if (bpf_probe_read_kernel(s->regs, sizeof(s->regs), (void *)regs_at + bpf_core_field_offset(struct pt_regs, r10))) {
+	if (bpf_probe_read_kernel(s->regs, sizeof(s->regs),
+				  (void *)regs_at + bpf_core_field_offset(struct pt_regs, r10))) {
 		count(STAT_ARG_FAULT);
 		__builtin_memset(s->regs, 0, sizeof(s->regs));
 	}
@@ -190,24 +226,35 @@ static __always_inline int on_enter(u64 regs_at, u64 id)
 		u32 op = (nr << CLASS_BITS) | class;
 
 		c->op = op;
-		if (!(policed_ops[(op / 64) & (OPS_MAX / 64 - 1)] & (1ULL << (op % 64))) && !forks_or_execs(nr))
+		if (!op_is_policed(op) && !forks_or_execs(nr))
 			goto out;
 	}
+	if (p->role == ROLE_MASTER)
+		note_ending(c);
 	img = image_by_id(p->image);
-	if (p->image || (p->flags & PROC_UNINTROSPECTED)) {
+	if (is_ending(c, p)) {
+		set_special(s, SITE_ENGINE, c->who.phase);
+	} else if (p->image || (p->flags & PROC_UNINTROSPECTED)) {
 		find_site(s, t, task, p, img);
 		if (task && !foreign && forks_or_execs(nr))
 			record_site(c, task);
 	}
-	if (!foreign && c->op != NR_UNKNOWN << CLASS_BITS) {
-		u32 op = c->op;
-
-		if (!(policed_ops[(op / 64) & (OPS_MAX / 64 - 1)] & (1ULL << (op % 64))))
-			goto out;
+	named = !foreign && c->op != NR_UNKNOWN << CLASS_BITS;
+	if (named && !op_is_policed(c->op))
+		goto out;
+	/* {engine} is told by directory too; for others, arguments only matter to what was not judged before. */
+	if (named && c->site_kind == SITE_ENGINE)
 		len = read_args(s, nr);
+	pair_key_of(s);
+	known = recall(s);
+	if (known == PAIR_SETTLED)
+		goto out;
+	if (known == PAIR_NEW) {
+		if (named && c->site_kind != SITE_ENGINE)
+			len = read_args(s, nr);
+		if (img && !(c->flags & CALL_SITE_RECORDED))
+			find_request(s, p, img);
 	}
-	if (img && !(c->flags & CALL_SITE_RECORDED))
-		find_request(s, p, img);
 	judge(s, task, img, len);
 out:
 	release_scratch(s);

@@ -6,7 +6,9 @@
 /* thread_info.status: set for the duration of a 32-bit call. Unchanged since 4.7. */
 #define TS_COMPAT 0x0002
 
+#define SIGQUIT 3
 #define SIGKILL 9
+#define SIGTERM 15
 #define EPERM 1
 
 /* clang 14 has no BPF atomics that return a value before -mcpu=v3; the helper builds with v3 (kernel 5.12). */

@@ -163,9 +163,9 @@ static __always_inline void rec_init(struct rec_hdr *h, u32 kind, u32 len)
  * open for a record that was lost, so whoever loses one dies for it here, at this
  * moment: `may_kill` says that the current task is that subject.
  */
-static __always_inline bool emit(struct rec_hdr *h, u32 len, bool may_kill)
+static __always_inline bool emit_with(struct rec_hdr *h, u32 len, bool may_kill, u64 flags)
 {
-	if (!bpf_ringbuf_output(&events, h, len, wakeup)) {
+	if (!bpf_ringbuf_output(&events, h, len, flags)) {
 		count(STAT_EVENTS);
 		return true;
 	}
@@ -173,6 +173,11 @@ static __always_inline bool emit(struct rec_hdr *h, u32 len, bool may_kill)
 	if (may_kill && mode_now() == MODE_SANDBOX)
 		kill_current(STAT_LOST_KILLED);
 	return false;
+}
+
+static __always_inline bool emit(struct rec_hdr *h, u32 len, bool may_kill)
+{
+	return emit_with(h, len, may_kill, wakeup);
 }
 
 #endif

@@ -100,7 +100,7 @@ static __always_inline void join_library(u64 ip, u64 cookie)
 	}
 	p->image = id;
 	p->bias = ip - (cookie & 0xffffffffffffULL);
-	if (p == &new && bpf_map_update_elem(&procs, &tgid, &new, BPF_ANY)) {
+	if (p == &new &&bpf_map_update_elem(&procs, &tgid, &new, BPF_ANY)) {
 		/* Fails closed: PHP that cannot be watched does not run. */
 		count(STAT_PROCS_FULL);
 		if (mode_now() == MODE_SANDBOX)

@@ -748,6 +748,7 @@ enum proc_flags {
 	PROC_SCRIPT = 16, /* started through an interpreter line */
 	PROC_PRELOADED = 32, /* fpm that ran a request and forks: still the master */
 	PROC_IGNORED = 64, /* outside --pid, --cgroup, --uid */
+	PROC_ENDING = 128, /* a worker that its master told to end: its next call for that is the engine's */
 };
 
 struct frame {
@@ -786,6 +787,8 @@ struct rec_call {
 	u16 addr_len;
 	u16 site_kind;
 	u32 target_pid; /* kill: the process it means, 0 if not one */
+	u32 generation; /* of the profile at that moment */
+	u32 pad;
 	struct hash128 site;
 	struct hash128 sink;
 	struct hash128 request; /* the request's main script */
@@ -815,46 +818,46 @@ struct rec_proc {
 
 /* ---- counters ---- */
 
-#define STATS(X)                                                                                           \
-	X(CALLS, "policed calls of subjects")                                                              \
-	X(EVENTS, "records sent")                                                                          \
-	X(LOST, "records lost: the ring buffer was full")                                                  \
-	X(LOST_KILLED, "subjects killed because their record was lost")                                    \
-	X(KILL_FAILED, "kills from the kernel that failed")                                                \
-	X(DEDUPLICATED, "observations that were known already")                                            \
-	X(PAIRS_FULL, "no room for another (site, operation)")                                             \
-	X(SITES_FULL, "no room for another site")                                                          \
-	X(PROCS_FULL, "no room for another process")                                                       \
-	X(STORAGE_FAILED, "task storage could not be created")                                             \
-	X(WALKS, "walks")                                                                                  \
-	X(FRAMES, "frames walked")                                                                         \
-	X(UNK_GLOBALS, "unknown site: executor_globals unreadable")                                        \
-	X(UNK_LINK, "unknown site: a link of the chain unreadable")                                        \
-	X(UNK_FRAME, "unknown site: a frame unreadable")                                                   \
-	X(UNK_TYPE, "unknown site: not the expected structure")                                            \
-	X(UNK_FILE, "unknown site: file name unreadable")                                                  \
-	X(UNK_CLASS, "unknown site: class name unreadable")                                                \
-	X(UNK_FUNCTION, "unknown site: function name unreadable")                                          \
-	X(UNK_LONG, "unknown site: a name over the cap")                                                   \
-	X(UNK_TRUNCATED, "unknown site: too many frames")                                                  \
-	X(UNK_NO_IMAGE, "unknown site: PHP not introspected")                                              \
-	X(UNK_DRIFT, "unknown site: shadow stack drifted")                                                 \
-	X(SCRATCH_BUSY, "no scratch space")                                                                \
-	X(LINE_FAULT, "lines not shown")                                                                   \
-	X(ARG_FAULT, "arguments not readable")                                                             \
-	X(FOREIGN, "32-bit and x32 calls")                                                                 \
-	X(REQUESTS, "requests started")                                                                    \
-	X(USDT_ENTRY, "usdt: functions entered")                                                           \
-	X(USDT_RETURN, "usdt: functions returned from")                                                    \
-	X(USDT_DRIFT, "usdt: returns that matched no entry")                                               \
-	X(USDT_RESET, "usdt: frames left over at a request's start or end")                                \
+#define STATS(X)                                                                                             \
+	X(CALLS, "policed calls of subjects")                                                                \
+	X(EVENTS, "records sent")                                                                            \
+	X(LOST, "records lost: the ring buffer was full")                                                    \
+	X(LOST_KILLED, "subjects killed because their record was lost")                                      \
+	X(KILL_FAILED, "kills from the kernel that failed")                                                  \
+	X(DEDUPLICATED, "observations that were known already")                                              \
+	X(PAIRS_FULL, "no room for another (site, operation)")                                               \
+	X(SITES_FULL, "no room for another site")                                                            \
+	X(PROCS_FULL, "no room for another process")                                                         \
+	X(STORAGE_FAILED, "task storage could not be created")                                               \
+	X(WALKS, "walks")                                                                                    \
+	X(FRAMES, "frames walked")                                                                           \
+	X(UNK_GLOBALS, "unknown site: executor_globals unreadable")                                          \
+	X(UNK_LINK, "unknown site: a link of the chain unreadable")                                          \
+	X(UNK_FRAME, "unknown site: a frame unreadable")                                                     \
+	X(UNK_TYPE, "unknown site: not the expected structure")                                              \
+	X(UNK_FILE, "unknown site: file name unreadable")                                                    \
+	X(UNK_CLASS, "unknown site: class name unreadable")                                                  \
+	X(UNK_FUNCTION, "unknown site: function name unreadable")                                            \
+	X(UNK_LONG, "unknown site: a name over the cap")                                                     \
+	X(UNK_TRUNCATED, "unknown site: too many frames")                                                    \
+	X(UNK_NO_IMAGE, "unknown site: PHP not introspected")                                                \
+	X(UNK_DRIFT, "unknown site: shadow stack drifted")                                                   \
+	X(SCRATCH_BUSY, "no scratch space")                                                                  \
+	X(LINE_FAULT, "lines not shown")                                                                     \
+	X(ARG_FAULT, "arguments not readable")                                                               \
+	X(FOREIGN, "32-bit and x32 calls")                                                                   \
+	X(REQUESTS, "requests started")                                                                      \
+	X(USDT_ENTRY, "usdt: functions entered")                                                             \
+	X(USDT_RETURN, "usdt: functions returned from")                                                      \
+	X(USDT_DRIFT, "usdt: returns that matched no entry")                                                 \
+	X(USDT_RESET, "usdt: frames left over at a request's start or end")                                  \
 	X(USDT_DEEP, "usdt: entries over the depth limit")
 
 enum stat_id {
 #define X(name, text) STAT_##name,
 	STATS(X)
 #undef X
-	STAT_MAX,
+		STAT_MAX,
 };
 
 /* ---- what changes while running: read once per decision ---- */

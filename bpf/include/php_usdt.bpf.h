@@ -70,20 +70,23 @@ static __always_inline bool name_begins(struct zname *n, const char *with, u32 l
 }
 
 /* Names of the probe's arguments into s->names, and their id. */
-static __always_inline void usdt_names(struct scratch *s, u64 function, u64 file, u64 class, struct usdt_frame *f)
+static __always_inline void usdt_names(struct scratch *s, u64 function, u64 file, u64 class,
+				       struct usdt_frame *f)
 {
 	struct names *n = &s->names;
 	const char closure[] = "{closure", main[] = "main";
 
 	names_clear(n, SITE_FUNCTION);
-	f->unknown = read_cstr(&n->function, function) | read_cstr(&n->file, file) | read_cstr(&n->class_name, class);
+	f->unknown = read_cstr(&n->function, function) | read_cstr(&n->file, file) |
+		     read_cstr(&n->class_name, class);
 	if (!n->file.len)
 		f->unknown |= UNK_FILE;
 	if (name_begins(&n->function, closure, 8)) {
 		n->kind = SITE_CLOSURE;
 		n->function.len = n->class_name.len = 0;
 	} else if (n->function.len == 4 && !n->class_name.len && name_begins(&n->function, main, 4)) {
-		n->kind = SITE_MAIN; /* PHP calls top-level code so; a function main() cannot be told from it */
+		n->kind =
+			SITE_MAIN; /* PHP calls top-level code so; a function main() cannot be told from it */
 		n->function.len = 0;
 	}
 	f->kind = n->kind;

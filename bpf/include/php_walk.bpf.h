@@ -142,7 +142,8 @@ __noinline int read_function(struct scratch *s, struct image *img)
 	flags = *(u32 *)&s->func[FN_FLAGS];
 	function = func_u64(s, FN_NAME);
 	if (type == FN_INTERNAL) {
-		names_clear(n, (flags & FN_TRAMPOLINE) || !func_u64(s, img->module) ? SITE_TRAMPOLINE : SITE_INTERNAL);
+		names_clear(n, (flags & FN_TRAMPOLINE) || !func_u64(s, img->module) ? SITE_TRAMPOLINE
+										    : SITE_INTERNAL);
 	} else {
 		u32 closure = img->acc_closure;
 
@@ -385,7 +386,8 @@ static __always_inline void walk_chain(struct scratch *s, struct image *img)
 	u64 ced = 0;
 
 	c->chain_len = 0;
-	if (!s->eg || bpf_probe_read_user(&ced, sizeof(ced), (void *)(s->eg + img->current_execute_data)) || !ced)
+	if (!s->eg || bpf_probe_read_user(&ced, sizeof(ced), (void *)(s->eg + img->current_execute_data)) ||
+	    !ced)
 		return;
 	s->next = ced;
 	s->want_chain = 1;

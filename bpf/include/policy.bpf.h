@@ -47,6 +47,17 @@ __noinline u64 directory_hash(struct scratch *s)
 	return sip_end(&s->sip).lo;
 }
 
+/* Opening only to read: learnt without its path. */
+static __always_inline bool opens_to_read(u32 op)
+{
+	u32 nr = op >> CLASS_BITS, class = op & ((1 << CLASS_BITS) - 1), kind;
+
+	if (nr >= NR_MAX)
+		return false;
+	kind = calls[nr].class_kind;
+	return (kind == CLASS_OPEN || kind == CLASS_OPEN_HOW) && (class == OPEN_READ || class == OPEN_PATH);
+}
+
 static __always_inline void pair_key_of(struct scratch *s)
 {
 	struct rec_call *c = &s->call;
@@ -58,7 +69,7 @@ static __always_inline void pair_key_of(struct scratch *s)
 	k->op = c->op;
 	k->pad = 0;
 	k->detail = c->sink.lo;
-	if (c->site_kind == SITE_ENGINE && c->path_len)
+	if (c->site_kind == SITE_ENGINE && c->path_len && !opens_to_read(c->op))
 		k->detail = directory_hash(s);
 }
 

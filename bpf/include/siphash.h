@@ -13,18 +13,18 @@ struct sip {
 };
 
 #define SIP_ROTL(x, b) (((x) << (b)) | ((x) >> (64 - (b))))
-#define SIP_ROUND(s)                                                                               \
-	do {                                                                                       \
-		(s)->v0 += (s)->v1;                                                                \
-		(s)->v1 = SIP_ROTL((s)->v1, 13) ^ (s)->v0;                                         \
-		(s)->v0 = SIP_ROTL((s)->v0, 32);                                                   \
-		(s)->v2 += (s)->v3;                                                                \
-		(s)->v3 = SIP_ROTL((s)->v3, 16) ^ (s)->v2;                                         \
-		(s)->v0 += (s)->v3;                                                                \
-		(s)->v3 = SIP_ROTL((s)->v3, 21) ^ (s)->v0;                                         \
-		(s)->v2 += (s)->v1;                                                                \
-		(s)->v1 = SIP_ROTL((s)->v1, 17) ^ (s)->v2;                                         \
-		(s)->v2 = SIP_ROTL((s)->v2, 32);                                                   \
+#define SIP_ROUND(s)                                                                                         \
+	do {                                                                                                 \
+		(s)->v0 += (s)->v1;                                                                          \
+		(s)->v1 = SIP_ROTL((s)->v1, 13) ^ (s)->v0;                                                   \
+		(s)->v0 = SIP_ROTL((s)->v0, 32);                                                             \
+		(s)->v2 += (s)->v3;                                                                          \
+		(s)->v3 = SIP_ROTL((s)->v3, 16) ^ (s)->v2;                                                   \
+		(s)->v0 += (s)->v3;                                                                          \
+		(s)->v3 = SIP_ROTL((s)->v3, 21) ^ (s)->v0;                                                   \
+		(s)->v2 += (s)->v1;                                                                          \
+		(s)->v1 = SIP_ROTL((s)->v1, 17) ^ (s)->v2;                                                   \
+		(s)->v2 = SIP_ROTL((s)->v2, 32);                                                             \
 	} while (0)
 
 static inline __attribute__((always_inline)) void sip_init(struct sip *s, u64 k0, u64 k1)

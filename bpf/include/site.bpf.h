@@ -62,8 +62,8 @@ static __always_inline struct hash128 names_hash(struct scratch *s)
 	struct names *n = &s->names;
 
 	sip_init(&s->sip, hash_key[0], hash_key[1]);
-	sip_word(&s->sip, (u64)n->kind << 48 | (n->file.len & 0xffff) << 32 | (n->class_name.len & 0xffff) << 16 |
-				  (n->function.len & 0xffff));
+	sip_word(&s->sip, (u64)n->kind << 48 | (n->file.len & 0xffff) << 32 |
+				  (n->class_name.len & 0xffff) << 16 | (n->function.len & 0xffff));
 	sip_name(&s->sip, &n->file);
 	sip_name(&s->sip, &n->class_name);
 	sip_name(&s->sip, &n->function);

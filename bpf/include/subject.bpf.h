@@ -146,9 +146,10 @@ static __always_inline void fill_who(struct who *w, struct task_struct *t, struc
 	if (level) {
 		int nr = 0;
 
-		bpf_probe_read_kernel(&nr, sizeof(nr), (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-							       level * bpf_core_type_size(struct upid) +
-							       bpf_core_field_offset(struct upid, nr));
+		bpf_probe_read_kernel(&nr, sizeof(nr),
+				      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+					      level * bpf_core_type_size(struct upid) +
+					      bpf_core_field_offset(struct upid, nr));
 		w->nspid = nr;
 	}
 	w->image = p->image;
@@ -162,8 +163,8 @@ static __always_inline void fill_who(struct who *w, struct task_struct *t, struc
 	bpf_probe_read_kernel(w->comm, sizeof(w->comm), &t->comm);
 }
 
-static __always_inline void tell_proc(struct scratch *s, u32 kind, struct task_struct *t, struct proc *p, u32 phase,
-				      bool may_kill)
+static __always_inline void tell_proc(struct scratch *s, u32 kind, struct task_struct *t, struct proc *p,
+				      u32 phase, bool may_kill)
 {
 	struct rec_proc *r = &s->out.proc;
 
@@ -275,7 +276,7 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 {
 	u32 tgid = bpf_get_current_pid_tgid() >> 32, image, watched_file = 0;
 	struct file *file = BPF_CORE_READ(bprm, file);
-	struct proc *p, new = {};
+	struct proc *p, fresh = {};
 	struct file_key key = {};
 	struct image *img;
 	struct task *task;
@@ -298,47 +299,47 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 		return;
 	}
 	truncated = path_of_file(s, file);
-	path_intern(s, &new.program, false);
-	if (!image && bpf_map_lookup_elem(&watched, &new.program))
+	path_intern(s, &fresh.program, false);
+	if (!image && bpf_map_lookup_elem(&watched, &fresh.program))
 		watched_file = 1;
 	if (!p) {
 		if ((!image && !watched_file) || filter_pid)
 			goto out;
 		if (!passes_filters())
-			new.flags = PROC_IGNORED;
+			fresh.flags = PROC_IGNORED;
 		task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	} else {
-		new.flags = p->flags & (PROC_ORIGIN_UNKNOWN | PROC_IGNORED);
-		new.origin = p->origin;
-		new.depth = p->depth;
+		fresh.flags = p->flags & (PROC_ORIGIN_UNKNOWN | PROC_IGNORED);
+		fresh.origin = p->origin;
+		fresh.depth = p->depth;
 		task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	}
-	path_intern(s, &new.program, true);
+	path_intern(s, &fresh.program, true);
 	if (truncated)
-		new.flags |= PROC_ORIGIN_UNKNOWN;
+		fresh.flags |= PROC_ORIGIN_UNKNOWN;
 	/*
 	 * PHP code that execs is where the program comes from. The master is none:
 	 * at a reload (USR2) it execs itself and stays what it was.
 	 */
 	if (p && (p->image || (p->flags & PROC_UNINTROSPECTED)) && !(task && task->kind == SITE_MASTER))
-		extend_origin(s, &new, task);
-	new.start = BPF_CORE_READ(t, group_leader, start_boottime);
-	new.image = image;
-	new.phase = PHASE_STARTUP;
+		extend_origin(s, &fresh, task);
+	fresh.start = BPF_CORE_READ(t, group_leader, start_boottime);
+	fresh.image = image;
+	fresh.phase = PHASE_STARTUP;
 	if (watched_file)
-		new.flags |= PROC_UNINTROSPECTED;
+		fresh.flags |= PROC_UNINTROSPECTED;
 	img = image_by_id(image);
 	if (img)
-		new.bias = BPF_CORE_READ(t, mm, start_code) - img->first_exec_vaddr;
-	new.role = role_of(&new, img);
+		fresh.bias = BPF_CORE_READ(t, mm, start_code) - img->first_exec_vaddr;
+	fresh.role = role_of(&fresh, img);
 	if (BPF_CORE_READ(bprm, interp) != BPF_CORE_READ(bprm, filename)) {
 		long n = bpf_probe_read_kernel_str(s->path, PATH_ROOM, BPF_CORE_READ(bprm, filename));
 
-		new.flags |= PROC_SCRIPT;
+		fresh.flags |= PROC_SCRIPT;
 		s->path_off = 0;
 		s->path_end = n > 0 ? n - 1 : 0;
 		s->path_state = 0;
-		path_intern(s, &new.script, true);
+		path_intern(s, &fresh.script, true);
 	}
 	if (task) {
 		task->phase = PHASE_STARTUP;
@@ -348,13 +349,13 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 	} else {
 		count(STAT_STORAGE_FAILED);
 	}
-	if (bpf_map_update_elem(&procs, &tgid, &new, BPF_ANY)) {
+	if (bpf_map_update_elem(&procs, &tgid, &fresh, BPF_ANY)) {
 		count(STAT_PROCS_FULL);
 		if (mode_now() == MODE_SANDBOX)
 			kill_current(STAT_LOST_KILLED);
 		goto out;
 	}
-	fill_who(&s->out.proc.who, t, &new, PHASE_STARTUP);
+	fill_who(&s->out.proc.who, t, &fresh, PHASE_STARTUP);
 	s->out.proc.who.uid = (u32)bpf_get_current_uid_gid();
 	s->out.proc.exe = key;
 	s->out.proc.exit_code = 0;
@@ -432,7 +433,7 @@ static __always_inline void on_iterate(struct task_struct *t)
 {
 	u32 tgid, pid, image = 0, i;
 	struct task_struct *up;
-	struct proc new = {};
+	struct proc fresh = {};
 	struct adoption *a;
 	struct file_key key = {};
 	struct file *exe;
@@ -458,10 +459,10 @@ static __always_inline void on_iterate(struct task_struct *t)
 	image = image_of_file(exe, &key);
 	if (a && (a->flags & PROC_COMMAND)) {
 		image = 0; /* what it is, its exec will say */
-		new.flags = PROC_COMMAND;
+		fresh.flags = PROC_COMMAND;
 	} else if (a) {
 		image = a->image ? a->image : image;
-		new.bias = a->bias;
+		fresh.bias = a->bias;
 	} else if (scope_command) {
 		return;
 	} else {
@@ -480,7 +481,7 @@ static __always_inline void on_iterate(struct task_struct *t)
 			if (q) {
 				/* its origin is not known, unless it is a worker of a running pool */
 				descendant = true;
-				new.role = q->role;
+				fresh.role = q->role;
 				break;
 			}
 		}
@@ -488,41 +489,41 @@ static __always_inline void on_iterate(struct task_struct *t)
 			return;
 	}
 	img = image_by_id(image);
-	new.image = image;
-	new.start = BPF_CORE_READ(t, start_boottime);
-	if (!new.flags) {
-		new.flags = PROC_UNVOUCHED;
+	fresh.image = image;
+	fresh.start = BPF_CORE_READ(t, start_boottime);
+	if (!fresh.flags) {
+		fresh.flags = PROC_UNVOUCHED;
 		/* where it is (--cgroup) its first call tells */
 		if (filter_cgroup || (filter_uid_set && BPF_CORE_READ(t, cred, uid.val) != filter_uid))
-			new.flags |= PROC_IGNORED;
+			fresh.flags |= PROC_IGNORED;
 	}
-	new.phase = PHASE_UNKNOWN;
-	if (img && !new.bias)
-		new.bias = BPF_CORE_READ(t, mm, start_code) - img->first_exec_vaddr;
+	fresh.phase = PHASE_UNKNOWN;
+	if (img && !fresh.bias)
+		fresh.bias = BPF_CORE_READ(t, mm, start_code) - img->first_exec_vaddr;
 	if (img && (img->flags & IMAGE_FPM)) {
 		struct file *parent = BPF_CORE_READ(t, real_parent, mm, exe_file);
 
 		/* a process of the image whose parent is one too serves requests */
-		new.requests = parent && image_of_file(parent, &key) == image;
-		new.role = new.requests ? ROLE_WORKER : ROLE_MASTER;
+		fresh.requests = parent && image_of_file(parent, &key) == image;
+		fresh.role = fresh.requests ? ROLE_WORKER : ROLE_MASTER;
 	} else {
-		new.role = ROLE_PLAIN;
+		fresh.role = ROLE_PLAIN;
 		if (descendant && !img)
-			new.flags |= PROC_ORIGIN_UNKNOWN;
+			fresh.flags |= PROC_ORIGIN_UNKNOWN;
 	}
 	s = claim_scratch();
 	if (!s)
 		return; /* the next pass finds it */
 	if (path_of_file(s, exe))
-		new.flags |= PROC_ORIGIN_UNKNOWN;
-	path_intern(s, &new.program, true);
+		fresh.flags |= PROC_ORIGIN_UNKNOWN;
+	path_intern(s, &fresh.program, true);
 	task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (task)
 		task->phase = PHASE_UNKNOWN;
-	if (bpf_map_update_elem(&procs, &tgid, &new, BPF_NOEXIST))
+	if (bpf_map_update_elem(&procs, &tgid, &fresh, BPF_NOEXIST))
 		count(STAT_PROCS_FULL);
 	else
-		tell_proc(s, REC_ADOPT, t, &new, PHASE_UNKNOWN, false);
+		tell_proc(s, REC_ADOPT, t, &fresh, PHASE_UNKNOWN, false);
 	release_scratch(s);
 }
 

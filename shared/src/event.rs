@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::op::{Args, Op};
 use crate::policy::Reason;
 use crate::profile::{GrantKey, View};
-use crate::site::{OriginEntry, Site, SiteKind, escape, is_deceptive, text};
+use crate::site::{OriginEntry, Site, SiteKind, escape, json_escaped, text};
 
 /// The version of events.
 pub const VERSION: u32 = 1;
@@ -331,10 +331,7 @@ impl Event {
     /// One line of JSON, with its newline.
     pub fn to_line(&self) -> String {
         let mut line = serde_json::to_string(self).expect("every part of an event has a JSON face");
-        // JSON would leave these as they are, and a terminal would obey them.
-        if line.chars().any(is_deceptive) {
-            line = line.chars().fold(String::with_capacity(line.len() + 16), json_escaped);
-        }
+        line = json_escaped(line);
         line.push('\n');
         line
     }
@@ -372,7 +369,7 @@ impl Event {
 
     /// Paths, or an address, or a signal: what says most.
     fn shown_args(&self) -> String {
-        let quoted = |text: &str| format!("\"{}\"", escape(text.as_bytes()));
+        let quoted = |text: &str| format!("\"{}\"", escape(text.as_bytes()).replace('"', "\\\""));
         let texts: Vec<String> = ["program", "path", "path2"]
             .into_iter()
             .filter_map(|name| self.args.text(name))
@@ -412,22 +409,10 @@ impl Event {
     }
 }
 
-/// Only texts have such characters: between them JSON is printable ASCII.
-fn json_escaped(mut line: String, c: char) -> String {
-    if is_deceptive(c) {
-        for unit in c.encode_utf16(&mut [0; 2]) {
-            let _ = write!(line, "\\u{unit:04x}");
-        }
-    } else {
-        line.push(c);
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::site::Name;
+    use crate::site::{Name, is_deceptive};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 

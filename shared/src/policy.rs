@@ -226,6 +226,11 @@ impl SitePolicy {
         self.0.asking.iter().filter(|rule| rule.mode == GrantMode::Enforce).map(|rule| rule.op).collect()
     }
 
+    /// Whether the verdict about this operation may differ from call to call.
+    pub fn depends_on_arguments(&self, op: Op) -> bool {
+        self.0.asking.iter().any(|rule| rule.op == op)
+    }
+
     /// What is a violation that is only logged.
     pub fn logged(&self) -> OpSet {
         self.0.asking.iter().filter(|rule| rule.mode == GrantMode::Log).map(|rule| rule.op).collect()

@@ -129,6 +129,26 @@ pub(crate) fn is_deceptive(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// JSON leaves deceptive characters as they are, and a terminal would obey them. Only texts have them: between
+/// texts JSON is printable ASCII and newlines, and in a text a newline is escaped already.
+pub(crate) fn json_escaped(json: String) -> String {
+    let to_escape = |c: char| is_deceptive(c) && c != '\n';
+    if !json.chars().any(to_escape) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if to_escape(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// Bytes as text that is safe on a terminal: UTF-8 is kept, control characters,
 /// invisible ones and bytes that are not UTF-8 are shown as `\n`, `\x1b`, `\u{202e}`, `\xff`.
 pub fn escape(bytes: &[u8]) -> String {

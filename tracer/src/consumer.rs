@@ -108,6 +108,15 @@ enum Told {
     Unknown,
 }
 
+impl Told {
+    fn depends_on_arguments(&self, op: Op) -> bool {
+        match self {
+            Self::Site(_, policy) => policy.depends_on_arguments(op),
+            Self::Unknown => true,
+        }
+    }
+}
+
 impl Consumer {
     /// For one session. Without a policy (profile mode) everything is an observation.
     pub fn new(
@@ -272,10 +281,15 @@ impl Consumer {
 
     fn decide(&mut self, record: &mut intf::rec_call) {
         let Some(op) = Op::from_raw(record.op) else { return };
+        // Told in short because the profile of that moment allowed it: it does not carry what another asks for.
+        if record.flags & intf::CALL_QUIET != 0 && record.generation != self.generation {
+            self.allowed += 1;
+            return;
+        }
         let told = self.told(record);
         let mut verdict = self.judge(record, op, &told);
         if verdict == Verdict::Allowed && self.mode != Mode::Profile {
-            self.remember_allowed(record);
+            self.remember_allowed(record, op, &told);
             if !self.is_protected(record, op) {
                 self.allowed += 1;
                 return;
@@ -392,8 +406,16 @@ impl Consumer {
     }
 
     /// From now on the kernel side spares this pair its chain and its return.
-    fn remember_allowed(&mut self, record: &intf::rec_call) {
+    fn remember_allowed(&mut self, record: &intf::rec_call, op: Op, told: &Told) {
         if record.flags & intf::CALL_QUIET != 0 || u32::from(record.site_kind) == intf::SITE_UNKNOWN {
+            return;
+        }
+        // Only what no argument can change.
+        let program = self.programs.get(&(id(record.who.origin), id(record.who.program)));
+        let depends = self.policy.as_ref().is_none_or(|p| p.could_protect(op))
+            || told.depends_on_arguments(op)
+            || program.is_some_and(|p| p.depends_on_arguments(op));
+        if depends || record.generation != self.generation {
             return;
         }
         let pair = intf::pair { count: 1, sent: 0, generation: self.generation };

@@ -108,12 +108,13 @@ fn play(phase: &dyn Phase) -> Result<()> {
     let kind = if scene.php.fpm { "php-fpm" } else { "PHP's own server" };
 
     tell(&format!(
-        "{}: the demonstration\n\nA small photo gallery with holes in it (upload, thumbnails through a shell, mail), on {kind} {}, as {}.\n",
+        "{}: the demonstration\n\nA small photo gallery with holes in it (upload, thumbnails through a shell, mail), on {kind} {}, as {}.",
         phase.name(),
         scene.php.version,
         scene.user.name
     ));
 
+    tell("");
     stage::adopt_orphans()?;
     let stage = Stage::start(&scene, Mode::Profile)?;
     let mut answered = 0;

@@ -7,6 +7,7 @@ use serde_json::ser::Formatter;
 
 use super::{Attribution, Generated, Grant, Learned, Php, Profile, ProfileError, Root, Script, View};
 use crate::op::Selection;
+use crate::site::json_escaped;
 
 const FORMAT: &str = "php-profile";
 const VERSION: u32 = 1;
@@ -96,7 +97,7 @@ impl Profile {
         put_list(&mut out, "scripts", &sorted.scripts);
         put_list(&mut out, "grants", &sorted.grants);
         out.extend_from_slice(b"\n}\n");
-        String::from_utf8(out).expect("JSON is UTF-8")
+        json_escaped(String::from_utf8(out).expect("JSON is UTF-8"))
     }
 
     /// Reads the JSON face. Unknown fields and constraints are refused: a
