@@ -110,7 +110,9 @@ static __always_inline u32 kill_class(struct rec_call *c)
 	if (!own_numbers || (s32)who <= 0)
 		return KILL_STRANGER;
 	c->target_pid = who;
-	return bpf_map_lookup_elem(&procs, &who) ? KILL_SUBJECT : KILL_STRANGER;
+	if (bpf_map_lookup_elem(&procs, &who) || ended_child(who, c->who.pid))
+		return KILL_SUBJECT;
+	return KILL_STRANGER;
 }
 
 __noinline u32 class_of(struct rec_call *c, u32 kind, u32 arg)

@@ -132,23 +132,26 @@ static __always_inline void note_ending(struct rec_call *c)
 		return;
 	q = bpf_map_lookup_elem(&procs, &target);
 	if (q && q->role == ROLE_WORKER)
-		__sync_fetch_and_or(&q->flags, PROC_ENDING);
+		__sync_fetch_and_or(&q->flags, c->args[1] == SIGQUIT ? PROC_QUITTING : PROC_TERMINATING);
 }
 
 /*
  * What it does for that it does in a signal handler, wherever its PHP code is: it
  * puts an unconnected socket in the place of the one it listened on, or sends itself
  * the signal once more. Neither reaches anything but itself, and one such call is the
- * engine's for one signal of the master.
+ * master's, whose built-in grants have both, for one signal of the master.
  */
 static __always_inline bool is_ending(struct rec_call *c, struct proc *p)
 {
-	if (!(p->flags & PROC_ENDING))
+	u32 told = 0;
+
+	if (c->op == (SYS_socket << CLASS_BITS | FAMILY_UNIX))
+		told = PROC_QUITTING;
+	else if (c->op == (SYS_kill << CLASS_BITS | KILL_SELF))
+		told = PROC_TERMINATING;
+	if (!(p->flags & told))
 		return false;
-	if (c->op != (SYS_socket << CLASS_BITS | FAMILY_UNIX) &&
-	    c->op != (SYS_kill << CLASS_BITS | KILL_SELF))
-		return false;
-	__sync_fetch_and_and(&p->flags, ~PROC_ENDING);
+	__sync_fetch_and_and(&p->flags, ~told);
 	return true;
 }
 
@@ -233,7 +236,7 @@ static __always_inline int on_enter(u64 regs_at, u64 id)
 		note_ending(c);
 	img = image_by_id(p->image);
 	if (is_ending(c, p)) {
-		set_special(s, SITE_ENGINE, c->who.phase);
+		set_special(s, SITE_MASTER, c->who.phase);
 	} else if (p->image || (p->flags & PROC_UNINTROSPECTED)) {
 		find_site(s, t, task, p, img);
 		if (task && !foreign && forks_or_execs(nr))

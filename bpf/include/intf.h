@@ -592,6 +592,10 @@ struct adoption {
 	u32 flags; /* enum proc_flags */
 };
 
+/* The cookie of a uprobe at the start or end of requests: image << 48, and: */
+#define EDGE_STARTS (1ULL << 47)
+#define EDGE_VADDR (EDGE_STARTS - 1)
+
 /* A process that is watched: the value of the map `procs`. */
 struct proc {
 	u64 start;
@@ -748,7 +752,9 @@ enum proc_flags {
 	PROC_SCRIPT = 16, /* started through an interpreter line */
 	PROC_PRELOADED = 32, /* fpm that ran a request and forks: still the master */
 	PROC_IGNORED = 64, /* outside --pid, --cgroup, --uid */
-	PROC_ENDING = 128, /* a worker that its master told to end: its next call for that is the engine's */
+	/* a worker that its master told to end: its next call for that is {master} */
+	PROC_QUITTING = 128, /* by SIGQUIT */
+	PROC_TERMINATING = 256, /* by SIGTERM */
 };
 
 struct frame {

@@ -57,6 +57,30 @@ struct {
 	__type(value, u32);
 } watched SEC(".maps");
 
+/* Subjects that ended: until they are waited for, their parent may still signal them. */
+struct ended {
+	u64 at;
+	u32 parent;
+	u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u32);
+	__type(value, struct ended);
+} just_ended SEC(".maps");
+
+/* Short: afterwards the number may be somebody else's. */
+enum { ENDED_NS = 2000000000 };
+
+static __always_inline bool ended_child(u32 pid, u32 parent)
+{
+	struct ended *e = bpf_map_lookup_elem(&just_ended, &pid);
+
+	return e && e->parent == parent && bpf_ktime_get_ns() - e->at < ENDED_NS;
+}
+
 /* cgroup ids (--cgroup); empty: any. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -369,6 +393,7 @@ out:
 static __always_inline void on_exit(struct task_struct *t)
 {
 	u32 tgid = BPF_CORE_READ(t, tgid);
+	struct ended ended = {};
 	struct proc *p;
 	struct scratch *s;
 
@@ -388,6 +413,9 @@ static __always_inline void on_exit(struct task_struct *t)
 		emit(&r->h, sizeof(*r), false);
 		release_scratch(s);
 	}
+	ended.at = bpf_ktime_get_ns();
+	ended.parent = BPF_CORE_READ(t, real_parent, tgid);
+	bpf_map_update_elem(&just_ended, &tgid, &ended, BPF_ANY); /* not stored: told as a stranger (fails closed) */
 	bpf_map_delete_elem(&procs, &tgid);
 }
 

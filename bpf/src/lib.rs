@@ -19,7 +19,8 @@ pub fn dir() -> &'static Path {
 /// Compiles `NAME.bpf.c` and writes the skeleton to `$OUT_DIR/skel.rs`. For build scripts.
 pub fn skeleton(name: &str) -> Result<()> {
     let source = dir().join(format!("{name}.bpf.c"));
-    let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set: call this from a build script")?);
+    let out =
+        PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set: call this from a build script")?);
     for file in fs::read_dir(dir().join("include"))?.flatten() {
         println!("cargo:rerun-if-changed={}", file.path().display());
     }
@@ -28,7 +29,14 @@ pub fn skeleton(name: &str) -> Result<()> {
     SkeletonBuilder::new()
         .source(&source)
         .clang(find_clang()?)
-        .clang_args(["-I", &dir().join("include").display().to_string(), "-mcpu=v3", "-Wall", "-Werror", "-Wno-unused-function"])
+        .clang_args([
+            "-I",
+            &dir().join("include").display().to_string(),
+            "-mcpu=v3",
+            "-Wall",
+            "-Werror",
+            "-Wno-unused-function",
+        ])
         .build_and_generate(out.join("skel.rs"))
         .with_context(|| format!("compile {}", source.display()))
 }

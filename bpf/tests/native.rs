@@ -28,7 +28,11 @@ fn compile(name: &str) -> PathBuf {
 
 fn run(program: &Path, args: &[String]) -> Output {
     // The tests lay out structures and end: what they leave is no leak.
-    Command::new(program).args(args).env("ASAN_OPTIONS", "detect_leaks=0").output().expect("run a native test")
+    Command::new(program)
+        .args(args)
+        .env("ASAN_OPTIONS", "detect_leaks=0")
+        .output()
+        .expect("run a native test")
 }
 
 fn passes(name: &str) {
@@ -51,7 +55,8 @@ fn argument_classes_are_what_programs_mean() {
 fn siphash_is_siphash() {
     let program = compile("sip");
     for len in [0usize, 1, 2, 7, 31, 97] {
-        let words: Vec<u64> = (0..len as u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234).collect();
+        let words: Vec<u64> =
+            (0..len as u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234).collect();
         let (k0, k1) = (0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908);
         let mut reference = SipHasher24::new_with_keys(k0, k1);
         for word in &words {

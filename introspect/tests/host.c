@@ -11,12 +11,14 @@ int zend_eval_string(const char *code, void *result, const char *name);
 extern size_t COPY;
 #endif
 
-int main(int argc, char **argv) {
-    if (argc != 2 || php_embed_init(argc, argv) != 0) return 1;
+int main(int argc, char **argv)
+{
+	if (argc != 2 || php_embed_init(argc, argv) != 0)
+		return 1;
 #ifdef COPY
-    fprintf(stderr, "%p\n", (void *)&COPY);
+	fprintf(stderr, "%p\n", (void *)&COPY);
 #endif
-    int result = zend_eval_string(argv[1], NULL, "given code");
-    php_embed_shutdown();
-    return result;
+	int result = zend_eval_string(argv[1], NULL, "given code");
+	php_embed_shutdown();
+	return result;
 }

@@ -24,7 +24,8 @@ impl Loaded for UserKillObject {
 pub fn load(config: &ReadOnly) -> Result<Box<dyn Loaded>> {
     // One for the life of the program.
     let storage = Box::leak(Box::new(MaybeUninit::uninit()));
-    let mut open = generated::Phase1UserKillSkelBuilder::default().open(storage).context("open the object")?;
+    let mut open =
+        generated::Phase1UserKillSkelBuilder::default().open(storage).context("open the object")?;
     tracer::fill_read_only!(open, config);
     size_maps(open.open_object_mut())?;
     Ok(Box::new(UserKillObject(open.load()?)))

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::op::{Op, OpSet, nr};
 use crate::profile::{
-    Constraint, Generated, Grant, GrantKey, GrantMode, Profile, Root, View, Who, builtin_engine, builtin_master, caps,
+    Constraint, Generated, Grant, GrantKey, GrantMode, Profile, Root, View, Who, builtin_master, caps,
     escape_pattern, grantable, is_evaluated, matches, without_lines,
 };
 use crate::profile::{generated_match, stored_names};
@@ -309,7 +309,7 @@ impl Policy {
     pub fn new(profile: &Profile) -> Self {
         let mut by_site: HashMap<&Site, Vec<&Grant>> = HashMap::new();
         let mut by_program: HashMap<(&[OriginEntry], &Name), Vec<&Grant>> = HashMap::new();
-        let builtin = [builtin_master(), builtin_engine()].concat();
+        let builtin = builtin_master();
         for grant in profile.grants.iter().chain(&builtin) {
             match &grant.who {
                 Who::Sites(sites) => {

@@ -10,7 +10,7 @@ use crate::intf;
 use crate::op::{Op, Selection};
 use crate::site::{Name, Site, SiteKind};
 
-pub use builtin::{builtin_engine, builtin_master};
+pub use builtin::builtin_master;
 pub use error::ProfileError;
 pub use file::Face;
 pub use grant::{Constraint, Grant, GrantKey, GrantMode, SiteRef, Who};

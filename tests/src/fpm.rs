@@ -7,10 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, User};
 use tempfile::TempDir;
 
 use crate::session::ends_with_test;
@@ -37,6 +38,8 @@ pub struct Setup {
     pub pm: String,
     /// Who the workers are.
     pub user: String,
+    /// More lines for all pools.
+    pub global: String,
     /// More lines for the pool.
     pub pool: String,
     /// More arguments for php-fpm.
@@ -58,6 +61,7 @@ impl Setup {
         Self {
             pm: lines.into(),
             user: POOL_USER.into(),
+            global: String::new(),
             pool: String::new(),
             args: Vec::new(),
             chroot: false,
@@ -71,6 +75,8 @@ pub struct Fpm {
     base: TempDir,
     run: TempDir,
     log: TempDir,
+    /// In memory: ext4 takes a millisecond to make a file where thousands were just deleted.
+    memory: TempDir,
     app: PathBuf,
     setup: Setup,
     child: Option<Child>,
@@ -82,13 +88,13 @@ impl Fpm {
     pub fn prepare(setup: Setup) -> Self {
         let named = |at: &str| tempfile::Builder::new().prefix("e2e-fpm-").tempdir_in(at).expect("a folder");
         // Where an fpm has them: its built-in grants know these places.
-        let (base, run, log) = (named("/tmp"), named("/run"), named("/var/log"));
-        for folder in [&base, &run, &log] {
+        let (base, run, log, memory) = (named("/tmp"), named("/run"), named("/var/log"), named("/dev/shm"));
+        for folder in [&base, &run, &log, &memory] {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
         }
         fs::copy(PHP_FPM, base.path().join("php-fpm")).expect("copy php-fpm");
         let app = base.path().join(&setup.app);
-        let mut fpm = Self { base, run, log, app, setup, child: None, daemon: false };
+        let mut fpm = Self { base, run, log, memory, app, setup, child: None, daemon: false };
         fpm.deploy(&fpm.setup.app.clone());
         for folder in ["", "sessions", "uploads"] {
             fpm.make_data(folder);
@@ -113,13 +119,14 @@ impl Fpm {
     fn write_config(&self) {
         let setup = &self.setup;
         let text = format!(
-            "[global]\npid = {run}/fpm.pid\nerror_log = {log}/fpm.log\ndaemonize = no\n\
+            "[global]\npid = {run}/fpm.pid\nerror_log = {log}/fpm.log\ndaemonize = no\n{global}\n\
              [www]\nuser = {user}\ngroup = {user}\nlisten = {run}/fpm.sock\nlisten.owner = {user}\nlisten.group = {user}\naccess.log = {log}/access.log\n\
              {pm}\n{chroot}\n{pool}\n",
             chroot = if setup.chroot { format!("chroot = {}", self.base().display()) } else { String::new() },
             run = self.run.path().display(),
             log = self.log.path().display(),
             user = setup.user,
+            global = setup.global,
             pm = setup.pm,
             pool = setup.pool,
         );
@@ -157,7 +164,8 @@ impl Fpm {
 
     /// The one folder that it may write.
     pub fn data(&self) -> PathBuf {
-        self.base.path().join("data")
+        let place = if self.setup.chroot { &self.base } else { &self.memory };
+        place.path().join("data")
     }
 
     /// The copied executable.
@@ -321,10 +329,9 @@ impl Fpm {
     /// For other threads.
     pub fn client(&self) -> Client {
         let (script, data) = (self.app.join("public/index.php"), self.data());
-        let inside = |path: PathBuf| {
-            let inside = path.strip_prefix(self.base()).expect("below the base");
-            let path = if self.setup.chroot { Path::new("/").join(inside) } else { path };
-            path.display().to_string()
+        let inside = |path: PathBuf| match path.strip_prefix(self.base()) {
+            Ok(inside) if self.setup.chroot => format!("/{}", inside.display()),
+            _ => path.display().to_string(),
         };
         Client { socket: self.socket(), script: inside(script), data: inside(data) }
     }
@@ -531,7 +538,8 @@ pub fn age(path: &Path) {
 }
 
 fn own(path: &Path) {
-    let user = nix::unistd::User::from_name(POOL_USER).expect("look up").expect("the pool's user");
+    static OWNER: OnceLock<User> = OnceLock::new();
+    let user = OWNER.get_or_init(|| User::from_name(POOL_USER).expect("look up").expect("the pool's user"));
     nix::unistd::chown(path, Some(user.uid), Some(user.gid)).expect("chown");
 }
 

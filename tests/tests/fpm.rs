@@ -52,7 +52,7 @@ fn nobody_killed(ran: &Ran) {
 }
 
 fn encoded(text: &str) -> String {
-    text.bytes().map(|b| format!("%{b:02x}")).collect()
+    text.bytes().fold(String::new(), |all, b| format!("{all}%{b:02x}"))
 }
 
 /// A mail server of the test's own, which counts what arrives.
@@ -99,7 +99,7 @@ fn twins(fpm: &Fpm) {
     }
     let folder = fpm.make_targets("twin", 3);
     fpm.ok("do=good-shutdown&in=twin");
-    assert!(names(&folder).iter().all(|n| n.ends_with(".moved")), "{:?}", names(&folder));
+    assert!(names(&folder).iter().all(|n| n.contains(".moved")), "{:?}", names(&folder));
     let clean = fpm.app().join("templates/clean.php");
     fpm.ok(&format!("do=include&in=twin&file={}", clean.display()));
     assert_eq!(left(&folder), 0);
@@ -109,8 +109,8 @@ fn twins(fpm: &Fpm) {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).map(|e| e.flatten().collect()).unwrap_or_else(|_| Vec::new());
-    entries.iter().map(|e| e.file_name().to_string_lossy().into_owned()).collect()
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// How many files are still there with what they held.
@@ -399,11 +399,12 @@ fn one_attack(
     if let Ok(answer) = fpm.get(&attack.query) {
         return Err(format!("the worker answered: {answer:?}"));
     }
-    wait_until("a violation is told", || violations(fpm).len() > before);
+    // A child of the worker may be told first.
+    let by_worker = |event: &Value| event["ppid"] == fpm.master();
+    wait_until("a violation is told", || violations(fpm)[before..].iter().any(by_worker));
     let all = violations(fpm);
-    let Some((first, new)) = all[before..].first().map(|first| (first, &all[before..])) else {
-        return Err("nothing was told".into());
-    };
+    let new = &all[before..];
+    let Some(first) = new.iter().find(|e| by_worker(e)) else { return Err("nothing was told".into()) };
     let worker = first["pid"].as_i64().unwrap_or(0) as i32;
     wait_until("the worker is gone", || !exists(worker));
     attack.told.check(fpm, first)?;
@@ -425,15 +426,13 @@ fn one_attack(
         let text = fs::read_to_string(folder.join("00000")).unwrap_or_default();
         return if text.matches("gone").count() < 500 { Ok(()) } else { Err("every command ran".into()) };
     }
-    // What was let through is told by its effect.
-    let told = |effect: &str| new.iter().filter(|e| e["effect"] == effect).count();
-    let files = !attack.query.starts_with("do=bad-socket");
-    if files && !(told("yes")..=told("yes") + told("not-seen")).contains(&gone) {
-        return Err(format!(
-            "{gone} files are gone, told: {} and {} not seen",
-            told("yes"),
-            told("not-seen")
-        ));
+    // What was let through is told by its effect; the last of it after the first was.
+    let told = |effect: &str| violations(fpm)[before..].iter().filter(|e| e["effect"] == effect).count();
+    if !attack.query.starts_with("do=bad-socket") {
+        wait_until("all that was let through is told", || told("yes") + told("not-seen") >= gone);
+        if told("yes") > gone {
+            return Err(format!("{gone} files are gone, but {} are told", told("yes")));
+        }
     }
     fs::remove_dir_all(folder).map_err(|e| e.to_string())
 }
@@ -483,6 +482,28 @@ fn reload_reopen_and_respawn_under_sandbox() {
     assert!(fpm.lives());
     no_violation(&running.stop());
     assert!(fpm.lives());
+}
+
+/// The signal comes while PHP code runs, and what its handler does is not that code's.
+fn a_graceful_reload_under_sandbox_lets_requests_finish() {
+    let setup = Setup { global: "process_control_timeout = 10s".into(), ..Setup::workers(2) };
+    let (mut fpm, mail) = learnt(setup);
+    let running = session(&fpm, "--sandbox").start();
+    for _ in 0..3 {
+        let (client, before) = (fpm.client(), fpm.workers());
+        let slow = std::thread::spawn(move || client.request(&Request::get("do=slow&us=500000")));
+        wait_until("the request is being served", || before.iter().any(|w| serves(*w)));
+        fpm.reload();
+        assert_eq!(slow.join().expect("a client").expect("an answer").text(), "slept");
+    }
+    day(&fpm, &mail, 3);
+    assert!(fpm.lives());
+    no_violation(&running.stop());
+}
+
+/// Whether it sleeps in PHP code instead of waiting for a request.
+fn serves(worker: i32) -> bool {
+    fs::read_to_string(format!("/proc/{worker}/wchan")).is_ok_and(|at| at.contains("nanosleep"))
 }
 
 /// The pool scales as `pm` says; the learning run had one quiet worker.
@@ -708,25 +729,23 @@ fn lost_events_are_counted_and_the_profile_is_incomplete() {
     assert!(ran.stderr.contains("records lost"), "{}", ran.stderr);
 }
 
-/// A pool whose records are lost under sandbox is killed at that moment, but not its master.
+/// Nobody could decide any more: the worker is killed from the kernel at that moment. The master lives.
 fn who_loses_an_event_under_sandbox_is_killed() {
-    let (mut fpm, mail) = learnt(Setup::workers(2));
+    let (mut fpm, mail) = learnt(Setup::workers(1));
     let running = session(&fpm, "--sandbox").start();
     running.signal(Signal::SIGSTOP);
     let mut rounds = 0;
-    while rounds < 20 && fpm.get("do=bad-static&in=a").is_ok() {
+    while fpm.get("do=bad-static&in=a").is_ok() {
         fpm.make_targets("a", 4000);
         rounds += 1;
+        assert!(rounds < 20, "nobody was killed, though nobody decided");
     }
-    assert!(rounds < 20, "nobody was killed, though nobody decided");
-    // What the other worker did meanwhile is judged now.
-    let before = fpm.workers();
     running.signal(Signal::SIGCONT);
-    wait_until("both are killed", || fpm.workers().iter().all(|w| !before.contains(w)));
     fpm.wait_ready();
     day(&fpm, &mail, 3);
     assert!(fpm.lives());
-    running.stop();
+    let ran = running.stop();
+    assert!(ran.stderr.contains("subjects killed because their record was lost: 1"), "{}", ran.stderr);
 }
 
 fn filters_by_user_and_process_narrow() {
@@ -1067,6 +1086,7 @@ fn main() {
         a_pool_that_starts_after_the_tracer_is_learnt_and_enforced,
         in_a_worker_that_served_100_requests_every_attack_is_killed_and_told,
         reload_reopen_and_respawn_under_sandbox,
+        a_graceful_reload_under_sandbox_lets_requests_finish,
         scaling_on_demand_under_sandbox,
         dynamic_scaling_under_sandbox,
         workers_that_end_after_some_requests_are_replaced_under_sandbox,

@@ -75,12 +75,12 @@ impl Service {
     }
 
     /// What `systemctl start` does.
-    fn start(&self) -> Child {
+    fn start(&self) -> Started {
         let capabilities =
             value("CapabilityBoundingSet").to_ascii_lowercase().replace("cap_", "+").replace(' ', ",");
         let (program, script) = exec_start();
         let bin = tracer().parent().expect("a folder").to_path_buf();
-        Command::new("setpriv")
+        let child = Command::new("setpriv")
             .args([
                 "--no-new-privs",
                 "--inh-caps=-all",
@@ -97,9 +97,11 @@ impl Service {
             .env("PHP", format!("{}*", self.path("ph").display()))
             .env("NOTIFY_SOCKET", self.path("notify"))
             .stdin(Stdio::null())
+            .stdout(Stdio::null())
             .stderr(fs::File::create(self.path("log")).expect("a log"))
             .spawn()
-            .expect("start the service")
+            .expect("start the service");
+        Started(child)
     }
 
     /// The next datagram; `None` if none comes in `at_most`.
@@ -147,10 +149,31 @@ impl Service {
     }
 }
 
-/// Ends the service as `systemctl stop` does; its status.
-fn stop(mut child: Child) -> Option<i32> {
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("signal the service");
-    child.wait().expect("wait for the service").code()
+/// A running service.
+struct Started(Child);
+
+impl Started {
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id() as i32), signal).expect("signal the service");
+    }
+
+    fn wait(&mut self) -> Option<i32> {
+        self.0.wait().expect("wait for the service").code()
+    }
+
+    /// Ends it as `systemctl stop` does; its status.
+    fn stop(mut self) -> Option<i32> {
+        self.signal(Signal::SIGTERM);
+        self.wait()
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // A test that panicked must not leave the service behind.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// All values of a key, in one.
@@ -195,15 +218,14 @@ fn ready_when_attached() {
     assert!(service.left() > 0, "nothing was left to protect");
     let honest = service.php(&[]);
     assert!(honest.status.success() && honest.stdout == b"at its end\n", "{honest:?}\n{}", service.log());
-    assert_eq!(stop(child), Some(0), "{}", service.log());
+    assert_eq!(child.stop(), Some(0), "{}", service.log());
     assert_eq!(service.notified(Duration::from_millis(1)), None, "READY=1 is said once");
 }
 
 fn not_ready_on_error() {
     let service = Service::new();
     let mut child = service.start();
-    let status = child.wait().expect("wait for the service").code();
-    assert_eq!(status, Some(125), "{}", service.log());
+    assert_eq!(child.wait(), Some(125), "{}", service.log());
     assert!(service.log().contains("Hint: "), "{}", service.log());
     assert_eq!(service.notified(Duration::from_millis(200)), None);
 }
@@ -214,16 +236,15 @@ fn reload() {
     let child = service.start();
     assert!(service.notified(Duration::from_secs(20)).is_some(), "{}", service.log());
     assert_eq!(value("ExecReload"), "/bin/kill -HUP $MAINPID");
-    let hup = || kill(Pid::from_raw(child.id() as i32), Signal::SIGHUP).expect("signal the service");
-    hup();
+    child.signal(Signal::SIGHUP);
     service.wait_for("loaded again");
     fs::write(service.path("p.profile"), "no profile").expect("write");
-    hup();
+    child.signal(Signal::SIGHUP);
     service.wait_for("the profile stays as it was");
     service.victims();
     assert!(killed(&service.php(&["evil"])), "{}", service.log());
     assert!(service.php(&[]).status.success(), "{}", service.log());
-    assert_eq!(stop(child), Some(0), "{}", service.log());
+    assert_eq!(child.stop(), Some(0), "{}", service.log());
 }
 
 fn unit_says() {

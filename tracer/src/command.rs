@@ -3,7 +3,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -75,21 +75,24 @@ pub fn user_for(name: Option<&str>) -> Result<Option<User>> {
 
 impl Command {
     /// Forks the child; it stops before its exec.
-    pub fn prepare(path: &Path, args: &[OsString], user: Option<User>) -> Result<Self> {
+    pub fn prepare(path: &Path, args: &[OsString], user: Option<&User>) -> Result<Self> {
         let (start_read, start_write) = pipe2(OFlag::O_CLOEXEC)?;
         let (failed_read, failed_write) = pipe2(OFlag::O_CLOEXEC)?;
         let path = CString::new(path.as_os_str().as_bytes())?;
         let args = args.iter().map(|a| CString::new(a.as_bytes())).collect::<Result<Vec<_>, _>>()?;
-        let user_name = user.as_ref().map(|u| CString::new(u.name.as_bytes())).transpose()?;
+        let user_name = user.map(|u| CString::new(u.name.as_bytes())).transpose()?;
         // SAFETY: the child only makes async-signal-safe calls (and initgroups, before any other thread of
         // this process exists) until it execs or exits.
         match unsafe { fork() }.context("fork")? {
-            ForkResult::Parent { child } => {
-                Ok(Self { pid: child, start: Some(start_write.into()), failed: Some(failed_read.into()), status: None })
-            }
+            ForkResult::Parent { child } => Ok(Self {
+                pid: child,
+                start: Some(start_write.into()),
+                failed: Some(failed_read.into()),
+                status: None,
+            }),
             ForkResult::Child => {
                 drop(start_write);
-                let errno = run_child(start_read, &path, &args, user.as_ref().zip(user_name.as_deref()));
+                let errno = run_child(&start_read, &path, &args, user.zip(user_name.as_deref()));
                 let _ = File::from(failed_write).write_all(&errno.to_ne_bytes());
                 // SAFETY: ends the child at once, without the parent's exit handlers.
                 unsafe { libc::_exit(i32::from(STATUS_NOT_FOUND)) }
@@ -108,7 +111,8 @@ impl Command {
             return Ok(()); // closed by its exec
         }
         let error = nix::errno::Errno::from_raw(i32::from_ne_bytes(errno));
-        let status = if error == nix::errno::Errno::ENOENT { STATUS_NOT_FOUND } else { STATUS_NOT_EXECUTABLE };
+        let status =
+            if error == nix::errno::Errno::ENOENT { STATUS_NOT_FOUND } else { STATUS_NOT_EXECUTABLE };
         Err(Hinted {
             what: format!("COMMAND could not be executed: {}", error.desc()),
             hint: "a script needs an interpreter line and an interpreter that exists".into(),
@@ -141,14 +145,18 @@ impl Drop for Command {
 }
 
 /// In the child: waits, becomes `user`, executes. Returns the errno of what failed.
-fn run_child(start: OwnedFd, path: &CString, args: &[CString], user: Option<(&User, &std::ffi::CStr)>) -> i32 {
+fn run_child(
+    start: &OwnedFd,
+    path: &CString,
+    args: &[CString],
+    user: Option<(&User, &std::ffi::CStr)>,
+) -> i32 {
     let mut word = [0u8];
-    let got = nix::unistd::read(&start, &mut word);
+    let got = nix::unistd::read(start, &mut word);
     if got != Ok(1) {
         // SAFETY: as in `prepare`.
         unsafe { libc::_exit(0) }
     }
-    let _ = start.as_raw_fd();
     let mut all = SigSet::empty();
     all.add(Signal::SIGINT);
     all.add(Signal::SIGTERM);
@@ -158,7 +166,8 @@ fn run_child(start: OwnedFd, path: &CString, args: &[CString], user: Option<(&Us
     // SAFETY: restores a default that Rust's runtime changed.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     if let Some((user, name)) = user {
-        let changed = initgroups(name, user.gid).and_then(|()| setgid(user.gid)).and_then(|()| setuid(user.uid));
+        let changed =
+            initgroups(name, user.gid).and_then(|()| setgid(user.gid)).and_then(|()| setuid(user.uid));
         if let Err(errno) = changed {
             return errno as i32;
         }

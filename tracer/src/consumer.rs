@@ -231,7 +231,9 @@ impl Consumer {
             }
             _ => {
                 // Opened now, so that at the moment of a violation it is only signalled.
-                if self.mode != Mode::Profile && !self.processes.get(&who.pid).is_some_and(|p| p.start == who.start) {
+                if self.mode != Mode::Profile
+                    && self.processes.get(&who.pid).is_none_or(|p| p.start != who.start)
+                {
                     self.know(who.pid, who.start);
                 }
             }
@@ -261,7 +263,8 @@ impl Consumer {
             self.allowed += 1;
             return;
         }
-        let action = if verdict == Verdict::Allowed { Action::Logged } else { self.enforce(&who, 0, verdict) };
+        let action =
+            if verdict == Verdict::Allowed { Action::Logged } else { self.enforce(&who, 0, verdict) };
         let call = intf::rec_call { h: record.h, who, op: Op::EXEC.raw(), nr: 59, ..Default::default() };
         self.tell(Box::new(call), Arc::new(Site::unknown()), verdict, action, true);
     }
@@ -350,7 +353,7 @@ impl Consumer {
         }
         let who = &record.who;
         let exe = self.names.path(id(who.program));
-        let args = args_view(record, exe.as_ref().map(|p| p.as_bytes()));
+        let args = args_view(record, exe.as_ref().map(shared::site::Name::as_bytes));
         if who.image != 0 || who.proc_flags & intf::PROC_UNINTROSPECTED != 0 {
             let own = match told {
                 Told::Site(_, policy) => policy.decide(op, &args),
@@ -375,7 +378,9 @@ impl Consumer {
         let key = (id(who.origin), id(who.program));
         if !self.programs.contains_key(&key) {
             let policy = match (&self.policy, self.names.path(key.1)) {
-                (Some(policy), Some(program)) => policy.program(&self.names.origin(key.0), program.as_bytes()),
+                (Some(policy), Some(program)) => {
+                    policy.program(&self.names.origin(key.0), program.as_bytes())
+                }
                 _ => self.nothing.clone(), // not told: nothing is allowed
             };
             self.programs.insert(key, policy);
@@ -393,7 +398,7 @@ impl Consumer {
         if flags & intf::CALL_KILLED != 0 {
             return Action::Killed;
         }
-        if !self.processes.get(&who.pid).is_some_and(|p| p.start == who.start) {
+        if self.processes.get(&who.pid).is_none_or(|p| p.start != who.start) {
             self.know(who.pid, who.start);
         }
         let Some(known) = self.processes.get_mut(&who.pid) else { return Action::Missed(Miss::Gone) };
@@ -425,12 +430,21 @@ impl Consumer {
 
     fn is_protected(&self, record: &intf::rec_call, op: Op) -> bool {
         match (&self.protected, &self.policy) {
-            (Some(protected), Some(policy)) => protected.reached(policy, op, record, &args_view(record, None)),
+            (Some(protected), Some(policy)) => {
+                protected.reached(policy, op, record, &args_view(record, None))
+            }
             _ => false,
         }
     }
 
-    fn tell(&self, record: Box<intf::rec_call>, site: Arc<Site>, verdict: Verdict, action: Action, is_exec: bool) {
+    fn tell(
+        &self,
+        record: Box<intf::rec_call>,
+        site: Arc<Site>,
+        verdict: Verdict,
+        action: Action,
+        is_exec: bool,
+    ) {
         let frames = record.chain.iter().take(usize::from(record.chain_len).min(record.chain.len()));
         let chain = frames.map(|f| Frame { site: self.names.site(id(f.name)), line: f.line }).collect();
         let who = &record.who;

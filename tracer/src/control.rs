@@ -54,7 +54,11 @@ impl Control {
     /// `/run/php-tracer/NAME.PID`, in a folder of root's.
     pub fn open(name: &str) -> Result<Self> {
         let folder = Path::new(FOLDER);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(|| format!("create {FOLDER}"))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .with_context(|| format!("create {FOLDER}"))?;
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
         let path = folder.join(format!("{name}.{}", std::process::id()));
         let _ = fs::remove_file(&path); // of an earlier process of this number
@@ -79,7 +83,10 @@ impl Control {
         if peer.uid() != 0 || is_subject(peer.pid() as u32) {
             return Err("refused".into());
         }
-        stream.set_nonblocking(false).and_then(|()| stream.set_read_timeout(Some(PATIENCE))).map_err(|e| e.to_string())?;
+        stream
+            .set_nonblocking(false)
+            .and_then(|()| stream.set_read_timeout(Some(PATIENCE)))
+            .map_err(|e| e.to_string())?;
         let mut line = String::new();
         BufReader::new(stream.take(LONGEST_REQUEST)).read_line(&mut line).map_err(|e| e.to_string())?;
         Request::parse(&line).ok_or_else(|| format!("unknown request `{}`", line.trim().escape_debug()))
@@ -165,7 +172,9 @@ fn connect(name: &str, pid: Option<u32>) -> Result<UnixStream> {
             match UnixStream::connect(entry.path()) {
                 Ok(stream) => live.push((file, stream)),
                 Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => drop(fs::remove_file(entry.path())),
-                Err(e) => return Err(hinted(format!("cannot connect to {file}: {e}"), "run it as root, with sudo")),
+                Err(e) => {
+                    return Err(hinted(format!("cannot connect to {file}: {e}"), "run it as root, with sudo"));
+                }
             }
         }
     }

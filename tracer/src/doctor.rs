@@ -97,7 +97,8 @@ fn privileges() -> Check {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|l| l.strip_prefix("CapEff:")).map_or("", str::trim);
     let effective = u64::from_str_radix(effective, 16).unwrap_or(0);
-    let missing: Vec<&str> = NEEDED.iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|(_, n)| *n).collect();
+    let missing: Vec<&str> =
+        NEEDED.iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|(_, n)| *n).collect();
     if missing.is_empty() {
         return Check::good("capabilities", "all that are needed");
     }
@@ -105,7 +106,8 @@ fn privileges() -> Check {
 }
 
 fn machine() -> Check {
-    let release = nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let release =
+        nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default();
     if cfg!(target_arch = "x86_64") {
         return Check::good("machine", format!("x86-64, Linux {release}"));
     }
@@ -146,7 +148,9 @@ fn lockdown() -> Check {
             "boot without lockdown=confidentiality",
         ),
         Ok(text) => Check::good("lockdown", format!("{} (rewriting needs none)", selected(&text))),
-        Err(_) => Check::worse("lockdown", "not known", "mount -t securityfs securityfs /sys/kernel/security"),
+        Err(_) => {
+            Check::worse("lockdown", "not known", "mount -t securityfs securityfs /sys/kernel/security")
+        }
     }
 }
 
@@ -158,7 +162,9 @@ fn lsm() -> Check {
             format!("{}: without bpf (only --lsm of phase 3 needs it)", text.trim()),
             format!("boot with lsm={},bpf", text.trim()),
         ),
-        Err(_) => Check::worse("LSM list", "not known", "mount -t securityfs securityfs /sys/kernel/security"),
+        Err(_) => {
+            Check::worse("LSM list", "not known", "mount -t securityfs securityfs /sys/kernel/security")
+        }
     }
 }
 
@@ -182,14 +188,22 @@ fn programs(phase: &dyn Phase) -> Vec<Check> {
     let mut kernel = match load(phase, &config) {
         Ok(kernel) => kernel,
         Err(error) => {
-            return vec![Check::bad("programs load", format!("{error:#}"), "Linux 6.1 or later with BTF is needed")];
+            return vec![Check::bad(
+                "programs load",
+                format!("{error:#}"),
+                "Linux 6.1 or later with BTF is needed",
+            )];
         }
     };
     let mut checks = vec![Check::good("programs load", "all, ring buffer and task storage with them")];
     let hooks = ["process_fork", "process_exec", "process_exit"];
     for name in hooks.iter().chain(phase.call_programs()) {
         if let Err(error) = kernel.attach(name) {
-            checks.push(Check::bad("tracepoints", format!("{error:#}"), "a hook is not there on this kernel"));
+            checks.push(Check::bad(
+                "tracepoints",
+                format!("{error:#}"),
+                "a hook is not there on this kernel",
+            ));
         }
     }
     if checks.len() == 1 {
@@ -213,9 +227,11 @@ fn uprobe(kernel: &mut Kernel) -> Check {
     let Some(symbol) = image.symbols.request_startup else {
         return Check::worse("uprobes", format!("{} exports no start of requests", image.path.display()), "");
     };
-    match kernel.attach_uprobe("request_startup", &image.path, symbol.file_offset, 0) {
+    match kernel.attach_uprobes("request_edges", "request_edge", &image.path, &[(symbol.file_offset, 0)]) {
         Ok(()) => Check::good("uprobes", "attach"),
-        Err(error) => Check::worse("uprobes", format!("{error:#}"), "{engine}'s phases and the master cannot be told"),
+        Err(error) => {
+            Check::worse("uprobes", format!("{error:#}"), "{engine}'s phases and the master cannot be told")
+        }
     }
 }
 
@@ -260,7 +276,9 @@ fn self_check(pid: i32, path: &Path) -> String {
         }
         match introspect::verify_live(pid, &image, bias).map_err(anyhow::Error::msg)? {
             introspect::SelfCheck::Idle => Ok("idle".into()),
-            introspect::SelfCheck::Ok { frames } => Ok(format!("its stack of {} frames was read", frames.len())),
+            introspect::SelfCheck::Ok { frames } => {
+                Ok(format!("its stack of {} frames was read", frames.len()))
+            }
         }
     };
     check().unwrap_or_else(|error| format!("self-check failed: {error:#}"))

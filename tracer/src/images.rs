@@ -30,10 +30,13 @@ pub struct Known {
     _file: File,
 }
 
+/// As in `intf.h`: the request begins here.
+const EDGE_STARTS: u64 = 1 << 47;
+
 /// All images of a session.
 pub struct Images {
     files: MapHandle,
-    images: MapHandle,
+    by_id: MapHandle,
     watched: MapHandle,
     hash_key: [u64; 2],
     known: Vec<Known>,
@@ -48,7 +51,7 @@ impl Images {
     pub fn new(kernel: &mut Kernel, usdt: bool, hash_key: [u64; 2]) -> Result<Self> {
         Ok(Self {
             files: kernel.map("files")?,
-            images: kernel.map("images")?,
+            by_id: kernel.map("images")?,
             watched: kernel.map("watched")?,
             hash_key,
             known: Vec::new(),
@@ -86,11 +89,11 @@ impl Images {
             record.flags |= intf::IMAGE_USDT;
         }
         // The description first: from the moment the file is in `files`, processes are judged by it.
-        self.images.update(&id.to_ne_bytes(), bytes_of(&record), MapFlags::ANY)?;
+        self.by_id.update(&id.to_ne_bytes(), bytes_of(&record), MapFlags::ANY)?;
         let phases = attach_phases(kernel, path, &image, id);
         if phases.is_ok() {
             record.flags |= intf::IMAGE_PHASES;
-            self.images.update(&id.to_ne_bytes(), bytes_of(&record), MapFlags::ANY)?;
+            self.by_id.update(&id.to_ne_bytes(), bytes_of(&record), MapFlags::ANY)?;
         }
         if self.usdt {
             attach_usdt(kernel, path, &image)?;
@@ -132,7 +135,11 @@ impl Images {
         let mut paths: Vec<PathBuf> = events
             .into_iter()
             .filter_map(|e| Some(self.watches.get(&e.wd)?.join(e.name?)))
-            .filter(|p| self.known.iter().any(|k| k.image.path.canonicalize().is_ok_and(|c| c == *p) || k.image.path == *p))
+            .filter(|p| {
+                self.known
+                    .iter()
+                    .any(|k| k.image.path.canonicalize().is_ok_and(|c| c == *p) || k.image.path == *p)
+            })
             .collect();
         paths.dedup();
         paths
@@ -190,11 +197,13 @@ fn attach_phases(kernel: &mut Kernel, path: &Path, image: &Image, id: u32) -> Re
     let startup = probe(image.symbols.request_startup)?;
     let shutdown = probe(image.symbols.request_shutdown)?;
     let module = probe(image.symbols.module_shutdown)?;
-    // The cookie as `join_library` reads it.
-    let cookie = |s: Symbol| u64::from(id) << 48 | s.vaddr;
-    kernel.attach_uprobe("request_startup", path, startup.file_offset, cookie(startup))?;
-    kernel.attach_uprobe("request_shutdown", path, shutdown.file_offset, cookie(shutdown))?;
-    kernel.attach_uprobe("module_shutdown", path, module.file_offset, cookie(module))
+    let cookie = |s: Symbol, edge: u64| u64::from(id) << 48 | edge | s.vaddr;
+    let edges = [
+        (startup.file_offset, cookie(startup, EDGE_STARTS)),
+        (shutdown.file_offset, cookie(shutdown, 0)),
+        (module.file_offset, cookie(module, 0)),
+    ];
+    kernel.attach_uprobes("request_edges", "request_edge", path, &edges)
 }
 
 /// Function entry and return. Requests begin and end by [`attach_phases`].

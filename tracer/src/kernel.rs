@@ -8,7 +8,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::{
-    Iter, IterOpts, Link, MapCore, MapFlags, MapHandle, Object, OpenObject, ProgramMut, UprobeOpts,
+    Iter, IterOpts, Link, MapCore, MapFlags, MapHandle, Object, OpenObject, ProgramMut, UprobeMultiOpts,
+    UprobeOpts,
 };
 use shared::intf;
 use shared::op::{OpSet, desc};
@@ -44,7 +45,8 @@ impl ReadOnly {
         for (nr, policed) in numbers.iter_mut().enumerate() {
             let known = shared::intf::call(nr as u32).is_some();
             // A number that the table does not know is policed, whatever it is.
-            *policed = u8::from(!known || self.policed.contains_call(nr as u16) || FORKS_AND_EXECS.contains(&nr));
+            *policed =
+                u8::from(!known || self.policed.contains_call(nr as u16) || FORKS_AND_EXECS.contains(&nr));
         }
         numbers
     }
@@ -174,14 +176,32 @@ impl Kernel {
         Ok(())
     }
 
-    /// Attaches a program at an offset (bytes) of a file, in every process that maps it.
-    pub fn attach_uprobe(&mut self, name: &str, file: &Path, offset: u64, cookie: u64) -> Result<()> {
-        let opts = UprobeOpts { cookie, ..UprobeOpts::default() };
-        let link = self
-            .program(name)?
-            .attach_uprobe_with_opts(-1, file, offset as usize, opts)
-            .with_context(|| format!("attach {name} to {} at {offset:#x}", file.display()))?;
-        self.links.push(link);
+    /// Attaches at offsets (bytes) of a file, each with its cookie, in every process that maps it: `multi`
+    /// through one link where the kernel can, else `single` at each.
+    pub fn attach_uprobes(
+        &mut self,
+        multi: &str,
+        single: &str,
+        file: &Path,
+        at: &[(u64, u64)],
+    ) -> Result<()> {
+        let opts = UprobeMultiOpts {
+            offsets: at.iter().map(|(offset, _)| *offset as usize).collect(),
+            cookies: at.iter().map(|(_, cookie)| *cookie).collect(),
+            ..UprobeMultiOpts::default()
+        };
+        if let Ok(link) = self.program(multi)?.attach_uprobe_multi_with_opts(-1, file, "", opts) {
+            self.links.push(link);
+            return Ok(());
+        }
+        for (offset, cookie) in at {
+            let opts = UprobeOpts { cookie: *cookie, ..UprobeOpts::default() };
+            let link = self
+                .program(single)?
+                .attach_uprobe_with_opts(-1, file, *offset as usize, opts)
+                .with_context(|| format!("attach {single} to {} at {offset:#x}", file.display()))?;
+            self.links.push(link);
+        }
         Ok(())
     }
 
@@ -197,7 +217,10 @@ impl Kernel {
 
     /// Runs an iterator program once; what it wrote.
     pub fn iterate(&mut self, name: &str) -> Result<Vec<u8>> {
-        let link = self.program(name)?.attach_iter_with_opts(IterOpts::None).with_context(|| format!("attach {name}"))?;
+        let link = self
+            .program(name)?
+            .attach_iter_with_opts(IterOpts::None)
+            .with_context(|| format!("attach {name}"))?;
         let mut out = Vec::new();
         Iter::new(&link)?.read_to_end(&mut out).with_context(|| format!("run {name}"))?;
         Ok(out)
@@ -220,7 +243,8 @@ impl Kernel {
 pub fn read_stats(map: &MapHandle) -> Vec<u64> {
     (0..intf::STAT_MAX)
         .map(|i| {
-            let per_cpu = map.lookup_percpu(&i.to_ne_bytes(), MapFlags::ANY).ok().flatten().unwrap_or_default();
+            let per_cpu =
+                map.lookup_percpu(&i.to_ne_bytes(), MapFlags::ANY).ok().flatten().unwrap_or_default();
             per_cpu.iter().filter_map(|v| read_as::<u64>(v)).sum()
         })
         .collect()

@@ -42,7 +42,7 @@ impl Memory {
         Some(u64::from_ne_bytes(word))
     }
 
-    /// The zend_string at `at`, into a name's field.
+    /// The `zend_string` at `at`, into a name's field.
     fn read_name(&self, at: u64, field: &mut [i8]) -> Option<u16> {
         let len = self.read_u64(at.checked_add(ZSTR_LEN)?)?;
         if len > u64::from(intf::NAME_CAP) {

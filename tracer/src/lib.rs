@@ -24,7 +24,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::{Args, Hinted, STATUS_ERROR};
 use crate::enforce::Enforcer;
@@ -53,7 +53,8 @@ pub fn main(phase: &dyn Phase) -> ExitCode {
     if given.first().is_some_and(|first| first == "ctl") {
         return exit(phase, control::client(phase.name(), &given[1..]));
     }
-    let args = match Args::try_parse() {
+    let command = Args::command().name(phase.name());
+    let args = match command.try_get_matches().and_then(|found| Args::from_arg_matches(&found)) {
         Ok(args) => args,
         Err(error) => {
             let _ = error.print();
@@ -88,6 +89,9 @@ fn dispatch(phase: &dyn Phase, args: &Args) -> Result<u8> {
     match args.mode() {
         Some(mode) => session::run(phase, args, mode),
         None if std::env::args_os().len() <= 1 => demo::run(phase),
-        None => Err(cli::hinted("no mode given", "--profile learns, --monitor logs, --sandbox blocks; --help tells more")),
+        None => Err(cli::hinted(
+            "no mode given",
+            "--profile learns, --monitor logs, --sandbox blocks; --help tells more",
+        )),
     }
 }

@@ -42,7 +42,10 @@ impl Names {
     /// Learns an origin: its parent's entries and one more.
     pub fn origin_told(&mut self, record: &intf::rec_origin) {
         let mut entries = self.origin(id(record.parent)).to_vec();
-        entries.push(OriginEntry { site: (*self.site(id(record.site))).clone(), sink: self.sink(id(record.sink)) });
+        entries.push(OriginEntry {
+            site: (*self.site(id(record.site))).clone(),
+            sink: self.sink(id(record.sink)),
+        });
         self.origins.insert(id(record.origin), entries.into());
     }
 

@@ -62,7 +62,13 @@ impl Process {
     pub fn kill(&self) -> Result<(), Miss> {
         // SAFETY: the descriptor is open; no siginfo; no flags.
         let done = unsafe {
-            libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), libc::SIGKILL, std::ptr::null::<u8>(), 0)
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.pidfd.as_raw_fd(),
+                libc::SIGKILL,
+                std::ptr::null::<u8>(),
+                0,
+            )
         };
         if done == 0 {
             return Ok(());
@@ -87,6 +93,8 @@ fn start_ticks_of(stat: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
 
     fn own_start() -> u64 {
@@ -120,7 +128,6 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let start = start_ticks(child.id()).unwrap() * tick();
         Process::open(child.id(), start).unwrap().kill().unwrap();
-        use std::os::unix::process::ExitStatusExt;
         assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
     }
 }

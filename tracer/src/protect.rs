@@ -43,11 +43,15 @@ impl Protected {
         let pid = record.who.pid;
         let first = args.path.and_then(|p| locate(pid, directory(record, 0), p));
         let second = args.path2.and_then(|p| locate(pid, directory(record, 2), p));
-        [first, second].into_iter().flatten().any(|found| self.is_own(&found) || policy.is_protected(found.as_os_str().as_bytes()))
+        [first, second]
+            .into_iter()
+            .flatten()
+            .any(|found| self.is_own(&found) || policy.is_protected(found.as_os_str().as_bytes()))
     }
 
     fn is_own(&self, found: &Path) -> bool {
-        self.paths.contains(found) || fs::metadata(found).is_ok_and(|m| self.files.contains(&(m.dev(), m.ino())))
+        self.paths.contains(found)
+            || fs::metadata(found).is_ok_and(|m| self.files.contains(&(m.dev(), m.ino())))
     }
 }
 

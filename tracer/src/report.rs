@@ -18,7 +18,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use shared::event::{self, Event, EventOrigin, EventSite, Kind};
 use shared::intf;
 use shared::op::{ArgsSeen, Op, describe_args};
-use shared::policy::{Actor, ArgsView, Learner, LearnerConfig, Observation, Policy, Verdict};
+use shared::policy::{Actor, ArgsView, Learner, LearnerConfig, Observation, Policy, Reason, Verdict};
 use shared::profile::{Attribution, Php, Profile, Root, Script, View};
 use shared::site::{Name, Site, text};
 
@@ -223,8 +223,12 @@ impl Reporter {
         }
         if kind == intf::REC_EXIT {
             // Its calls can return no more.
-            let ended: Vec<_> =
-                self.pending.iter().filter(|(_, p)| p.call.record.who.pid == who.pid).map(|(k, _)| *k).collect();
+            let ended: Vec<_> = self
+                .pending
+                .iter()
+                .filter(|(_, p)| p.call.record.who.pid == who.pid)
+                .map(|(k, _)| *k)
+                .collect();
             for key in ended {
                 if let Some(pending) = self.pending.remove(&key) {
                     self.conclude(&pending.call, None);
@@ -287,7 +291,11 @@ impl Reporter {
             || text(call.program.as_ref().map_or(b"{unknown}".as_slice(), |p| p.as_bytes())),
             ToString::to_string,
         );
-        let who = who.rsplit_once(':').filter(|(_, l)| l.parse::<u32>().is_ok()).map_or(who.as_str(), |(w, _)| w).to_owned();
+        let who = who
+            .rsplit_once(':')
+            .filter(|(_, l)| l.parse::<u32>().is_ok())
+            .map_or(who.as_str(), |(w, _)| w)
+            .to_owned();
         let tally = self.table.entry((event.operation.clone().unwrap_or_default(), who)).or_default();
         tally.attempts += 1;
         match event.effect {
@@ -310,7 +318,8 @@ impl Reporter {
         let r = &*call.record;
         let who = &r.who;
         let op = Op::from_raw(r.op).unwrap_or(Op::UNKNOWN);
-        let ts = Timestamp::from_nanosecond(self.clock + i128::from(r.h.ts)).unwrap_or_else(|_| Timestamp::now());
+        let ts =
+            Timestamp::from_nanosecond(self.clock + i128::from(r.h.ts)).unwrap_or_else(|_| Timestamp::now());
         let mut event = Event::new(kind, ts);
         event.host.clone_from(&self.host);
         event.session.clone_from(&self.session);
@@ -333,14 +342,16 @@ impl Reporter {
         }
         event.sink = call.sink.as_ref().map(|s| text(s.as_bytes()));
         event.origin = call.origin.iter().map(EventOrigin::from).collect();
-        event.chain = call.chain.iter().filter(|f| is_site(&f.site)).map(|f| EventSite::new(&f.site, f.line)).collect();
+        event.chain =
+            call.chain.iter().filter(|f| is_site(&f.site)).map(|f| EventSite::new(&f.site, f.line)).collect();
         event.frames = call.chain.iter().map(|f| EventSite::new(&f.site, f.line)).collect();
         match call.verdict {
             Verdict::Allowed => event.verdict = Some("allowed".into()),
             Verdict::Violation { reason, .. } => {
                 event.verdict = Some("violation".into());
                 event.reason = Some(reason);
-                event.grant = self.grant(call, op);
+                // Protected whatever the profile says: no grant would allow it.
+                event.grant = if reason == Reason::ProtectedObject { None } else { self.grant(call, op) };
             }
         }
         event.cause = match call.action {
@@ -385,7 +396,7 @@ impl Reporter {
         }
         let args = args_view(call);
         let runs_php = who.image != 0 && !call.is_exec;
-        let sink = call.sink.as_ref().map(|s| s.as_bytes());
+        let sink = call.sink.as_ref().map(shared::site::Name::as_bytes);
         let observe = |learner: &mut Learner, actor: Actor<'_>| {
             learner.observe(&Observation { actor, op, sink, args, count: 1, tainted: false });
         };
@@ -435,7 +446,14 @@ impl Reporter {
             seen.told = count;
             let args = ArgsView { path: seen.path.as_deref(), path2: seen.path2.as_deref(), exe: None };
             let mut observe = |actor| {
-                self.learner.observe(&Observation { actor, op: seen.op, sink: None, args, count: more, tainted: false });
+                self.learner.observe(&Observation {
+                    actor,
+                    op: seen.op,
+                    sink: None,
+                    args,
+                    count: more,
+                    tainted: false,
+                });
             };
             if let Some(site) = &seen.site {
                 observe(Actor::Site(site));
@@ -528,7 +546,8 @@ impl Reporter {
 
     /// A PHP image among the programs that were run.
     fn unnamed_php(&self) -> Option<Name> {
-        let is_php = |p: &&Name| introspect::introspect(Path::new(std::ffi::OsStr::from_bytes(p.as_bytes()))).is_ok();
+        let is_php =
+            |p: &&Name| introspect::introspect(Path::new(std::ffi::OsStr::from_bytes(p.as_bytes()))).is_ok();
         self.programs.iter().find(is_php).cloned()
     }
 
@@ -540,7 +559,11 @@ impl Reporter {
             profile.sites().len(),
             profile.grants.len(),
             profile.learned.events,
-            if profile.complete { String::new() } else { format!("; incomplete: {} records lost", profile.learned.lost) }
+            if profile.complete {
+                String::new()
+            } else {
+                format!("; incomplete: {} records lost", profile.learned.lost)
+            }
         ));
         for (cause, count) in &profile.learned.unknown {
             say(&format!("  not granted: {cause}: {count}"));
@@ -663,7 +686,7 @@ fn seen(call: &Call) -> ArgsSeen<'_> {
     let r = &*call.record;
     let view = args_view(call);
     ArgsSeen {
-        path: if call.is_exec { call.program.as_ref().map(|p| p.as_bytes()) } else { view.path },
+        path: if call.is_exec { call.program.as_ref().map(shared::site::Name::as_bytes) } else { view.path },
         path2: view.path2,
         addr: (r.addr_len > 0).then(|| &r.addr[..usize::from(r.addr_len).min(r.addr.len())]),
         target_pid: (r.target_pid != 0).then_some(r.target_pid),
@@ -672,7 +695,7 @@ fn seen(call: &Call) -> ArgsSeen<'_> {
 
 /// Paths as far as they could be read whole.
 pub fn args_view(call: &Call) -> ArgsView<'_> {
-    crate::consumer::args_view(&call.record, call.program.as_ref().map(|p| p.as_bytes()))
+    crate::consumer::args_view(&call.record, call.program.as_ref().map(shared::site::Name::as_bytes))
 }
 
 fn unknown_causes(bits: u32) -> String {

@@ -28,8 +28,8 @@ use crate::control::{Control, Request};
 use crate::images::{self, Images};
 use crate::kernel::{Kernel, ReadOnly, bytes_of, read_stats};
 use crate::protect::Protected;
-use crate::selfcheck::SelfChecks;
 use crate::report::{Ended, Outcome, Reporter, Settings};
+use crate::selfcheck::SelfChecks;
 
 /// What the consumer is told while it runs.
 enum Order {
@@ -55,7 +55,7 @@ pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
     let mut child = match &command {
         Some((path, user)) => {
             check_privileges(args, mode, user.as_ref().map(|u| u.uid.as_raw()))?;
-            Some(Command::prepare(path, &args.command, user.clone())?)
+            Some(Command::prepare(path, &args.command, user.as_ref())?)
         }
         None => None,
     };
@@ -85,7 +85,10 @@ pub fn probe_config() -> Result<ReadOnly> {
 
 pub(crate) fn check_environment() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
-        return Err(hinted("this needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_KILL)", "run it with sudo"));
+        return Err(hinted(
+            "this needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_KILL)",
+            "run it with sudo",
+        ));
     }
     let own = std::fs::read_link("/proc/self/ns/pid").context("read /proc/self/ns/pid")?;
     if own != Path::new(INITIAL_PID_NAMESPACE) {
@@ -102,14 +105,9 @@ pub(crate) fn check_environment() -> Result<()> {
 
 fn block_signals() -> Result<SignalFd> {
     let mut set = SigSet::empty();
-    for signal in [
-        Signal::SIGINT,
-        Signal::SIGTERM,
-        Signal::SIGHUP,
-        Signal::SIGUSR1,
-        Signal::SIGUSR2,
-        Signal::SIGCHLD,
-    ] {
+    for signal in
+        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGCHLD]
+    {
         set.add(signal);
     }
     set.thread_block()?;
@@ -134,6 +132,7 @@ fn open_profile(args: &Args, mode: Mode) -> Result<Option<Profile>> {
 }
 
 /// An error of a profile with its own hint.
+#[allow(clippy::needless_pass_by_value)] // so that it fits `map_err`
 pub fn from_profile(error: shared::profile::ProfileError) -> anyhow::Error {
     hinted(error.to_string(), error.hint())
 }
@@ -147,7 +146,8 @@ fn without_profile(error: shared::profile::ProfileError, args: &Args) -> anyhow:
         .map(|a| if a == "--sandbox" || a == "--monitor" { "--profile".into() } else { a })
         .collect();
     if let Some(program) = command.first_mut() {
-        *program = Path::new(program).file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        *program =
+            Path::new(program).file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     }
     hinted(error.to_string(), format!("learn one first: {}", command.join(" ")))
 }
@@ -178,7 +178,8 @@ fn refuse_privileged(args: &Args, mode: Mode, what: &str) -> Result<()> {
     if mode != Mode::Sandbox {
         return Ok(());
     }
-    let why = format!("{what}: one call that gets through before the kill is enough for it to end the sandbox");
+    let why =
+        format!("{what}: one call that gets through before the kill is enough for it to end the sandbox");
     if args.allow_privileged {
         crate::say(&format!("warning: {why}"));
         return Ok(());
@@ -207,7 +208,8 @@ fn find_targets(args: &Args, command: Option<&Path>) -> Result<Vec<Target>> {
         return args.php.iter().enumerate().map(|(n, path)| Target::open(path, n == 0)).collect();
     }
     if let Some(command) = command {
-        let mut targets: Vec<Target> = interpreter_of(command).iter().filter_map(|p| Target::open(p, true).ok()).collect();
+        let mut targets: Vec<Target> =
+            interpreter_of(command).iter().filter_map(|p| Target::open(p, true).ok()).collect();
         for path in introspect::discover() {
             if let Ok(target) = Target::open(&path, false)
                 && !targets.iter().any(|t| t.image.id == target.image.id)
@@ -298,7 +300,9 @@ mod usdt {
         }
         Err(hinted(
             format!("{whose} has not {VARIABLE}=1 in its environment: its USDT probes would not fire"),
-            format!("start it with {VARIABLE}=1 (for php-fpm in the service's environment), or use --attribution stack"),
+            format!(
+                "start it with {VARIABLE}=1 (for php-fpm in the service's environment), or use --attribution stack"
+            ),
         ))
     }
 }
@@ -381,7 +385,8 @@ impl Session {
             reopen_events: reopen_events.clone(),
         };
         let reporter = Reporter::new(settings)?;
-        let reporter = thread::Builder::new().name("reporter".into()).spawn(move || reporter.run(&messages))?;
+        let reporter =
+            thread::Builder::new().name("reporter".into()).spawn(move || reporter.run(&messages))?;
         let events = kernel.map("events")?;
         let urgent = mode != Mode::Profile && !args.default_wakeup;
         let stopped = stop.clone();
@@ -397,7 +402,9 @@ impl Session {
             let added = images.add(&mut kernel, &target.path);
             match added {
                 Ok(_) => images.watch(&target.path)?,
-                Err(error) if target.primary => return Err(error.context(format!("watch {}", target.path.display()))),
+                Err(error) if target.primary => {
+                    return Err(error.context(format!("watch {}", target.path.display())));
+                }
                 Err(_) => {}
             }
         }
@@ -463,7 +470,9 @@ impl Session {
             let Some(path) = &running.via_library else { continue };
             for known in self.images.known() {
                 let same = introspect::introspect(path).is_ok_and(|i| i.id == known.image.id);
-                if let (true, Ok(Some(bias))) = (same, introspect::load_bias_from_maps(running.pid, &known.image)) {
+                if let (true, Ok(Some(bias))) =
+                    (same, introspect::load_bias_from_maps(running.pid, &known.image))
+                {
                     let adoption = intf::adoption { bias, image: known.id, flags: 0 };
                     images::adopt(&self.adoptions, running.pid as u32, adoption)?;
                 }
@@ -494,7 +503,12 @@ impl Session {
             .iter()
             .map(|k| {
                 let phases = if k.phases { "" } else { ", request phases not visible" };
-                format!("{} (PHP {}, {}{phases})", k.image.path.display(), k.image.version.as_deref().unwrap_or("?"), k.image.abi)
+                format!(
+                    "{} (PHP {}, {}{phases})",
+                    k.image.path.display(),
+                    k.image.version.as_deref().unwrap_or("?"),
+                    k.image.abi
+                )
             })
             .collect();
         let subjects = images::subjects(&self.procs).len();
@@ -521,13 +535,20 @@ impl Session {
     }
 
     /// Until the command, the time or the user ends it. The command's status.
-    fn wait(&mut self, args: &Args, mut child: Option<&mut Command>, signals: &SignalFd) -> Result<Option<u8>> {
+    fn wait(
+        &mut self,
+        args: &Args,
+        mut child: Option<&mut Command>,
+        signals: &SignalFd,
+    ) -> Result<Option<u8>> {
         let until = args.duration.map(|s| Instant::now() + Duration::from_secs_f64(s.max(0.0)));
         let mut idle = Duration::from_millis(5);
         loop {
             while let Ok(Some(signal)) = signals.read_signal() {
                 match Signal::try_from(signal.ssi_signo as i32) {
-                    Ok(Signal::SIGINT | Signal::SIGTERM) => return Ok(child.and_then(|c| c.poll())),
+                    Ok(Signal::SIGINT | Signal::SIGTERM) => {
+                        return Ok(child.and_then(super::command::Command::poll));
+                    }
                     Ok(Signal::SIGHUP) => {
                         let told = self.reload(args);
                         crate::say(&told);
@@ -538,7 +559,7 @@ impl Session {
                 }
             }
             if until.is_some_and(|u| Instant::now() >= u) {
-                return Ok(child.and_then(|c| c.poll()));
+                return Ok(child.and_then(super::command::Command::poll));
             }
             if let Some(child) = &mut child
                 && let Some(status) = child.poll()
@@ -568,11 +589,19 @@ impl Session {
                 let version = self.images.get(id).and_then(|k| k.image.version.clone()).unwrap_or_default();
                 // Processes that were started from it before it was known.
                 if let Err(error) = self.kernel.iterate("find_running") {
-                    crate::say(&format!("warning: processes of the new {} stay unknown: {error:#}", path.display()));
+                    crate::say(&format!(
+                        "warning: processes of the new {} stay unknown: {error:#}",
+                        path.display()
+                    ));
                 }
-                crate::say(&format!("notice: {} is PHP {version} now, watched from its first instruction", path.display()));
+                crate::say(&format!(
+                    "notice: {} is PHP {version} now, watched from its first instruction",
+                    path.display()
+                ));
             }
-            Err(error) => crate::say(&format!("warning: the new {} cannot be watched: {error}", path.display())),
+            Err(error) => {
+                crate::say(&format!("warning: the new {} cannot be watched: {error}", path.display()))
+            }
         }
     }
 
@@ -609,7 +638,10 @@ impl Session {
             }
             let as_root = images::subjects(&self.procs).into_iter().any(serves_as_root);
             if as_root && !args.allow_privileged {
-                return format!("error: the mode stays {}: subjects run as root (--allow-privileged)\n", self.mode.name());
+                return format!(
+                    "error: the mode stays {}: subjects run as root (--allow-privileged)\n",
+                    self.mode.name()
+                );
             }
         }
         self.mode = mode;
@@ -642,11 +674,16 @@ impl Session {
     }
 
     fn status(&self) -> String {
+        use std::fmt::Write;
         let subjects = images::subjects(&self.procs).len();
-        let mut text = format!("mode {}\nprofile {}\nprocesses {subjects}\n", self.mode.name(), self.summary.trim_end_matches(", "));
+        let mut text = format!(
+            "mode {}\nprofile {}\nprocesses {subjects}\n",
+            self.mode.name(),
+            self.summary.trim_end_matches(", ")
+        );
         let counts = read_stats(&self.stats);
         for ((_, told), count) in shared::intf::stats().iter().zip(counts) {
-            text.push_str(&format!("{count:>12}  {told}\n"));
+            let _ = writeln!(text, "{count:>12}  {told}");
         }
         text
     }
@@ -671,7 +708,10 @@ impl Session {
                     Some(php) => format!("{php} ran, which is PHP: name it with --php {php}"),
                     None => "give PHP as COMMAND, or name its executable with --php".into(),
                 };
-                return Err(hinted("no process of a PHP image was seen: nothing was learnt or watched", hint));
+                return Err(hinted(
+                    "no process of a PHP image was seen: nothing was learnt or watched",
+                    hint,
+                ));
             }
             Ended::Failed(error) => return Err(error),
         }
@@ -695,17 +735,27 @@ fn wait_for_signal(signals: &SignalFd, images: &Images, socket: Option<&Control>
 fn serves_as_root(pid: u32) -> bool {
     let exe = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let uid = status.lines().find_map(|l| l.strip_prefix("Uid:")).and_then(|l| l.split_ascii_whitespace().nth(1));
+    let uid =
+        status.lines().find_map(|l| l.strip_prefix("Uid:")).and_then(|l| l.split_ascii_whitespace().nth(1));
     let parent = status.lines().find_map(|l| l.strip_prefix("PPid:")).map_or("", str::trim);
     let parent_exe = std::fs::read_link(format!("/proc/{parent}/exe")).unwrap_or_default();
     // The fpm master is root by design and serves nobody.
     uid == Some("0") && (parent_exe == exe || !exe.to_string_lossy().contains("fpm"))
 }
 
+/// Where a path leads, also if the file is not there yet.
+fn where_it_will_be(path: &Path) -> Option<PathBuf> {
+    if let Ok(whole) = path.canonicalize() {
+        return Some(whole);
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some(folder.canonicalize().ok()?.join(path.file_name()?))
+}
+
 /// The tracer's own files.
 fn own_files(args: &Args) -> Vec<PathBuf> {
     let own = [Some(args.profile_file.clone()), args.events.clone()];
-    own.into_iter().flatten().filter_map(|p| p.canonicalize().ok()).collect()
+    own.into_iter().flatten().filter_map(|p| where_it_will_be(&p)).collect()
 }
 
 fn summarize(profile: &Profile) -> String {
@@ -760,7 +810,10 @@ fn fill_cgroups(kernel: &mut Kernel, args: &Args) -> Result<()> {
         let inside = Path::new(pattern).strip_prefix(root).unwrap_or(Path::new(pattern));
         let full = format!("{root}/{}", inside.display().to_string().trim_start_matches('/'));
         let mut found = false;
-        for path in glob::glob(&full).map_err(|e| hinted(format!("{pattern}: {e}"), "`*` and `?` are allowed"))?.flatten() {
+        for path in glob::glob(&full)
+            .map_err(|e| hinted(format!("{pattern}: {e}"), "`*` and `?` are allowed"))?
+            .flatten()
+        {
             let id = std::fs::metadata(&path)?.ino();
             map.update(&id.to_ne_bytes(), &1u32.to_ne_bytes(), MapFlags::ANY)?;
             found = true;
@@ -775,7 +828,9 @@ fn fill_cgroups(kernel: &mut Kernel, args: &Args) -> Result<()> {
 /// Where the cgroup2 hierarchy is; the others have no ids that the kernel side could compare.
 fn cgroup_mount(mounts: &str) -> Option<&str> {
     let mut fields = mounts.lines().map(|l| l.split(' '));
-    fields.find_map(|mut f| Some((f.nth(1)?, f.next()?)).filter(|(_, kind)| *kind == "cgroup2").map(|(at, _)| at))
+    fields.find_map(|mut f| {
+        Some((f.nth(1)?, f.next()?)).filter(|(_, kind)| *kind == "cgroup2").map(|(at, _)| at)
+    })
 }
 
 /// The consumer's thread.

@@ -88,7 +88,8 @@ fn round(arena: &Arena, options: &[&str], attacks: u64) -> Result<Vec<u64>> {
 }
 
 fn main() -> Result<()> {
-    let attacks: u64 = std::env::args().nth(1).map_or(Ok(200), |n| n.parse()).context("ATTACKS is a number")?;
+    let attacks: u64 =
+        std::env::args().nth(1).map_or(Ok(200), |n| n.parse()).context("ATTACKS is a number")?;
     let arena = Arena::new()?;
     let learning = arena.session("--profile", &[]).start();
     arena.php(false)?;

@@ -10,8 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use shared::event::{Event, Kind};
 use shared::policy::Reason;
 use shared::profile::{
-    Constraint, Face, Grant, GrantKey, GrantMode, Profile, ProfileError, Who, builtin_engine, builtin_master,
-    caps,
+    Constraint, Face, Grant, GrantKey, GrantMode, Profile, ProfileError, Who, builtin_master, caps,
 };
 use shared::site::{Name, escape};
 
@@ -214,8 +213,7 @@ fn show(profile: &Profile) -> String {
         }
     }
     out.push_str("\n{master}: built in\n");
-    let builtin = [builtin_master(), builtin_engine()].concat();
-    show_grants(&mut out, &builtin.iter().collect::<Vec<_>>());
+    show_grants(&mut out, &builtin_master().iter().collect::<Vec<_>>());
     out
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Constraint, Grant, GrantKey, GrantMode, Who};
 use crate::op::Op;
-use crate::site::{Phase, Site};
+use crate::site::Site;
 
 /// Respawning and scaling: children, their pipes, and signals to them.
 /// The socket may be a path, whose owner and mode are set.
@@ -11,10 +11,8 @@ const ANY: &[&str] = &[
     "clone3:process",
     "fork",
     "vfork",
-    "kill:self",
+    "kill:self", // by a worker that it told to end, as is its `socket:unix`: see `is_ending`
     "kill:subject",
-    // A worker that has just ended, and was not waited for yet, is a subject no more.
-    "kill:stranger",
     "tgkill:self",
     "socket:unix",
     "socket:inet",
@@ -78,14 +76,9 @@ const RUN: &[&str] = &[
 const RUN_PATHS: &[&str] =
     &["/run/*", "/run/*/*", "/var/run/*", "/var/run/*/*", "/usr/local/var/run/*", "/opt/*/var/run/*"];
 
-/// What a worker does between requests when it is told to end: at a graceful one (reload, scaling) it puts an
-/// unconnected socket in the place of the one it listened on; else it sends itself the signal once more, now
-/// without a handler.
-const ENDS: &[&str] = &["socket:unix", "kill:self"];
-
-fn grant(site: Site, op: &str, constraints: Vec<Constraint>) -> Grant {
+fn grant(op: &str, constraints: Vec<Constraint>) -> Grant {
     let operation = Op::parse(op).expect("a test parses every built-in operation");
-    GrantKey { who: Who::site(site), operation, constraints }.into_grant(GrantMode::Enforce)
+    GrantKey { who: Who::site(Site::master()), operation, constraints }.into_grant(GrantMode::Enforce)
 }
 
 fn paths(patterns: &[&str]) -> Vec<Constraint> {
@@ -95,17 +88,10 @@ fn paths(patterns: &[&str]) -> Vec<Constraint> {
 /// What `{master}` may do in every profile: start, respawn, reload (an exec of
 /// itself), reopen logs, scale. A profile can add to it, and not take away.
 pub fn builtin_master() -> Vec<Grant> {
-    let any = ANY.iter().map(|op| grant(Site::master(), op, Vec::new()));
-    let logs = LOGS.iter().map(|op| grant(Site::master(), op, paths(LOG_PATHS)));
-    let run = RUN.iter().map(|op| grant(Site::master(), op, paths(RUN_PATHS)));
-    any.chain(logs).chain(run).chain([grant(Site::master(), "exec", vec![Constraint::Itself])]).collect()
-}
-
-/// What `{engine}` may do in every profile, in any phase: end.
-pub fn builtin_engine() -> Vec<Grant> {
-    let phases = [Phase::Startup, Phase::Request, Phase::Shutdown, Phase::Unknown];
-    let sites = phases.into_iter().map(Site::engine);
-    sites.flat_map(|site| ENDS.iter().map(move |op| grant(site.clone(), op, Vec::new()))).collect()
+    let any = ANY.iter().map(|op| grant(op, Vec::new()));
+    let logs = LOGS.iter().map(|op| grant(op, paths(LOG_PATHS)));
+    let run = RUN.iter().map(|op| grant(op, paths(RUN_PATHS)));
+    any.chain(logs).chain(run).chain([grant("exec", vec![Constraint::Itself])]).collect()
 }
 
 #[cfg(test)]
@@ -114,7 +100,7 @@ mod tests {
 
     #[test]
     fn built_in_grants_are_valid() {
-        for grant in builtin_master().iter().chain(&builtin_engine()) {
+        for grant in builtin_master() {
             grant.check(crate::profile::View::Syscall).unwrap();
         }
     }

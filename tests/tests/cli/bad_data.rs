@@ -119,7 +119,7 @@ fn any_mode() {
         assert!(paths.iter().any(|p| p.ends_with(shown)), "{shown:?} is not among {paths:#?}");
     }
     // A quote does not end the path for whoever reads the line.
-    assert!(ran.stderr.contains(r#"/none/quote\"back\slash\")"#), "{}", ran.stderr);
+    assert!(ran.stderr.contains(r#"/none/quote\"back\slash")"#), "{}", ran.stderr);
     let allowed = place.tool(&["allow", "p.profile", "--from", "events.jsonl"]);
     assert!(allowed.status.success(), "{}", String::from_utf8_lossy(&allowed.stderr));
     assert_plain(std::str::from_utf8(&allowed.stdout).expect("UTF-8"), "allow");
@@ -136,7 +136,8 @@ fn terminal() {
     fs::write(place.path("nothing.php"), "<?php\n").expect("write");
     place.learn(&[&place.arg("nothing.php")]);
     let line = format!(
-        "{} --monitor --profile-file {} --user nobody -- /usr/bin/php -d display_errors=0 -d log_errors=0 {} {}",
+        "{} --monitor --profile-file {} --user nobody -- \
+         /usr/bin/php -d display_errors=0 -d log_errors=0 {} {}",
         e2e::session::tracer().display(),
         place.arg("p.profile"),
         place.arg("bad_names.php"),
@@ -160,7 +161,8 @@ fn over_the_cap() {
     let place = Place::new();
     let long = "n".repeat(300);
     let script = format!(
-        "<?php\nfunction {long}() {{ @unlink('/nowhere'); }}\n{long}();\nfunction ok() {{ @unlink('/nowhere'); }}\nok();\n"
+        "<?php\nfunction {long}() {{ @unlink('/nowhere'); }}\n{long}();\n\
+         function ok() {{ @unlink('/nowhere'); }}\nok();\n"
     );
     fs::write(place.path("a.php"), script).expect("write");
     let learnt = place.learn(&[&place.arg("a.php")]);

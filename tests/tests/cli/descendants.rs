@@ -160,14 +160,10 @@ fn wrapped() {
 
 /// Processes that are over before they can be killed: a missed or harmless kill, and nobody else's death.
 fn short_lives() {
-    let place = Place::new();
-    let script = "<?php\nfunction quick($f) { @unlink($f); }\nfunction parent_work() { touch($GLOBALS['argv'][1] . '/ok'); }\n\
-                  if (isset($argv[2])) { for ($n = 0; $n < 100; $n++) { if (pcntl_fork() === 0) { quick('/nowhere'); posix_kill(posix_getpid(), 9); } }\n\
-                  while (pcntl_wait($s) > 0); } else { if (pcntl_fork() === 0) { posix_kill(posix_getpid(), 9); } pcntl_wait($s); }\n\
-                  parent_work();\necho 'done';\n";
-    fs::write(place.path("a.php"), script).expect("write");
-    place.learn(&[&place.arg("a.php"), &place.arg("data")]);
-    let ran = place.sandbox(&[&place.arg("a.php"), &place.arg("data"), "1"]);
+    let place = Place::with("short_lives.php");
+    let (script, data) = (place.arg("short_lives.php"), place.arg("data"));
+    place.learn(&[&script, &data]);
+    let ran = place.sandbox(&[&script, &data, "harm"]);
     assert_eq!((ran.status, &ran.stdout[..]), (0, "done"), "{}", ran.stderr);
     let violations = ran.violations();
     assert_eq!(violations.len(), 100, "{}", ran.stderr);

@@ -1,5 +1,6 @@
 //! Errors: what failed, what to do, the documented status, and nothing left half-written.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -274,7 +275,8 @@ fn full_disk() {
     let tiny = Tiny::mount(place.path("tiny"));
     let mut text = String::from("<?php\n");
     for n in 0..400 {
-        text.push_str(&format!("function a_function_with_a_long_name_{n}() {{ @unlink('/nowhere'); }} a_function_with_a_long_name_{n}();\n"));
+        let name = format!("a_function_with_a_long_name_{n}");
+        let _ = writeln!(text, "function {name}() {{ @unlink('/nowhere'); }} {name}();");
     }
     fs::write(place.path("a.php"), text).expect("write");
     let run = |force: &str| {

@@ -1,8 +1,9 @@
 //! Other pid and mount namespaces, and a chroot: the right process, image and site.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use e2e::session::Ran;
 use e2e::suite::test;
@@ -16,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
         test("in_a_pid_namespace_the_right_process_is_killed", pid_namespace),
         test("in_a_pid_namespace_the_tracer_refuses_to_start", inside_a_pid_namespace),
         test("php_on_an_overlay_is_watched_and_killed", overlay),
+        test("php_on_an_overlay_that_nobody_named_is_refused", overlay_unnamed),
         test("php_in_a_chroot_is_watched_and_killed", chroot),
     ]
 }
@@ -29,8 +31,11 @@ fn learnt(place: &Place, line: &str, data: &str) {
 
 /// Root makes the namespace, and PHP runs as an ordinary user in it.
 fn sh(place: &Place, mode: &str, line: &str, args: &str) -> Ran {
-    let session =
-        place.session(mode).arg("--allow-privileged").arg("--force").arg("--php").arg("/usr/bin/php");
+    sh_of(place, "/usr/bin/php", mode, line, args)
+}
+
+fn sh_of(place: &Place, image: &str, mode: &str, line: &str, args: &str) -> Ran {
+    let session = place.session(mode).arg("--allow-privileged").arg("--force").arg("--php").arg(image);
     session.run(["/bin/sh", "-c", &line.replace('%', args)])
 }
 
@@ -42,6 +47,12 @@ fn attack(place: &Place, line: &str, data: &str) -> Ran {
     assert!(twin.stdout.contains("inner"), "{}{}", twin.stdout, twin.stderr);
     place.victims(VICTIMS);
     let ran = sh(place, "--sandbox", line, &format!("{data} harm"));
+    assert_harm_killed(place, &ran);
+    ran
+}
+
+/// `harm()` was killed, and what is gone is what was told.
+fn assert_harm_killed(place: &Place, ran: &Ran) {
     assert!(!ran.stdout.contains("inner"), "it was not killed: {}{}", ran.stdout, ran.stderr);
     let violations = ran.violations();
     assert!(!violations.is_empty(), "{}", ran.stderr);
@@ -54,7 +65,6 @@ fn attack(place: &Place, line: &str, data: &str) -> Ran {
     let left = place.left();
     assert!(left > VICTIMS / 2, "only {left} of {VICTIMS} files are left");
     assert_eq!(VICTIMS - left, through(&violations, "unlink"));
-    ran
 }
 
 fn pid_namespace() {
@@ -83,23 +93,82 @@ fn inside_a_pid_namespace() {
     assert!(!place.path("p.profile").exists());
 }
 
-/// `/usr` is an overlay: what `stat` says of PHP is not what the kernel has.
+/// A mount namespace in which `/usr` is an overlay, held by a process: what `stat` says of PHP there is not what
+/// the kernel has.
+struct Overlay(Child);
+
+impl Overlay {
+    fn mount(place: &Place) -> Self {
+        fs::create_dir(place.path("upper")).expect("make a folder");
+        // The upper folder of an overlay cannot be on another overlay, which /tmp may be.
+        let line = format!(
+            "mount -t tmpfs none {0} && mkdir {0}/u {0}/w && \
+             mount -t overlay -o lowerdir=/usr,upperdir={0}/u,workdir={0}/w overlay /usr && echo ready && read end",
+            place.arg("upper")
+        );
+        let mut holder = Command::new("unshare")
+            .args(["-m", "sh", "-c", &line])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare");
+        let mut said = String::new();
+        let out = holder.stdout.take().expect("stdout is piped");
+        BufReader::new(out).read_line(&mut said).expect("read");
+        assert_eq!(said, "ready\n", "the overlay could not be mounted");
+        Self(holder)
+    }
+
+    /// PHP as this namespace has it.
+    fn php(&self) -> String {
+        format!("/proc/{}/root/usr/bin/php8.2", self.0.id())
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn overlay() {
     let place = Place::with("inner.php");
-    for folder in ["upper", "work"] {
-        fs::create_dir(place.path(folder)).expect("make a folder");
+    let overlay = Overlay::mount(&place);
+    let line =
+        format!("nsenter -m -t {} {AS_USER} /usr/bin/php {} %", overlay.0.id(), place.arg("inner.php"));
+    let image = overlay.php();
+    let run = |mode: &str, args: &str| sh_of(&place, &image, mode, &line, args);
+    let learnt = run("--profile", &place.arg("data"));
+    assert!(learnt.status == 0 && learnt.stdout.contains("inner"), "{}{}", learnt.stdout, learnt.stderr);
+    let twin = run("--sandbox", &place.arg("data"));
+    assert_clean(&twin);
+    assert!(twin.stdout.contains("inner"), "{}{}", twin.stdout, twin.stderr);
+    place.victims(VICTIMS);
+    let ran = run("--sandbox", &format!("{} harm", place.arg("data")));
+    assert_harm_killed(&place, &ran);
+    for event in ran.violations() {
+        assert_eq!(event["site"]["file"], place.arg("inner.php"), "{event:#}");
+        assert_eq!(event["exe"], "/usr/bin/php8.2", "{event:#}");
     }
-    // An overlay's upper folder cannot be on another overlay; /tmp may be one.
-    let line = format!(
-        "unshare -m sh -c 'mount -t tmpfs none {upper} && mkdir {upper}/u {upper}/w && \
-         mount -t overlay -o lowerdir=/usr,upperdir={upper}/u,workdir={upper}/w overlay /usr && \
-         exec {AS_USER} /usr/bin/php {} %'",
-        place.arg("inner.php"),
-        upper = place.arg("upper"),
-    );
-    learnt(&place, &line, &place.arg("data"));
-    let ran = attack(&place, &line, &place.arg("data"));
-    assert_eq!(ran.violations()[0]["site"]["file"], place.arg("inner.php"));
+}
+
+/// The same path, and another file there, which nobody named: refused, not taken for the one that was.
+fn overlay_unnamed() {
+    let place = Place::with("inner.php");
+    let overlay = Overlay::mount(&place);
+    let here = format!("{AS_USER} /usr/bin/php {} %", place.arg("inner.php"));
+    let there = format!("nsenter -m -t {} {here}", overlay.0.id());
+    learnt(&place, &here, &place.arg("data"));
+    place.victims(VICTIMS);
+    let ran = sh(&place, "--sandbox", &there, &format!("{} harm", place.arg("data")));
+    assert_eq!(place.left(), VICTIMS, "{}", ran.stderr);
+    let violations = ran.violations();
+    assert!(!violations.is_empty(), "{}", ran.stderr);
+    assert!(violations.iter().all(|e| e["action"] == "killed"), "{violations:#?}");
+    let ran = sh(&place, "--profile", &there, &place.arg("data"));
+    assert_eq!(ran.status, 125, "learnt of a PHP that was not looked at: {}", ran.stderr);
+    assert!(ran.stderr.contains("\nHint: "), "{}", ran.stderr);
 }
 
 /// A root of its own, with a copy of PHP: another file at another place.
@@ -116,11 +185,7 @@ fn chroot() {
         "unshare -m sh -c 'mount --bind {data} {session}/data && \
          exec chroot --userspec=65534:65534 {session} /usr/bin/php -n /inner.php %'"
     );
-    let run = |mode: &str, args: &str| {
-        let php = image.display().to_string();
-        let session = place.session(mode).arg("--allow-privileged").arg("--force").arg("--php").arg(php);
-        session.run(["/bin/sh", "-c", &line.replace('%', args)])
-    };
+    let run = |mode: &str, args: &str| sh_of(&place, &image.display().to_string(), mode, &line, args);
     let learnt = run("--profile", "/data");
     // Without a time zone database PHP warns.
     assert!(learnt.status == 0 && learnt.stdout.contains("inner"), "{}{}", learnt.stdout, learnt.stderr);
@@ -128,18 +193,12 @@ fn chroot() {
     assert_clean(&twin);
     place.victims(VICTIMS);
     let ran = run("--sandbox", "/data harm");
-    let violations = ran.violations();
-    assert!(!violations.is_empty(), "{}", ran.stderr);
-    for event in &violations {
+    assert_harm_killed(&place, &ran);
+    for event in ran.violations() {
         assert_eq!(event["site"]["file"], "/inner.php", "{event:#}");
-        assert_eq!(event["site"]["function"], "harm", "{event:#}");
         // From the root of the mount namespace: a chroot must not make it look like another program.
         assert_eq!(event["exe"], image.display().to_string(), "{event:#}");
-        assert_eq!(event["action"], "killed", "{event:#}");
     }
-    let left = place.left();
-    assert!(left > VICTIMS / 2, "only {left} of {VICTIMS} files are left");
-    assert_eq!(VICTIMS - left, through(&violations, "unlink"));
 }
 
 fn copy_with_libraries(root: &Path) {

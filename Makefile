@@ -1,0 +1,41 @@
+# The commands people type. `make` alone lists them.
+
+CARGO ?= cargo
+C_FILES = $(filter-out bpf/include/vmlinux.h,$(wildcard bpf/*.c bpf/include/*.h shared/src/*.c introspect/tests/*.c))
+CLANG_FORMAT ?= $(firstword $(shell command -v clang-format-14 clang-format) clang-format-14)
+
+.PHONY: help deps build demo test php lint fmt clean
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+deps: ## install what is missing (Debian packages; uses sudo when not root)
+	@tools/deps build test lint
+
+build: ## build the binaries: target/release/phase1-user-kill, target/release/php-profile
+	@tools/deps build
+	$(CARGO) build --release --workspace --bins
+
+demo: build ## learn the bundled application, attack it under monitor and under sandbox
+	@tools/as-root target/release/phase1-user-kill
+
+test: ## every test, on real PHP and this kernel; installs what is missing
+	@tools/run-tests
+
+php: ## unpack PHP 7.4 to 8.5 for the tests, and list them
+	@tools/deps test
+	@tools/as-root tests/php/fetch
+
+lint: ## formatting and lint checks
+	@tools/deps build lint
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CLANG_FORMAT) --dry-run -Werror $(C_FILES)
+
+fmt: ## format everything
+	@tools/deps lint
+	$(CARGO) fmt --all
+	$(CLANG_FORMAT) -i $(C_FILES)
+
+clean: ## remove what was built
+	$(CARGO) clean
