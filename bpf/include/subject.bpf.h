@@ -355,6 +355,9 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 	img = image_by_id(image);
 	if (img)
 		fresh.bias = BPF_CORE_READ(t, mm, start_code) - img->first_exec_vaddr;
+	/* An fpm that PHP code has started is never the master, which may do more and is not killed. */
+	if (!hash_is_zero(&fresh.origin) || (fresh.flags & PROC_ORIGIN_UNKNOWN))
+		fresh.requests = 1;
 	fresh.role = role_of(&fresh, img);
 	if (BPF_CORE_READ(bprm, interp) != BPF_CORE_READ(bprm, filename)) {
 		long n = bpf_probe_read_kernel_str(s->path, PATH_ROOM, BPF_CORE_READ(bprm, filename));

@@ -173,7 +173,10 @@ fn connect(name: &str, pid: Option<u32>) -> Result<UnixStream> {
                 Ok(stream) => live.push((file, stream)),
                 Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => drop(fs::remove_file(entry.path())),
                 Err(e) => {
-                    return Err(hinted(format!("cannot connect to {file}: {e}"), "run it as root, with sudo"));
+                    return Err(hinted(
+                        format!("cannot connect to {file}: {e}"),
+                        "run it as root, with sudo",
+                    ));
                 }
             }
         }

@@ -600,7 +600,7 @@ impl Session {
                 ));
             }
             Err(error) => {
-                crate::say(&format!("warning: the new {} cannot be watched: {error}", path.display()))
+                crate::say(&format!("warning: the new {} cannot be watched: {error}", path.display()));
             }
         }
     }
