@@ -1,6 +1,7 @@
 //! `--doctor`: what this kernel and this PHP can do, told by trying.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::Result;
@@ -196,6 +197,7 @@ fn programs(phase: &dyn Phase) -> Vec<Check> {
         }
     };
     let mut checks = vec![Check::good("programs load", "all, ring buffer and task storage with them")];
+    let verified = Check::good("instructions verified", verified_instructions(phase.call_programs()));
     let hooks = ["process_fork", "process_exec", "process_exit"];
     for name in hooks.iter().chain(phase.call_programs()) {
         if let Err(error) = kernel.attach(name) {
@@ -209,12 +211,24 @@ fn programs(phase: &dyn Phase) -> Vec<Check> {
     if checks.len() == 1 {
         checks.push(Check::good("tracepoints", "attach"));
     }
+    checks.push(verified);
     checks.push(match kernel.iterate("find_running") {
         Ok(_) => Check::good("task iterator", "runs"),
         Err(error) => Check::bad("task iterator", format!("{error:#}"), "running processes cannot be found"),
     });
     checks.push(uprobe(&mut kernel));
     checks
+}
+
+/// What the verifier went through, of the million that it allows a program.
+fn verified_instructions(programs: &[&str]) -> String {
+    let mut found: Vec<String> = libbpf_rs::query::ProgInfoIter::default()
+        .filter(|p| programs.iter().any(|name| p.name.as_bytes() == name.as_bytes()))
+        .map(|p| format!("{} {}", p.name.to_string_lossy(), p.verified_insns))
+        .collect();
+    found.sort();
+    found.dedup();
+    found.join(", ")
 }
 
 fn load(phase: &dyn Phase, config: &ReadOnly) -> Result<Kernel> {

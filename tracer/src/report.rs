@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table};
 use jiff::Timestamp;
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use shared::event::{self, Event, EventOrigin, EventSite, Kind};
@@ -88,6 +88,8 @@ struct Tally {
 const RETURN_WAIT: Duration = Duration::from_secs(2);
 const WRITE_EVERY: Duration = Duration::from_secs(60);
 const PROGRAMS_KEPT: usize = 256;
+/// Lines above, below and under the head, none between rows: as `comfy_table` spells it.
+pub(crate) const PLAIN_TABLE: &str = "  ── ══      ──    ";
 /// Lines for one (site, operation); the table has the rest.
 const LINES_EACH: u64 = 10;
 
@@ -573,7 +575,7 @@ impl Reporter {
     fn tell_table(&self) {
         if !self.table.is_empty() {
             let mut table = Table::new();
-            table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+            table.load_preset(PLAIN_TABLE);
             table.set_header(["operation", "by", "attempts", "let through", "without effect", "not seen"]);
             for ((operation, who), t) in &self.table {
                 table.add_row([

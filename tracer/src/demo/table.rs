@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use crate::demo::plan::Attack;
 
@@ -41,7 +41,7 @@ pub fn attacks(rows: &[Row<'_>]) -> String {
 
 fn render(rows: &[Row<'_>], width: u16) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_preset(crate::report::PLAIN_TABLE).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(width);
     table.set_header([
         "attack",
