@@ -86,6 +86,7 @@ struct scratch {
 		struct rec_return ret;
 	} out;
 	struct rec_call call;
+	u64 slack; /* behind the last path, which is read by words */
 };
 
 enum { SLOTS = 4, CPUS_MAX = 1024 };

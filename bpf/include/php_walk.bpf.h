@@ -48,7 +48,7 @@ __noinline int read_name(struct zname *n, u64 zstr)
 			goto fault;
 		len = n->len;
 		if (len > NAME_CAP)
-			goto too_long;
+			goto fault; /* and what an anonymous class begins with was not read */
 		opaque(len);
 		if (len > NAME_CAP || bpf_probe_read_user(n->val, len, (void *)zstr + ZSTR_HEAD))
 			goto fault;
@@ -206,7 +206,8 @@ static __always_inline void tell_partial(struct scratch *s)
 	r->fault_class_entry = n->fault_class_entry;
 	names_copy(&r->name, n);
 	rec_init(&r->h, REC_PARTIAL, sizeof(*r));
-	emit(&r->h, sizeof(*r), s->may_kill);
+	/* at once: a short-lived process may be gone before it is read once more */
+	emit_with(&r->h, sizeof(*r), s->may_kill, BPF_RB_FORCE_WAKEUP);
 }
 
 static __always_inline u32 is_user(u32 type)

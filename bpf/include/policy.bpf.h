@@ -12,7 +12,7 @@ struct {
 } pairs SEC(".maps");
 
 struct last_slash {
-	struct rec_call *call;
+	char *path; /* PATH_ROOM of them */
 	u32 end;
 };
 
@@ -20,30 +20,33 @@ static long find_slash(u32 i, struct last_slash *l)
 {
 	if (i >= PATH_ROOM)
 		return 1;
-	if (l->call->path[i & (PATH_ROOM - 1)] == '/')
+	if (l->path[i & (PATH_ROOM - 1)] == '/')
 		l->end = i;
 	return 0;
 }
 
-/* Of the path's directory: for {engine}, which learns paths by directory. */
-__noinline u64 directory_hash(struct scratch *s)
+/* Adds a path's directory to s->sip. 8 more bytes than the path may be read. */
+static __always_inline void hash_directory(struct scratch *s, char *path, u32 len)
 {
-	struct sip_path_loop p;
-	struct last_slash l;
+	struct last_slash l = { path, 0 };
+	struct sip_path_loop p = { .sip = &s->sip, .bytes = path };
 
+	bpf_loop(len, find_slash, &l, 0);
+	p.end = l.end;
+	if (p.end > PATH_ROOM - 8)
+		return;
+	bpf_loop((p.end + 7) / 8, sip_path_word, &p, 0);
+	sip_word(&s->sip, p.end);
+}
+
+/* Of both paths' directories: for {engine}, which learns paths by directory. */
+__noinline u64 directories_hash(struct scratch *s)
+{
 	if (!s)
 		return 0;
-	l.call = &s->call;
-	l.end = 0;
-	bpf_loop(s->call.path_len, find_slash, &l, 0);
 	sip_init(&s->sip, hash_key[0], hash_key[1]);
-	p.sip = &s->sip;
-	p.bytes = s->call.path;
-	p.off = 0;
-	p.end = l.end;
-	if (p.end > PATH_ROOM)
-		return 0;
-	bpf_loop((p.end + 7) / 8, sip_path_word, &p, 0);
+	hash_directory(s, s->call.path, s->call.path_len);
+	hash_directory(s, s->call.path2, s->call.path2_len);
 	return sip_end(&s->sip).lo;
 }
 
@@ -70,7 +73,7 @@ static __always_inline void pair_key_of(struct scratch *s)
 	k->pad = 0;
 	k->detail = c->sink.lo;
 	if (c->site_kind == SITE_ENGINE && c->path_len && !opens_to_read(c->op))
-		k->detail = directory_hash(s);
+		k->detail = directories_hash(s);
 }
 
 #endif

@@ -247,7 +247,7 @@ static __always_inline void on_fork(struct task_struct *parent, struct task_stru
 	copy = *p;
 	copy.start = BPF_CORE_READ(child, start_boottime);
 	copy.requests = 0;
-	copy.flags &= ~PROC_PRELOADED;
+	copy.flags &= ~(PROC_PRELOADED | PROC_QUITTING | PROC_TERMINATING);
 	copy.phase = pt ? pt->phase : p->phase;
 	if (copy.role == ROLE_WORKER)
 		copy.requests = 1; /* forked by PHP code: not a worker of the pool, but never a master */
@@ -418,7 +418,8 @@ static __always_inline void on_exit(struct task_struct *t)
 	}
 	ended.at = bpf_ktime_get_ns();
 	ended.parent = BPF_CORE_READ(t, real_parent, tgid);
-	bpf_map_update_elem(&just_ended, &tgid, &ended, BPF_ANY); /* not stored: told as a stranger (fails closed) */
+	bpf_map_update_elem(&just_ended, &tgid, &ended,
+			    BPF_ANY); /* not stored: told as a stranger (fails closed) */
 	bpf_map_delete_elem(&procs, &tgid);
 }
 

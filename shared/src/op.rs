@@ -54,6 +54,7 @@ const ALWAYS: [u32; 6] = [
 /// Numbers that rules name. A test compares them with the table.
 pub(crate) mod nr {
     pub const OPEN: u16 = 2;
+    pub const MMAP: u16 = 9;
     pub const EXECVE: u16 = 59;
     pub const TRUNCATE: u16 = 76;
     pub const RENAME: u16 = 82;

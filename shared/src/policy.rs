@@ -285,6 +285,25 @@ pub fn decide_site(policy: &SitePolicy, op: Op, args: &ArgsView<'_>) -> Verdict 
     policy.decide(op, args)
 }
 
+/// How a call was made that may be one of those that PHP makes once in each process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Once {
+    /// Memory of no file.
+    pub anonymous: bool,
+    /// An internal function made the call.
+    pub has_sink: bool,
+}
+
+/// Folders whose files PHP and the C library read when they are needed first.
+pub const ONCE_READ: [&str; 4] =
+    ["/usr/share/zoneinfo/", "/usr/lib/locale/", "/usr/lib/x86_64-linux-gnu/gconv/", "/usr/share/locale/"];
+
+/// Below the folder, and not out of it again.
+fn below(folder: &str, path: &[u8]) -> bool {
+    path.strip_prefix(folder.as_bytes())
+        .is_some_and(|rest| !rest.split(|b| *b == b'/').any(|part| part == b".."))
+}
+
 type Programs = HashMap<Vec<OriginEntry>, HashMap<Name, SitePolicy>>;
 
 /// A profile, ready to decide.
@@ -406,10 +425,66 @@ impl Policy {
         }
     }
 
+    /// Whether this is an operation that could take a file away or change what it is, without opening it.
+    pub fn could_remove(&self, op: Op) -> bool {
+        const NAMES: [&str; 19] = [
+            "unlink",
+            "unlinkat",
+            "rmdir",
+            "chmod",
+            "fchmodat",
+            "fchmodat2",
+            "chown",
+            "lchown",
+            "fchownat",
+            "setxattr",
+            "lsetxattr",
+            "setxattrat",
+            "removexattr",
+            "lremovexattr",
+            "utimensat",
+            "utimes",
+            "utime",
+            "mount",
+            "umount2",
+        ];
+        op.call().is_some_and(|call| NAMES.contains(&call.name))
+    }
+
+    /// Whether a script of the profile is somewhere below this directory: whoever moves it moves the script.
+    pub fn is_above_protected(&self, directory: &[u8]) -> bool {
+        let inside = [directory, b"/x"].concat();
+        let prefixes: Vec<Vec<u8>> = stored_names(&self.roots, &inside)
+            .iter()
+            .map(|name| name.as_bytes()[..name.as_bytes().len() - 1].to_vec())
+            .collect();
+        self.protected
+            .iter()
+            .any(|script| prefixes.iter().any(|prefix| script.as_bytes().starts_with(prefix)))
+    }
+
     /// Whether an absolute path is a script of the profile that is not generated.
     pub fn is_protected(&self, path: &[u8]) -> bool {
         !self.protected.is_empty()
             && stored_names(&self.roots, path).iter().any(|name| self.protected.contains(name))
+    }
+
+    /// Whether it is what PHP does once in each process, on behalf of whoever comes first: the pattern compiler's
+    /// code memory, time zones, locales and character sets, and compiling a script of the profile (an `include`,
+    /// which has no sink; with one, a file is read). Not learnt from one order of events, so not a violation in
+    /// another, for code in files of the profile. Anybody else's is judged like everything.
+    pub fn is_once_per_process(&self, site: &Site, op: Op, args: &ArgsView<'_>, how: Once) -> bool {
+        if !site.file.as_ref().is_some_and(|file| self.is_protected(file)) {
+            return false;
+        }
+        match (op.nr(), u32::from(op.class())) {
+            (nr::MMAP, crate::intf::MEM_EXEC) => how.anonymous,
+            (nr::OPEN | nr::OPENAT, crate::intf::OPEN_READ) => args.path.is_some_and(|path| {
+                ONCE_READ.iter().any(|pattern| below(pattern, path))
+                    || (!how.has_sink && self.is_protected(path))
+            }),
+            _ => false,
+        }
     }
 
     /// The complete key that would allow this to a site; `None` where no grant could.

@@ -5,7 +5,7 @@ mod common;
 use common::{everything, grant, op};
 use shared::op::Op;
 use shared::policy::{
-    Actor, ArgsView, Learner, LearnerConfig, Observation, Policy, Reason, Verdict, decide_site,
+    Actor, ArgsView, Learner, LearnerConfig, Observation, Once, Policy, Reason, Verdict, decide_site,
 };
 use shared::profile::{
     Attribution, Constraint, Generated, Grant, GrantMode, Php, Profile, Root, Script, View, Who,
@@ -516,4 +516,52 @@ fn the_key_of_a_violation_allows_it() {
     assert_eq!(policy.site_grant(&site, op("openat:unreadable"), &NONE), None);
     assert_eq!(policy.site_grant(&Site::main("/a.php(1) : eval()'d code"), op("unlink"), &NONE), None);
     assert_eq!(policy.site_grant(&engine, op("execve"), &paths("/bin/sh")), None);
+}
+
+fn script(file: &str) -> Script {
+    Script { file: file.into(), device: 0, inode: 0, size: 0, sha256: [0; 32] }
+}
+
+fn with_scripts(files: &[&str]) -> Policy {
+    let mut profile = empty();
+    profile.roots = vec![Root::parse("app=/srv/app/releases/*").unwrap()];
+    profile.scripts = files.iter().map(|file| script(file)).collect();
+    Policy::new(&profile)
+}
+
+#[test]
+fn what_php_does_once_is_nobodys_violation_in_files_of_the_profile() {
+    let policy = with_scripts(&["/srv/x/a.php", "/srv/x/b.php"]);
+    let known = Site::function("/srv/x/a.php", None, "f");
+    let anonymous = Once { anonymous: true, has_sink: true };
+    let included = Once { anonymous: false, has_sink: false };
+    let read = Once { anonymous: false, has_sink: true };
+    let once = |site: &Site, operation: &str, args: &ArgsView<'_>, how| {
+        policy.is_once_per_process(site, op(operation), args, how)
+    };
+    assert!(once(&known, "mmap:exec", &NONE, anonymous));
+    assert!(!once(&known, "mmap:exec", &NONE, included));
+    assert!(once(&known, "openat:read", &paths("/usr/share/zoneinfo/UTC"), read));
+    assert!(!once(&known, "openat:read", &paths("/usr/share/zoneinfo/../../../etc/passwd"), read));
+    assert!(once(&known, "openat:read", &paths("/srv/x/b.php"), included));
+    // An internal function reads the source, `include` compiles it.
+    assert!(!once(&known, "openat:read", &paths("/srv/x/b.php"), read));
+    assert!(!once(&known, "openat:read", &paths("/srv/x/upload.php"), included));
+    assert!(!once(&known, "openat:write", &paths("/usr/share/zoneinfo/UTC"), read));
+    assert!(!once(&known, "openat:read", &NONE, included));
+    for stranger in [Site::main("/srv/x/upload.php"), Site::internal(None, "f"), Site::unknown()] {
+        assert!(!once(&stranger, "mmap:exec", &NONE, anonymous), "{stranger}");
+    }
+}
+
+#[test]
+fn a_folder_of_scripts_is_protected_with_them() {
+    let policy = with_scripts(&["/srv/x/lib/a.php", "app:src/b.php"]);
+    for folder in ["/srv", "/srv/x", "/srv/x/lib", "/srv/app/releases/7", "/srv/app/releases/7/src"] {
+        assert!(policy.is_above_protected(folder.as_bytes()), "{folder}");
+    }
+    for other in ["/srv/x/li", "/srv/x/lib/a.php", "/srv/app/releases/7/sr", "/var"] {
+        assert!(!policy.is_above_protected(other.as_bytes()), "{other}");
+    }
+    assert!(policy.could_remove(op("unlink")) && !policy.could_remove(op("openat:read")));
 }

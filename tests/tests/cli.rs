@@ -9,6 +9,7 @@ mod cli {
     pub mod learning;
     pub mod namespaces;
     pub mod place;
+    pub mod reviewed;
     pub mod statuses;
 }
 
@@ -22,6 +23,7 @@ fn main() {
         cli::statuses::tests(),
         cli::errors::tests(),
         cli::bad_data::tests(),
+        cli::reviewed::tests(),
     ];
     e2e::suite::main(all.into_iter().flatten().collect())
 }

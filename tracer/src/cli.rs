@@ -68,9 +68,9 @@ pub struct Args {
     /// How the PHP function is told
     #[arg(long, value_enum, default_value_t = Attribution::Stack)]
     pub attribution: Attribution,
-    /// Which calls count: relevant, all, seed, or NAME[:CLASS],…
-    #[arg(long, value_name = "SET", default_value = "relevant")]
-    pub syscalls: Selection,
+    /// Which calls count: relevant, all, seed, or NAME[:CLASS],… (default: relevant; to enforce, the profile's)
+    #[arg(long, value_name = "SET")]
+    pub syscalls: Option<Selection>,
 
     /// Events as JSON Lines (- is stdout, only without COMMAND)
     #[arg(long, value_name = "PATH")]

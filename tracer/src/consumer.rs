@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use shared::intf;
 use shared::op::Op;
-use shared::policy::{ArgsView, Policy, ProgramPolicy, Reason, SitePolicy, Verdict};
+use shared::policy::{ArgsView, Once, Policy, ProgramPolicy, Reason, SitePolicy, Verdict};
 use shared::site::{Name, OriginEntry, Site};
 
 use crate::cli::Mode;
@@ -111,7 +111,8 @@ enum Told {
 impl Told {
     fn depends_on_arguments(&self, op: Op) -> bool {
         match self {
-            Self::Site(_, policy) => policy.depends_on_arguments(op),
+            // Not allowed by itself: then its arguments were what allowed it.
+            Self::Site(_, policy) => policy.depends_on_arguments(op) || !policy.allowed().contains(op),
             Self::Unknown => true,
         }
     }
@@ -246,7 +247,14 @@ impl Consumer {
     }
 
     fn know(&mut self, pid: u32, start: u64) {
-        let process = Process::open(pid, start);
+        let process = match Process::open(pid, start) {
+            // Out of descriptors: those of quiet processes can be had again when they are needed.
+            Err(Miss::Refused(libc::EMFILE | libc::ENFILE)) => {
+                self.processes.retain(|_, known| known.killed);
+                Process::open(pid, start)
+            }
+            opened => opened,
+        };
         self.processes.insert(pid, Known { start, process, killed: false });
     }
 
@@ -359,6 +367,12 @@ impl Consumer {
                 Told::Site(_, policy) => policy.decide(op, &args),
                 Told::Unknown => UNKNOWN_SITE,
             };
+            let own = match told {
+                Told::Site(site, _) if own != Verdict::Allowed && self.is_once(site, op, &args, record) => {
+                    Verdict::Allowed
+                }
+                _ => own,
+            };
             // PHP below another program: both must allow it.
             let descendant = id(who.origin) != NONE || who.proc_flags & intf::PROC_ORIGIN_UNKNOWN != 0;
             if own != Verdict::Allowed || !descendant {
@@ -391,14 +405,19 @@ impl Consumer {
     /// Acts on a violation. Before anything is allocated.
     fn enforce(&mut self, who: &intf::who, flags: u32, verdict: Verdict) -> Action {
         let Verdict::Violation { log_only, never_kill, .. } = verdict else { return Action::Logged };
-        // One stray call of the master must not take the service down: logged, never killed.
-        if self.mode != Mode::Sandbox || log_only || never_kill || u32::from(who.role) == intf::ROLE_MASTER {
+        // One stray call of the master must not take the service down: logged, never killed. One that PHP code
+        // or who knows what has started is nobody's master (fails closed).
+        let descendant = id(who.origin) != NONE || who.proc_flags & intf::PROC_ORIGIN_UNKNOWN != 0;
+        let master = (never_kill || u32::from(who.role) == intf::ROLE_MASTER) && !descendant;
+        if self.mode != Mode::Sandbox || log_only || master {
             return Action::Logged;
         }
         if flags & intf::CALL_KILLED != 0 {
             return Action::Killed;
         }
-        if self.processes.get(&who.pid).is_none_or(|p| p.start != who.start) {
+        // A refusal may have been of that moment only.
+        let usable = |p: &Known| p.start == who.start && !matches!(p.process, Err(Miss::Refused(_)));
+        if !self.processes.get(&who.pid).is_some_and(usable) {
             self.know(who.pid, who.start);
         }
         let Some(known) = self.processes.get_mut(&who.pid) else { return Action::Missed(Miss::Gone) };
@@ -417,7 +436,7 @@ impl Consumer {
         }
         // Only what no argument can change.
         let program = self.programs.get(&(id(record.who.origin), id(record.who.program)));
-        let depends = self.policy.as_ref().is_none_or(|p| p.could_protect(op))
+        let depends = self.paths_matter(op)
             || told.depends_on_arguments(op)
             || program.is_some_and(|p| p.depends_on_arguments(op));
         if depends || record.generation != self.generation {
@@ -426,6 +445,20 @@ impl Consumer {
         let pair = intf::pair { count: 1, sent: 0, generation: self.generation };
         // Not stored: the next call of this pair is told in full again.
         let _ = self.pairs.update(bytes_of(&record.pair), bytes_of(&pair), MapFlags::ANY);
+    }
+
+    fn is_once(&self, site: &Site, op: Op, args: &ArgsView<'_>, record: &intf::rec_call) -> bool {
+        const FD: usize = 4; // of mmap
+        let how = Once { anonymous: record.args[FD] as u32 == u32::MAX, has_sink: id(record.sink) != NONE };
+        self.policy.as_ref().is_some_and(|p| p.is_once_per_process(site, op, args, how))
+    }
+
+    /// Whether an allowed call of this operation may still reach a protected object by its path.
+    fn paths_matter(&self, op: Op) -> bool {
+        match (&self.policy, &self.protected) {
+            (Some(policy), Some(protected)) => protected.may_reach(policy, op),
+            _ => true,
+        }
     }
 
     fn is_protected(&self, record: &intf::rec_call, op: Op) -> bool {

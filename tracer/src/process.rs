@@ -51,21 +51,29 @@ impl Process {
         }
         // SAFETY: as above.
         let pidfd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-        match start_ticks(pid) {
-            None => Err(Miss::Gone),
-            Some(ticks) if ticks == start / tick() => Ok(Self { pidfd }),
-            Some(_) => Err(Miss::Recycled),
+        match fs::read_to_string(format!("/proc/{pid}/stat")) {
+            Err(error) => Err(match error.raw_os_error() {
+                Some(libc::ENOENT | libc::ESRCH) => Miss::Gone,
+                other => Miss::Refused(other.unwrap_or(0)),
+            }),
+            Ok(text) if start_ticks_of(&text) == Some(start / tick()) => Ok(Self { pidfd }),
+            Ok(_) => Err(Miss::Recycled),
         }
     }
 
     /// SIGKILL to the whole process.
     pub fn kill(&self) -> Result<(), Miss> {
+        self.signal(libc::SIGKILL)
+    }
+
+    /// A signal to the process.
+    pub fn signal(&self, signal: i32) -> Result<(), Miss> {
         // SAFETY: the descriptor is open; no siginfo; no flags.
         let done = unsafe {
             libc::syscall(
                 libc::SYS_pidfd_send_signal,
                 self.pidfd.as_raw_fd(),
-                libc::SIGKILL,
+                signal,
                 std::ptr::null::<u8>(),
                 0,
             )
@@ -80,10 +88,13 @@ impl Process {
     }
 }
 
-/// Start time of a process in ticks since boot.
-pub fn start_ticks(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    start_ticks_of(&stat)
+/// Lets this process hold a descriptor for each subject: as many as it may.
+pub fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // What cannot be raised stays: pidfds are then opened at the moment of need.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// Field 22; the name before it may hold anything, also parentheses and spaces.
@@ -97,8 +108,12 @@ mod tests {
 
     use super::*;
 
+    fn start_of(pid: u32) -> u64 {
+        start_ticks_of(&fs::read_to_string(format!("/proc/{pid}/stat")).unwrap()).unwrap() * tick()
+    }
+
     fn own_start() -> u64 {
-        start_ticks(std::process::id()).unwrap() * tick()
+        start_of(std::process::id())
     }
 
     #[test]
@@ -126,7 +141,7 @@ mod tests {
     #[test]
     fn the_right_process_dies() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let start = start_ticks(child.id()).unwrap() * tick();
+        let start = start_of(child.id());
         Process::open(child.id(), start).unwrap().kill().unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
     }

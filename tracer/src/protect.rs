@@ -19,13 +19,16 @@ pub struct Protected {
     files: HashSet<(u64, u64)>,
     paths: HashSet<PathBuf>,
     tracer: u32,
+    /// Somebody but root may remove one of them, or subjects may be root.
+    exposed: bool,
 }
 
 impl Protected {
     /// Protects the tracer's files at `paths`, and its process.
-    pub fn new(paths: Vec<PathBuf>) -> Self {
+    pub fn new(paths: Vec<PathBuf>, privileged_subjects: bool) -> Self {
         let id = |p: &PathBuf| fs::metadata(p).ok().map(|m| (m.dev(), m.ino()));
         Self {
+            exposed: privileged_subjects || paths.iter().any(|p| p.ancestors().skip(1).any(others_write)),
             files: paths.iter().filter_map(id).collect(),
             paths: paths.into_iter().collect(),
             tracer: std::process::id(),
@@ -34,25 +37,54 @@ impl Protected {
 
     /// Whether this call, allowed by the profile, reaches for one of them or for a script of the profile.
     pub fn reached(&self, policy: &Policy, op: Op, record: &intf::rec_call, args: &ArgsView<'_>) -> bool {
-        if record.target_pid == self.tracer {
+        if self.is_tracer(record) {
             return true;
         }
-        if !policy.could_protect(op) {
+        if !self.may_reach(policy, op) {
             return false;
         }
+        let changes = policy.could_protect(op);
         let pid = record.who.pid;
         let first = args.path.and_then(|p| locate(pid, directory(record, 0), p));
         let second = args.path2.and_then(|p| locate(pid, directory(record, 2), p));
-        [first, second]
-            .into_iter()
-            .flatten()
-            .any(|found| self.is_own(&found) || policy.is_protected(found.as_os_str().as_bytes()))
+        [first, second].into_iter().flatten().any(|found| {
+            let path = found.as_os_str().as_bytes();
+            // Moving or removing a folder takes what is in it along.
+            self.is_own(&found)
+                || self.paths.iter().any(|own| own.starts_with(&found))
+                || (changes && (policy.is_protected(path) || policy.is_above_protected(path)))
+        })
+    }
+
+    /// Whether that depends on the call's paths at all.
+    pub fn may_reach(&self, policy: &Policy, op: Op) -> bool {
+        policy.could_protect(op) || (self.exposed && policy.could_remove(op))
     }
 
     fn is_own(&self, found: &Path) -> bool {
         self.paths.contains(found)
             || fs::metadata(found).is_ok_and(|m| self.files.contains(&(m.dev(), m.ino())))
     }
+
+    /// Calls whose argument is a process, and signals to everybody from who may signal the tracer.
+    fn is_tracer(&self, record: &intf::rec_call) -> bool {
+        if record.target_pid == self.tracer {
+            return true;
+        }
+        let Some(call) = intf::call(record.nr) else { return false };
+        let mut processes = call.args.bytes().zip(record.args).filter(|(letter, _)| *letter == b'i');
+        processes.any(|(_, pid)| {
+            let pid = pid as u32;
+            let everybody = u32::from(call.class_kind) == intf::CLASS_KILL && pid.cast_signed() < 0;
+            pid == self.tracer || (everybody && record.who.uid == 0)
+        })
+    }
+}
+
+/// Whether anybody but root can take names away in this folder.
+fn others_write(folder: &Path) -> bool {
+    const STICKY: u32 = 0o1000;
+    fs::metadata(folder).is_ok_and(|m| m.uid() != 0 || (m.mode() & 0o022 != 0 && m.mode() & STICKY == 0))
 }
 
 /// The directory descriptor that a path argument is relative to, where the call takes one there.

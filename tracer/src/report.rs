@@ -595,10 +595,14 @@ impl Reporter {
             say(&table.to_string());
         }
         say(&format!(
-            "{}: {} violations, {} let through; {} calls allowed{}",
+            "{}: {} violations, {} let through{}; {} calls allowed{}",
             self.settings.mode.name(),
             self.violations,
             self.through,
+            match self.table.values().map(|t| t.not_seen).sum::<u64>() {
+                0 => String::new(),
+                unseen => format!(", {unseen} whose end was not seen"),
+            },
             self.allowed,
             if self.missed > 0 { format!("; {} kills missed", self.missed) } else { String::new() }
         ));
@@ -637,7 +641,7 @@ fn learner_config(settings: &Settings, host: &str) -> Result<LearnerConfig> {
             cli::Attribution::Stack => Attribution::Stack,
             cli::Attribution::Usdt => Attribution::Usdt,
         },
-        operations: settings.args.syscalls.clone(),
+        operations: settings.args.syscalls.clone().unwrap_or_default(),
         php: Php::new(&version, &abi),
         roots,
         generated: settings.profile.as_ref().map(|p| p.generated.clone()).unwrap_or_default(),

@@ -4,7 +4,7 @@
 //! then on: its processes are not released (fails closed). Each walk checks types, lengths and ranges besides, so
 //! a process too short for this check is not believed blindly.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,7 +55,12 @@ enum Checked {
 pub struct SelfChecks {
     failed: Failed,
     done: HashSet<u32>,
+    /// Processes in which an image's check failed.
+    suspects: HashMap<u32, HashSet<u32>>,
 }
+
+/// As many processes must fail, and none pass, before an image is given up: one may be broken by itself.
+const PROOF: usize = 2;
 
 impl SelfChecks {
     /// For the consumer.
@@ -80,6 +85,11 @@ impl SelfChecks {
                     self.done.insert(known.id);
                 }
                 Checked::Fails(why) => {
+                    let suspects = self.suspects.entry(known.id).or_default();
+                    suspects.insert(pid);
+                    if suspects.len() < PROOF {
+                        continue;
+                    }
                     self.done.insert(known.id);
                     self.failed.set(known.id);
                     let path = known.image.path.display();

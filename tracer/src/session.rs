@@ -17,6 +17,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, RingBufferBuilder};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use shared::intf;
+use shared::op::Selection;
 use shared::policy::Policy;
 use shared::profile::{PhpMatch, Profile, View};
 
@@ -26,7 +27,8 @@ use crate::command::{self, Command};
 use crate::consumer::{Consumer, Message};
 use crate::control::{Control, Request};
 use crate::images::{self, Images};
-use crate::kernel::{Kernel, ReadOnly, bytes_of, read_stats};
+use crate::kernel::{Kernel, ReadOnly, bytes_of, read_as, read_stats};
+use crate::process::{self, Process};
 use crate::protect::Protected;
 use crate::report::{Ended, Outcome, Reporter, Settings};
 use crate::selfcheck::SelfChecks;
@@ -40,6 +42,7 @@ enum Order {
 /// Runs a session to its end; the exit status.
 pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
     check_environment()?;
+    process::raise_descriptor_limit();
     let signals = block_signals()?;
     let profile = open_profile(args, mode)?;
     let command = match args.command.first() {
@@ -80,7 +83,7 @@ pub const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 /// A configuration to try loading with: it polices nothing and has no subjects.
 pub fn probe_config() -> Result<ReadOnly> {
     let args = Args::parse_from(["probe", "--monitor", "--", "true"]);
-    read_only(&args, Mode::Monitor)
+    read_only(&args, Mode::Monitor, &Selection::default())
 }
 
 pub(crate) fn check_environment() -> Result<()> {
@@ -185,6 +188,27 @@ fn refuse_privileged(args: &Args, mode: Mode, what: &str) -> Result<()> {
         return Ok(());
     }
     Err(hinted(why, "run it as an ordinary user (--user NAME), or accept it with --allow-privileged"))
+}
+
+/// Which calls count. What a profile was not learnt with cannot be enforced by it: all of it would be a violation.
+fn operations(args: &Args, mode: Mode, profile: Option<&Profile>) -> Result<Selection> {
+    let asked = args.syscalls.clone();
+    let learnt = profile.filter(|_| mode != Mode::Profile).map(|p| p.operations.clone());
+    let (asked, learnt) = match (asked, learnt) {
+        (asked, None) => return Ok(asked.unwrap_or_default()),
+        (None, Some(learnt)) => return Ok(learnt),
+        (Some(asked), Some(learnt)) => (asked, learnt),
+    };
+    if !asked.ops().is_subset(&learnt.ops()) {
+        return Err(hinted(
+            format!("the profile was learnt with --syscalls {learnt}, and does not speak of all of {asked}"),
+            format!("leave --syscalls out, or learn again: --profile --syscalls {asked}"),
+        ));
+    }
+    if asked.ops() != learnt.ops() {
+        crate::say(&format!("warning: less is policed than the profile was learnt with ({learnt})"));
+    }
+    Ok(asked)
 }
 
 /// An image to be watched.
@@ -339,7 +363,7 @@ impl Session {
         targets: &[Target],
         child: Option<&mut Command>,
     ) -> Result<Self> {
-        let config = read_only(args, mode)?;
+        let config = read_only(args, mode, &operations(args, mode, profile.as_ref())?)?;
         let loaded = phase.load(&config).map_err(|e| load_failed(&e))?;
         let mut kernel = Kernel::new(loaded);
         let control = kernel.map("control")?;
@@ -358,7 +382,8 @@ impl Session {
             Mode::Profile => None,
             _ => profile.as_ref().map(|p| Arc::new(Policy::new(p))),
         };
-        let protected = (mode != Mode::Profile).then(|| Protected::new(own_files(args)));
+        let protected =
+            (mode != Mode::Profile).then(|| Protected::new(own_files(args), args.allow_privileged));
         let consumer = Consumer::new(
             mode,
             policy,
@@ -546,9 +571,7 @@ impl Session {
         loop {
             while let Ok(Some(signal)) = signals.read_signal() {
                 match Signal::try_from(signal.ssi_signo as i32) {
-                    Ok(Signal::SIGINT | Signal::SIGTERM) => {
-                        return Ok(child.and_then(super::command::Command::poll));
-                    }
+                    Ok(Signal::SIGINT | Signal::SIGTERM) => return Ok(self.leave(child)),
                     Ok(Signal::SIGHUP) => {
                         let told = self.reload(args);
                         crate::say(&told);
@@ -559,7 +582,7 @@ impl Session {
                 }
             }
             if until.is_some_and(|u| Instant::now() >= u) {
-                return Ok(child.and_then(super::command::Command::poll));
+                return Ok(self.leave(child));
             }
             if let Some(child) = &mut child
                 && let Some(status) = child.poll()
@@ -579,6 +602,22 @@ impl Session {
             }
             wait_for_signal(signals, &self.images, self.socket.as_ref(), idle);
             idle = (idle * 2).min(Duration::from_millis(if child.is_some() { 20 } else { 100 }));
+        }
+    }
+
+    /// The session ends before what it watches does. COMMAND's status, if it has one.
+    fn leave(&self, child: Option<&mut Command>) -> Option<u8> {
+        let left = images::subjects(&self.procs).len();
+        match (self.mode, child) {
+            (Mode::Sandbox, Some(child)) => {
+                self.end_command();
+                child.poll()
+            }
+            (Mode::Sandbox, None) => {
+                crate::say(&format!("notice: {left} process(es) go on without a sandbox"));
+                None
+            }
+            (_, child) => child.and_then(Command::poll),
         }
     }
 
@@ -617,10 +656,13 @@ impl Session {
         };
         match loaded.and_then(|p| p.check_view(View::Syscall).map(|()| p)) {
             Ok(profile) => {
+                // The kernel side first: from then on nothing is known to be allowed.
+                if let Err(error) = set_control(&self.control, self.generation + 1, self.mode) {
+                    return format!("warning: the profile stays as it was: {error:#}");
+                }
                 self.generation += 1;
                 let policy = Arc::new(Policy::new(&profile));
                 let _ = self.orders.send(Order::Swap(policy.clone(), self.generation));
-                let _ = set_control(&self.control, self.generation, self.mode);
                 let _ = self.to_reporter.send(Message::Swapped(policy, profile.checksum()));
                 self.summary = summarize(&profile);
                 format!("notice: {} loaded again: {}", args.profile_file.display(), self.summary)
@@ -688,8 +730,33 @@ impl Session {
         text
     }
 
+    /// A sandbox that ends before its COMMAND takes what is left of it along: SIGTERM, then SIGKILL.
+    fn end_command(&self) {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        for (signal, patience) in [(Signal::SIGTERM, PATIENCE), (Signal::SIGKILL, PATIENCE)] {
+            for pid in images::subjects(&self.procs) {
+                let found = self.procs.lookup(&pid.to_ne_bytes(), MapFlags::ANY).ok().flatten();
+                let start = found.and_then(|value| read_as::<intf::proc_>(&value)).map(|p| p.start);
+                if let Some(Ok(process)) = start.map(|start| Process::open(pid, start)) {
+                    let _ = process.signal(signal as i32);
+                }
+            }
+            let until = Instant::now() + patience;
+            while !images::subjects(&self.procs).is_empty() {
+                if Instant::now() >= until {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
     /// Ends both threads: everything that was recorded is told.
     fn end(&mut self) -> Option<Outcome> {
+        // From here on nobody reads what the kernel side may find lost, so nobody may die for it.
+        if self.mode == Mode::Sandbox {
+            let _ = set_control(&self.control, self.generation, Mode::Monitor);
+        }
         self.stop.store(true, Ordering::Release);
         if let Some(consumer) = self.consumer.take() {
             let _ = consumer.join();
@@ -772,7 +839,7 @@ fn set_control(control: &MapHandle, generation: u32, mode: Mode) -> Result<()> {
     Ok(())
 }
 
-fn read_only(args: &Args, mode: Mode) -> Result<ReadOnly> {
+fn read_only(args: &Args, mode: Mode, operations: &Selection) -> Result<ReadOnly> {
     const FORCE_WAKEUP: u64 = 2; // BPF_RB_FORCE_WAKEUP
     let mut key = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut key).context("read /dev/urandom")?;
@@ -786,7 +853,7 @@ fn read_only(args: &Args, mode: Mode) -> Result<ReadOnly> {
         filter_cgroup: !args.cgroup.is_empty(),
         filter_pid: !args.pid.is_empty(),
         chain_limit: intf::CHAIN_MAX,
-        policed: args.syscalls.ops(),
+        policed: operations.ops(),
         usdt: args.attribution == Attribution::Usdt,
     })
 }

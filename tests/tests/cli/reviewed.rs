@@ -1,0 +1,148 @@
+//! Ways round the sandbox that a review found, and innocents that it killed.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use e2e::session::Ran;
+use e2e::suite::test;
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use super::place::{Place, VICTIMS, assert_clean, php};
+
+/// All of them.
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("an_fpm_that_php_code_starts_is_not_the_master", no_master_by_exec),
+        test("the_event_file_cannot_be_removed", event_file_stays),
+        test("the_folder_of_profiled_scripts_cannot_be_moved", folder_stays),
+        test("what_php_does_once_in_a_process_is_nobodys_violation", once_per_process),
+        test("more_processes_than_descriptors_are_killed_all_the_same", few_descriptors),
+        test("a_sandbox_that_ends_early_takes_its_command_along", ends_early),
+        test("a_script_of_an_odd_name_condemns_nobody", odd_names),
+        test("a_profile_is_enforced_with_the_calls_it_was_learnt_with", learnt_calls),
+    ]
+}
+
+fn learnt(what: &str) -> Place {
+    let place = Place::with("reviewed.php");
+    let args = [place.arg("reviewed.php"), what.to_owned(), place.arg("data")];
+    place.learn(&[&args[0], &args[1], &args[2]]);
+    let twin = place.sandbox(&[&args[0], &args[1], &args[2]]);
+    assert_clean(&twin);
+    assert!(twin.stdout.contains("done"), "{}{}", twin.stdout, twin.stderr);
+    place
+}
+
+fn harm(place: &Place, what: &str, more: &[&str]) -> Ran {
+    let (script, data) = (place.arg("reviewed.php"), place.arg("data"));
+    let mut args = vec![&script[..], what, &data, "harm"];
+    args.extend(more);
+    place.sandbox(&args)
+}
+
+fn reason<'a>(ran: &'a Ran, operation: &str) -> Vec<&'a Value> {
+    ran.violations().into_iter().filter(|e| e["operation"] == operation).map(|e| &e["reason"]).collect()
+}
+
+fn no_master_by_exec() {
+    let place = learnt("shell");
+    let ran = harm(&place, "shell", &[]);
+    let fpm: Vec<&Value> = ran
+        .violations()
+        .into_iter()
+        .filter(|e| e["exe"].as_str().is_some_and(|x| x.contains("fpm")))
+        .collect();
+    assert!(!fpm.is_empty(), "{}", ran.stderr);
+    assert!(fpm.iter().all(|e| e["action"] == "killed"), "{fpm:#?}");
+}
+
+fn event_file_stays() {
+    let place = learnt("remove");
+    // Everybody's folder, so that only the sandbox is in the way.
+    let events = place.folder("logs").join("events.jsonl").display().to_string();
+    let said = under_shell(&place, &events, &format!("remove {} harm {events}", place.arg("data")));
+    assert!(said.contains("protected-object"), "{said}");
+}
+
+/// The tracer by a shell, with few descriptors: what it said.
+fn under_shell(place: &Place, events: &str, args: &str) -> String {
+    let script = format!(
+        "ulimit -n 256; exec {} --sandbox --profile-file {} --events {events} --user nobody -- php {} {args}",
+        e2e::session::tracer().display(),
+        place.arg("p.profile"),
+        place.arg("reviewed.php"),
+    );
+    let output = Command::new("sh").args(["-c", &script]).output().expect("run the tracer");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn folder_stays() {
+    let place = learnt("rename");
+    // A folder of scripts that the subject may move, as the file system sees it.
+    let open = place.folder("open");
+    fs::create_dir(open.join("app")).expect("a folder");
+    fs::copy(place.path("reviewed.php"), open.join("app/reviewed.php")).expect("copy");
+    let script = open.join("app/reviewed.php").display().to_string();
+    let data = place.arg("data");
+    place.learn(&[&script, "rename", &data]);
+    fs::set_permissions(open.join("app"), std::os::unix::fs::PermissionsExt::from_mode(0o777))
+        .expect("open it");
+    let app = open.join("app").display().to_string();
+    let ran = place.sandbox(&[&script, "rename", &data, "harm", &app]);
+    assert_eq!(reason(&ran, "rename"), ["protected-object"], "{}", ran.stderr);
+    assert_eq!(ran.status, 137, "{}", ran.stderr);
+}
+
+fn once_per_process() {
+    let place = learnt("order");
+    let other_order = harm(&place, "order", &[]);
+    assert_clean(&other_order);
+    assert_eq!(other_order.status, 0, "{}{}", other_order.stdout, other_order.stderr);
+}
+
+fn few_descriptors() {
+    let place = learnt("forks");
+    place.victims(VICTIMS);
+    let said = under_shell(&place, &place.arg("events.jsonl"), &format!("forks {} harm", place.arg("data")));
+    assert!(place.left() > VICTIMS / 2, "{} of {VICTIMS} are left: {said}", place.left());
+    assert!(said.contains("killed unlink"), "{said}");
+}
+
+fn ends_early() {
+    let place = learnt("sleep");
+    let started = Instant::now();
+    let (script, data) = (place.arg("reviewed.php"), place.arg("data"));
+    let session = place.ordinary("--sandbox").arg("--duration").arg("1");
+    let ran = session.run(php(&[&script, "sleep", &data, "harm"]));
+    assert!(started.elapsed() < Duration::from_secs(15), "COMMAND went on");
+    assert!(ran.status > 128, "{}: {}", ran.status, ran.stderr);
+    assert!(!ran.stdout.contains("done"));
+}
+
+fn odd_names() {
+    let place = Place::new();
+    place.folder("odd\u{1}name");
+    place.file(
+        "odd\u{1}name/a.php",
+        "<?php touch($argv[1]); for ($i = 0; $i < 5; $i++) usleep(100000); echo 'done';",
+    );
+    let (script, own) = (place.arg("odd\u{1}name/a.php"), place.arg("data/own"));
+    place.learn(&[&script, &own]);
+    let ran = place.sandbox(&[&script, &own]);
+    assert_clean(&ran);
+    assert!(ran.stdout.contains("done"), "{}", ran.stderr);
+}
+
+fn learnt_calls() {
+    let place = Place::with("reviewed.php");
+    let (script, data) = (place.arg("reviewed.php"), place.arg("data"));
+    let learning = place.ordinary("--profile").arg("--syscalls").arg("unlink,openat:create");
+    assert_eq!(learning.run(php(&[&script, "remove", &data])).status, 0);
+    assert_clean(&place.sandbox(&[&script, "remove", &data]));
+    let more =
+        place.ordinary("--sandbox").arg("--syscalls").arg("relevant").run(php(&[&script, "remove", &data]));
+    assert_eq!(more.status, 125, "{}", more.stderr);
+    assert!(more.stderr.contains("Hint:"), "{}", more.stderr);
+}

@@ -1,0 +1,38 @@
+<?php
+// Ways round the sandbox that were found by a review, each beside what is learnt honestly.
+// Protocol: reviewed.php WHAT FOLDER [harm]; prints "done" when it was let.
+function touches($dir) { touch("$dir/touched"); }
+function shell($arg) { return shell_exec("ls -d $arg 2>/dev/null"); }
+function removes($path) { if (is_file($path)) unlink($path); }
+function renames($from, $to) { rename($from, $to); }
+function matches($text) { touch('/tmp'); return preg_match('/^[a-z]+(?:x|y)$/', $text); }
+function dates() { touch('/tmp'); return date('Y', 0); }
+function forks($n, $dir, $harm) {
+    $children = [];
+    for ($i = 0; $i < $n; $i++) {
+        $pid = pcntl_fork();
+        if ($pid === 0) { usleep(3000000); exit(0); }
+        $children[] = $pid;
+    }
+    if ($harm) {
+        $pid = pcntl_fork();
+        if ($pid === 0) { evil($dir); exit(0); }
+    }
+    foreach ($children as $child) pcntl_waitpid($child, $status);
+}
+function evil($dir) { for ($i = 0; $i < 3000; $i++) @unlink("$dir/v/$i"); }
+
+[, $what, $dir] = $argv;
+$harm = ($argv[3] ?? '') === 'harm';
+touches($dir);
+switch ($what) {
+    case 'shell': shell($harm ? "/tmp; exec php-fpm8.2 -n -F -y $dir/none.conf" : '/tmp'); break;
+    case 'remove': touch("$dir/own"); removes($harm ? $argv[4] : "$dir/own"); break;
+    case 'rename': touch("$dir/a"); renames($harm ? $argv[4] : "$dir/a", "$dir/b"); break;
+    case 'order': $harm ? [dates(), matches('abx')] : [matches('abx'), dates()]; break;
+    case 'forks':
+        forks($harm ? 300 : 2, $dir, $harm);
+        break;
+    case 'sleep': usleep($harm ? 20000000 : 1000); touches($dir); break;
+}
+echo "done\n";
