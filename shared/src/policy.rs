@@ -427,7 +427,7 @@ impl Policy {
 
     /// Whether this is an operation that could take a file away or change what it is, without opening it.
     pub fn could_remove(&self, op: Op) -> bool {
-        const NAMES: [&str; 19] = [
+        const NAMES: [&str; 17] = [
             "unlink",
             "unlinkat",
             "rmdir",
@@ -445,8 +445,6 @@ impl Policy {
             "utimensat",
             "utimes",
             "utime",
-            "mount",
-            "umount2",
         ];
         op.call().is_some_and(|call| NAMES.contains(&call.name))
     }

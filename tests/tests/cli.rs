@@ -11,6 +11,7 @@ mod cli {
     pub mod place;
     pub mod reviewed;
     pub mod statuses;
+    pub mod usdt;
 }
 
 fn main() {
@@ -24,6 +25,7 @@ fn main() {
         cli::errors::tests(),
         cli::bad_data::tests(),
         cli::reviewed::tests(),
+        cli::usdt::tests(),
     ];
     e2e::suite::main(all.into_iter().flatten().collect())
 }

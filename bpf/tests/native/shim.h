@@ -29,6 +29,7 @@
 #define BPF_MAP_TYPE_RINGBUF 27
 #define BPF_F_NO_PREALLOC 1
 #define BPF_ANY 0
+#define BPF_RB_FORCE_WAKEUP 2
 
 /* ---- memory that faults ---- */
 
