@@ -18,14 +18,14 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// A session by USDT: what the tracer said, and its events.
-fn run(place: &Place, mode: &str, more: &[&str]) -> (String, Vec<Value>) {
+fn run(place: &Place, mode: &str, last: &[&str]) -> (String, Vec<Value>) {
     let events = place.path("events.jsonl");
     let _ = std::fs::remove_file(&events);
     let output = Command::new(tracer())
         .args([mode, "--attribution", "usdt", "--user", "nobody", "--profile-file", &place.arg("p.profile")])
         .args(["--events", &place.arg("events.jsonl"), "--", "/usr/bin/php", &place.arg("usdt.php")])
         .arg(place.arg("data"))
-        .args(more)
+        .args(last)
         .env("USE_ZEND_DTRACE", "1")
         .output()
         .expect("run the tracer");
