@@ -3,13 +3,13 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::{
     Iter, IterOpts, Link, MapCore, MapFlags, MapHandle, Object, OpenObject, ProgramMut, UprobeMultiOpts,
-    UprobeOpts,
+    UprobeOpts, libbpf_sys,
 };
 use shared::intf;
 use shared::op::{OpSet, desc};
@@ -167,6 +167,27 @@ impl Kernel {
             .progs_mut()
             .find(|p| p.name() == OsStr::new(name))
             .ok_or_else(|| anyhow!("the object has no program `{name}`"))
+    }
+
+    /// How often the kernel skipped a program because it was running on that processor already: calls, forks or
+    /// execs that were not seen.
+    pub fn skipped(&mut self) -> u64 {
+        let programs = self.loaded.object().progs_mut();
+        programs
+            .map(|program| {
+                let mut info = libbpf_sys::bpf_prog_info::default();
+                let mut len = size_of_val(&info) as u32;
+                // SAFETY: the descriptor is open; `info` is plain data of the length that is given.
+                let failed = unsafe {
+                    libbpf_sys::bpf_prog_get_info_by_fd(
+                        program.as_fd().as_raw_fd(),
+                        &raw mut info,
+                        &raw mut len,
+                    )
+                };
+                if failed == 0 { info.recursion_misses } else { 0 }
+            })
+            .sum()
     }
 
     /// Attaches a program where its section name says.

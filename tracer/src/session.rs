@@ -715,7 +715,7 @@ impl Session {
         self.socket = Some(socket);
     }
 
-    fn status(&self) -> String {
+    fn status(&mut self) -> String {
         use std::fmt::Write;
         let subjects = images::subjects(&self.procs).len();
         let mut text = format!(
@@ -723,6 +723,7 @@ impl Session {
             self.mode.name(),
             self.summary.trim_end_matches(", ")
         );
+        let _ = writeln!(text, "{:>12}  programs skipped by the kernel", self.kernel.skipped());
         let counts = read_stats(&self.stats);
         for ((_, told), count) in shared::intf::stats().iter().zip(counts) {
             let _ = writeln!(text, "{count:>12}  {told}");
@@ -768,6 +769,10 @@ impl Session {
     /// The profile and the table, before anything is detached; then the exit status.
     fn finish(mut self, args: &Args, status: Option<u8>) -> Result<u8> {
         let outcome = self.end().context("the reporter ended unexpectedly")?;
+        let skipped = self.kernel.skipped();
+        if skipped > 0 {
+            crate::say(&format!("  missed enforcement: programs that the kernel skipped: {skipped}"));
+        }
         match outcome.ended {
             Ended::Well => {}
             Ended::NoProcess(ran) => {
