@@ -4,7 +4,7 @@ CARGO ?= cargo
 C_FILES = $(filter-out bpf/include/vmlinux.h,$(wildcard bpf/*.c bpf/include/*.h shared/src/*.c introspect/tests/*.c))
 CLANG_FORMAT ?= $(firstword $(shell command -v clang-format-14 clang-format) clang-format-14)
 
-.PHONY: help deps build demo test php lint fmt clean
+.PHONY: help deps build demo test bench php lint fmt clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,6 +21,9 @@ demo: build ## learn the bundled application, attack it under monitor and under 
 
 test: ## every test, on real PHP and this kernel; installs what is missing
 	@tools/run-tests
+
+bench: build ## how many calls get through before the kill (200 attacks each way, about 2 minutes)
+	@tools/as-root target/release/leak
 
 php: ## unpack PHP 7.4 to 8.5 for the tests, and list them
 	@tools/deps test

@@ -3,6 +3,7 @@
 mod cli {
     pub mod attacks;
     pub mod bad_data;
+    pub mod control;
     pub mod descendants;
     pub mod errors;
     pub mod golden;
@@ -26,6 +27,7 @@ fn main() {
         cli::bad_data::tests(),
         cli::reviewed::tests(),
         cli::usdt::tests(),
+        cli::control::tests(),
     ];
     e2e::suite::main(all.into_iter().flatten().collect())
 }

@@ -53,7 +53,10 @@ pub fn main(phase: &dyn Phase) -> ExitCode {
     if given.first().is_some_and(|first| first == "ctl") {
         return exit(phase, control::client(phase.name(), &given[1..]));
     }
-    let command = Args::command().name(phase.name());
+    let command = Args::command().name(phase.name()).override_usage(format!(
+        "{} [--profile | --monitor | --sandbox] [OPTIONS] [-- COMMAND [ARGS]...]",
+        phase.name()
+    ));
     let args = match command.try_get_matches().and_then(|found| Args::from_arg_matches(&found)) {
         Ok(args) => args,
         Err(error) => {

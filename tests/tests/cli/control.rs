@@ -1,0 +1,59 @@
+//! The control socket: the mode by its name, root only, refused to subjects.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output, Stdio};
+
+use e2e::session::tracer;
+use e2e::suite::test;
+use libtest_mimic::Trial;
+
+use super::place::Place;
+
+/// All of them.
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("the_mode_changes_by_its_name_while_running", by_name),
+        test("ctl_without_a_session_says_so", nobody),
+    ]
+}
+
+fn ctl(pid: i32, args: &[&str]) -> Output {
+    Command::new(tracer()).arg("ctl").arg("--pid").arg(pid.to_string()).args(args).output().expect("run ctl")
+}
+
+fn by_name() {
+    let place = Place::new();
+    // A file of its own, so that no other PHP of this machine is watched.
+    fs::copy("/usr/bin/php8.2", place.path("php")).expect("copy PHP");
+    place.file("ok.php", "<?php function ok($d) { touch(\"$d/ok\"); } ok($argv[1]);");
+    let evil = "<?php function ok($d) { touch(\"$d/ok\"); } ok($argv[1]); while (true) { @unlink('/none'); usleep(20000); }";
+    let run = |script: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(place.path("php"));
+        command.arg(place.path(script)).arg(place.path("data")).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let php = place.arg("php");
+    let learning = place.session("--profile").arg("--php").arg(&php).start();
+    assert!(run("ok.php").status().expect("run PHP").success());
+    assert_eq!(learning.stop().status, 0);
+    place.file("ok.php", evil);
+    let mut session = place.session("--monitor").arg("--php").arg(&php).start();
+    let mut victim = run("ok.php").spawn().expect("run PHP");
+    session.wait_for("logged unlink");
+    let status = String::from_utf8_lossy(&ctl(session.pid(), &["status"]).stdout).into_owned();
+    assert!(status.starts_with("mode monitor\n"), "{status}");
+    assert_eq!(ctl(session.pid(), &["mode", "toggle"]).status.code(), Some(125));
+    assert!(victim.try_wait().expect("wait").is_none(), "only logged until now");
+    let switched = ctl(session.pid(), &["mode", "sandbox"]);
+    assert_eq!(String::from_utf8_lossy(&switched.stdout), "mode sandbox\n");
+    assert_eq!(victim.wait().expect("wait").signal(), Some(libc::SIGKILL));
+    session.stop();
+}
+
+fn nobody() {
+    let output = ctl(1, &["status"]);
+    assert_eq!(output.status.code(), Some(125));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Hint:"));
+}
