@@ -100,13 +100,8 @@ static __always_inline void join_library(u64 ip, u64 cookie)
 	}
 	p->image = id;
 	p->bias = ip - (cookie & EDGE_VADDR);
-	if ((p == &new) && bpf_map_update_elem(&procs, &tgid, &new, BPF_ANY)) {
-		/* Fails closed: PHP that cannot be watched does not run. */
-		count(STAT_PROCS_FULL);
-		if (mode_now() == MODE_SANDBOX)
-			kill_current(STAT_LOST_KILLED);
+	if (p == &new && !store_proc(tgid, p))
 		return;
-	}
 	s = claim_scratch();
 	if (!s)
 		return;

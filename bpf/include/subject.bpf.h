@@ -211,6 +211,20 @@ static __always_inline u32 role_of(struct proc *p, struct image *img)
 	return ROLE_WORKER;
 }
 
+/*
+ * Marks a process as a subject. Fails closed: what cannot be marked cannot be watched,
+ * so current, which is it or is about to let it run, is killed in a sandbox.
+ */
+static __always_inline bool store_proc(u32 tgid, struct proc *p)
+{
+	if (!bpf_map_update_elem(&procs, &tgid, p, BPF_ANY))
+		return true;
+	count(STAT_PROCS_FULL);
+	if (mode_now() == MODE_SANDBOX)
+		kill_current(STAT_LOST_KILLED);
+	return false;
+}
+
 static __always_inline void on_fork(struct task_struct *parent, struct task_struct *child)
 {
 	u32 ptgid = BPF_CORE_READ(parent, tgid), ctgid = BPF_CORE_READ(child, tgid);
@@ -251,16 +265,8 @@ static __always_inline void on_fork(struct task_struct *parent, struct task_stru
 	copy.phase = pt ? pt->phase : p->phase;
 	if (copy.role == ROLE_WORKER)
 		copy.requests = 1; /* forked by PHP code: not a worker of the pool, but never a master */
-	if (bpf_map_update_elem(&procs, &ctgid, &copy, BPF_ANY)) {
-		/*
-		 * Fails closed: the child could not be marked, so its parent, which is
-		 * current, is killed in a sandbox; the child has not run yet, but is free.
-		 */
-		count(STAT_PROCS_FULL);
-		if (mode_now() == MODE_SANDBOX)
-			kill_current(STAT_LOST_KILLED);
+	if (!store_proc(ctgid, &copy))
 		return;
-	}
 	s = claim_scratch();
 	if (!s)
 		return;
@@ -376,12 +382,8 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 	} else {
 		count(STAT_STORAGE_FAILED);
 	}
-	if (bpf_map_update_elem(&procs, &tgid, &fresh, BPF_ANY)) {
-		count(STAT_PROCS_FULL);
-		if (mode_now() == MODE_SANDBOX)
-			kill_current(STAT_LOST_KILLED);
+	if (!store_proc(tgid, &fresh))
 		goto out;
-	}
 	fill_who(&s->out.proc.who, t, &fresh, PHASE_STARTUP);
 	s->out.proc.who.uid = (u32)bpf_get_current_uid_gid();
 	s->out.proc.exe = key;

@@ -85,24 +85,26 @@ impl Session {
 
     /// Runs COMMAND to its end.
     pub fn run<S: AsRef<OsStr>>(self, command: impl IntoIterator<Item = S>) -> Ran {
-        let _ = std::fs::remove_file(self.folder.join("events.jsonl"));
-        let mut tracer = Command::new(tracer());
-        tracer.args(&self.args).arg("--").args(command).current_dir(&self.folder).stdin(Stdio::null());
-        let output = ends_with_test(&mut tracer).output().expect("run the tracer");
-        Ran {
-            status: status_of(output.status),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-            events: events_of(&self.folder),
-        }
+        let mut tracer = self.command();
+        tracer.arg("--").args(command);
+        self.to_its_end(&mut tracer)
     }
 
     /// Runs it without COMMAND to its end: `--duration`, or an error.
     pub fn watch(self) -> Ran {
+        self.to_its_end(&mut self.command())
+    }
+
+    /// The tracer with this session's options, its event file not there yet.
+    fn command(&self) -> Command {
         let _ = std::fs::remove_file(self.folder.join("events.jsonl"));
         let mut tracer = Command::new(tracer());
         tracer.args(&self.args).current_dir(&self.folder).stdin(Stdio::null());
-        let output = ends_with_test(&mut tracer).output().expect("run the tracer");
+        tracer
+    }
+
+    fn to_its_end(&self, tracer: &mut Command) -> Ran {
+        let output = ends_with_test(tracer).output().expect("run the tracer");
         Ran {
             status: status_of(output.status),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -113,10 +115,8 @@ impl Session {
 
     /// Starts it without COMMAND, and waits for its `ready` line.
     pub fn start(self) -> Running {
-        let _ = std::fs::remove_file(self.folder.join("events.jsonl"));
-        let mut tracer = Command::new(tracer());
-        tracer.args(&self.args).current_dir(&self.folder);
-        tracer.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut tracer = self.command();
+        tracer.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = ends_with_test(&mut tracer).spawn().expect("start the tracer");
         let stderr = child.stderr.take().expect("stderr is piped");
         let (to, lines) = channel();

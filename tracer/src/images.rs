@@ -144,11 +144,6 @@ impl Images {
         paths.dedup();
         paths
     }
-
-    /// Whether the file now at an image's path is still the one that was read.
-    pub fn is_current(image: &Image) -> bool {
-        std::fs::metadata(&image.path).is_ok_and(|m| m.dev() == image.id.dev && m.ino() == image.id.inode)
-    }
 }
 
 fn address(globals: Globals) -> (u64, i64, u32) {

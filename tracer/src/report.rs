@@ -119,7 +119,6 @@ pub struct Reporter {
     late: u64,
     saw_image: bool,
     last_lost: u64,
-    live: bool,
 }
 
 /// What a pair's count is added to at the end.
@@ -166,7 +165,6 @@ impl Reporter {
             late: 0,
             saw_image: false,
             last_lost: 0,
-            live: std::io::stderr().is_terminal() && settings.args.events.as_deref() != Some(Path::new("-")),
             settings,
         })
     }
@@ -393,9 +391,6 @@ impl Reporter {
         let r = &*call.record;
         let who = &r.who;
         let op = Op::from_raw(r.op).unwrap_or(Op::UNKNOWN);
-        if let (false, Some(php)) = (self.settings.php.is_some(), None::<Php>) {
-            self.learner.set_php(php);
-        }
         let args = args_view(call);
         let runs_php = who.image != 0 && !call.is_exec;
         let sink = call.sink.as_ref().map(shared::site::Name::as_bytes);
@@ -624,7 +619,6 @@ impl Reporter {
         if self.events_failed > 0 {
             say(&format!("  events that could not be written: {}", self.events_failed));
         }
-        let _ = self.live;
     }
 }
 
