@@ -8,6 +8,7 @@ mod cli {
     pub mod errors;
     pub mod golden;
     pub mod learning;
+    pub mod live;
     pub mod namespaces;
     pub mod place;
     pub mod reviewed;
@@ -28,6 +29,7 @@ fn main() {
         cli::reviewed::tests(),
         cli::usdt::tests(),
         cli::control::tests(),
+        cli::live::tests(),
     ];
     e2e::suite::main(all.into_iter().flatten().collect())
 }

@@ -13,6 +13,7 @@ pub mod enforce;
 pub mod images;
 pub mod kernel;
 pub mod late;
+pub mod live;
 pub mod names;
 pub mod process;
 pub mod protect;
@@ -20,7 +21,6 @@ pub mod report;
 pub mod selfcheck;
 pub mod session;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -44,7 +44,7 @@ pub trait Phase {
 
 /// A line for people, on stderr.
 pub fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    live::say(text);
 }
 
 /// The whole program.
@@ -72,6 +72,8 @@ pub fn main(phase: &dyn Phase) -> ExitCode {
 
 /// The exit status; an error is told with its hint.
 fn exit(phase: &dyn Phase, result: Result<u8>) -> ExitCode {
+    // After an error the reporter's thread may still run.
+    live::end();
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -26,6 +26,7 @@ use crate::cli::{self, Args, Mode};
 use crate::consumer::{Call, Message, bytes};
 use crate::enforce::Action;
 use crate::kernel::{bytes_of, read_as, read_stats};
+use crate::live;
 use crate::say;
 use crate::session::from_profile;
 
@@ -119,6 +120,12 @@ pub struct Reporter {
     late: u64,
     saw_image: bool,
     last_lost: u64,
+    /// Learnt from, and how many calls were told: for the live line. At the end the profile has its own counts,
+    /// which cost too much to be made every time.
+    sites: HashSet<Arc<Site>>,
+    observed: u64,
+    /// The session has a live line; when it was looked at last.
+    live: Option<Instant>,
 }
 
 /// What a pair's count is added to at the end.
@@ -165,6 +172,9 @@ impl Reporter {
             late: 0,
             saw_image: false,
             last_lost: 0,
+            sites: HashSet::new(),
+            observed: 0,
+            live: live::suits(&settings.args).then(Instant::now),
             settings,
         })
     }
@@ -179,6 +189,7 @@ impl Reporter {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.expire(false);
+            self.redraw();
             if self.settings.reopen_events.swap(false, Ordering::Relaxed) {
                 self.reopen();
             }
@@ -194,6 +205,26 @@ impl Reporter {
         }
         self.expire(true);
         self.end()
+    }
+
+    /// The counts of this moment on the live line.
+    fn redraw(&mut self) {
+        if self.live.is_none_or(|looked| looked.elapsed() < live::REDRAW_EVERY) {
+            return;
+        }
+        self.live = Some(Instant::now());
+        let counts = match self.settings.mode {
+            Mode::Profile => {
+                let seen = self.observed + self.stat(intf::STAT_DEDUPLICATED);
+                format!("profile: {} sites, {seen} calls seen", self.sites.len())
+            }
+            _ => self.counts(),
+        };
+        let lost = match self.stat(intf::STAT_LOST) {
+            0 => String::new(),
+            lost => format!("; {lost} records lost"),
+        };
+        live::show(&(counts + &lost));
     }
 
     fn take(&mut self, message: Message) {
@@ -248,6 +279,7 @@ impl Reporter {
             self.saw_image = true;
         }
         if self.settings.mode == Mode::Profile {
+            self.observed += 1;
             self.learn(&call);
             if self.events.is_some() {
                 let event = self.event(&call, Kind::Observed, None);
@@ -404,6 +436,7 @@ impl Reporter {
                 return;
             }
             observe(&mut self.learner, Actor::Site(&call.site));
+            self.sites.insert(call.site.clone());
             if let Some(file) = &call.site.file {
                 self.files.insert(file.clone());
             }
@@ -522,6 +555,7 @@ impl Reporter {
     }
 
     fn end(mut self) -> Outcome {
+        live::end();
         self.tell_losses();
         let ended = match (self.saw_image, self.settings.mode) {
             (false, _) => Ended::NoProcess(self.unnamed_php()),
@@ -589,7 +623,12 @@ impl Reporter {
             }
             say(&table.to_string());
         }
-        say(&format!(
+        say(&self.counts());
+    }
+
+    /// What monitor and sandbox came to until now.
+    fn counts(&self) -> String {
+        format!(
             "{}: {} violations, {} let through{}; {} calls allowed{}",
             self.settings.mode.name(),
             self.violations,
@@ -600,7 +639,7 @@ impl Reporter {
             },
             self.allowed,
             if self.missed > 0 { format!("; {} kills missed", self.missed) } else { String::new() }
-        ));
+        )
     }
 
     /// Only what went wrong: a counter that is not zero has a line.
@@ -737,14 +776,13 @@ fn describe_script(file: &Name) -> Option<Script> {
 }
 
 fn colored(line: &str, action: Action) -> String {
-    let plain = std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal();
     let color = match action {
         Action::Logged => "33",
         Action::Killed => "31",
         Action::Missed(_) => "1;31",
     };
-    match (plain, line.split_once(' ')) {
-        (false, Some((first, rest))) => format!("\x1b[{color}m{first}\x1b[0m {rest}"),
+    match (live::takes_color(), line.split_once(' ')) {
+        (true, Some((first, rest))) => format!("\x1b[{color}m{first}\x1b[0m {rest}"),
         _ => line.to_owned(),
     }
 }
