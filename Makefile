@@ -4,7 +4,7 @@ CARGO ?= cargo
 C_FILES = $(filter-out bpf/include/vmlinux.h,$(wildcard bpf/*.c bpf/include/*.h shared/src/*.c introspect/tests/*.c))
 CLANG_FORMAT ?= $(firstword $(shell command -v clang-format-14 clang-format) clang-format-14)
 
-.PHONY: help deps build demo test bench php lint fmt clean
+.PHONY: help deps build demo test bench cost php lint fmt clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -12,18 +12,21 @@ help: ## this list
 deps: ## install what is missing (Debian packages; uses sudo when not root)
 	@tools/deps build test lint
 
-build: ## build the binaries: target/release/phase1-user-kill, target/release/php-profile
+build: ## build the binaries: target/release/{phase1-user-kill,phase2-kernel-kill,php-profile}
 	@tools/deps build
 	$(CARGO) build --release --workspace --bins
 
 demo: build ## learn the bundled application, attack it under monitor and under sandbox
-	@tools/as-root target/release/phase1-user-kill
+	@tools/as-root target/release/phase2-kernel-kill
 
 test: ## every test, on real PHP and this kernel; installs what is missing
 	@tools/run-tests
 
 bench: build ## how many calls get through before the kill (200 attacks each way, about 2 minutes)
 	@tools/as-root target/release/leak
+
+cost: build ## what a call costs, and what memory a profile takes
+	@tools/as-root target/release/cost
 
 php: ## unpack PHP 7.4 to 8.5 for the tests, and list them
 	@tools/deps test

@@ -4,6 +4,8 @@
  * and kills. Here nothing is judged; the one thing done in the kernel is to kill a
  * subject whose record was lost, because nobody could decide about it any more.
  */
+enum { DECIDES_HERE = 0 };
+
 #include "phase.bpf.h"
 
 /*
@@ -15,24 +17,20 @@
 static __always_inline u32 recall(struct scratch *s)
 {
 	struct rec_call *c = &s->call;
-	struct control *now = control_now();
-	struct pair *known = bpf_map_lookup_elem(&pairs, &c->pair);
-	u32 mode = now ? now->mode : MODE_SANDBOX;
+	struct pair *known;
 
-	c->generation = now ? now->generation : 0;
+	c->generation = s->generation;
+	if (s->mode == MODE_PROFILE)
+		return recall_observation(s);
+	known = bpf_map_lookup_elem(&pairs, &c->pair);
 	if (!known)
 		return PAIR_NEW;
 	__sync_fetch_and_add(&known->count, 1);
-	if (mode == MODE_PROFILE && known->sent) {
-		count(STAT_DEDUPLICATED);
-		return PAIR_SETTLED;
-	}
+	if (known->generation != s->generation)
+		return PAIR_NEW;
 	/* User space has allowed it under this profile, whatever its arguments: told in short. */
-	if (mode != MODE_PROFILE && now && known->generation == now->generation) {
-		c->flags |= CALL_QUIET;
-		return PAIR_KNOWN;
-	}
-	return PAIR_NEW;
+	c->flags |= CALL_QUIET;
+	return PAIR_KNOWN;
 }
 
 /* A quiet call does not hurry: whoever reads the others reads it too. */
@@ -47,31 +45,35 @@ static __always_inline u64 quiet_wakeup(void)
 static __always_inline void judge(struct scratch *s, struct task *task, struct image *img, u32 len)
 {
 	struct rec_call *c = &s->call;
-	u32 mode = mode_now();
 
 	c->seq = task ? ++task->seq : 0;
 	if (c->flags & CALL_QUIET) {
 		len = offsetof(struct rec_call, chain);
 		rec_init(&c->h, REC_CALL, len);
 		emit_with(&c->h, len, s->may_kill, quiet_wakeup());
-		return;
+	} else if (s->mode == MODE_PROFILE) {
+		tell_observation(s, task, img, len);
+	} else {
+		tell_call(s, task, img, len);
 	}
-	if (img && chain_limit && c->site_kind != SITE_UNKNOWN && !(c->flags & CALL_SITE_RECORDED))
-		walk_chain(s, img);
-	if (task && mode != MODE_PROFILE)
-		task->want_return = 1;
-	if (len > sizeof(*c))
-		len = sizeof(*c);
-	rec_init(&c->h, REC_CALL, len);
-	if (!emit(&c->h, len, s->may_kill))
-		return;
-	/* Marked as sent only now that it was; an unknown site is told every time. */
-	if (mode == MODE_PROFILE && c->site_kind != SITE_UNKNOWN) {
-		struct pair new = { .count = 1, .sent = 1 };
+}
 
-		if (bpf_map_update_elem(&pairs, &c->pair, &new, BPF_ANY))
-			count(STAT_PAIRS_FULL);
-	}
+/* User space decides: nothing of what only the kernel would need is kept, and nothing is decided here. */
+static __always_inline bool decide(struct scratch *s)
+{
+	return true;
+}
+
+static __always_inline void judge_exec(struct scratch *s)
+{
+}
+
+static __always_inline void keep_origin(struct hash128 *origin, struct origin_link *link)
+{
+}
+
+static __always_inline void keep_names(struct scratch *s, struct hash128 *id)
+{
 }
 
 SEC("raw_tp/sys_enter")

@@ -1,9 +1,14 @@
 //! What the measurements share.
 
+pub mod empty;
+pub mod interrupt;
+pub mod tracer;
+pub mod watch;
+
 /// The smallest value that at least `percent` of the sorted values do not exceed.
-pub fn percentile(sorted: &[u64], percent: usize) -> u64 {
+pub fn percentile<T: Copy + Default>(sorted: &[T], percent: usize) -> T {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied().unwrap_or(0)
+    sorted.get(rank - 1).copied().unwrap_or_default()
 }
 
 /// A line of a distribution: minimum, median, 95th percentile, maximum.
@@ -18,6 +23,44 @@ pub fn distribution(values: &mut [u64]) -> String {
     )
 }
 
+/// How many times `of` goes into it.
+#[allow(clippy::cast_precision_loss)] // what is measured is far below 2^53
+pub fn ratio(it: u64, of: u64) -> f64 {
+    it as f64 / of as f64
+}
+
+/// Where the middle half of some values lies.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// A quarter of the values is below.
+    pub low: f64,
+    /// Half.
+    pub median: f64,
+    /// Three quarters.
+    pub high: f64,
+}
+
+impl Spread {
+    /// Of these values.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_unstable_by(f64::total_cmp);
+        Self { low: percentile(&values, 25), median: percentile(&values, 50), high: percentile(&values, 75) }
+    }
+
+    /// Whether half of the values are at most `bar`; and if that was a near thing.
+    pub fn verdict(&self, bar: f64) -> String {
+        let verdict = if self.median <= bar { "met" } else { "MISSED" };
+        let near = if (self.low..=self.high).contains(&bar) { ", within the spread" } else { "" };
+        format!("{verdict}{near}")
+    }
+
+    /// `123 (120..130)`, with so many decimals.
+    pub fn told(&self, decimals: usize) -> String {
+        format!("{:.decimals$} ({:.decimals$}..{:.decimals$})", self.median, self.low, self.high)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,7 +71,17 @@ mod tests {
         assert_eq!(percentile(&values, 50), 100);
         assert_eq!(percentile(&values, 95), 190);
         assert_eq!(percentile(&values, 100), 200);
-        assert_eq!(percentile(&[], 50), 0);
+        assert_eq!(percentile::<u64>(&[], 50), 0);
         assert_eq!(percentile(&[7], 95), 7);
+    }
+
+    #[test]
+    fn a_spread_does_not_depend_on_the_order() {
+        let spread = Spread::of([4.0, 1.0, 3.0, 2.0]);
+        assert_eq!(spread, Spread { low: 1.0, median: 2.0, high: 3.0 });
+        assert_eq!(spread.told(1), "2.0 (1.0..3.0)");
+        assert_eq!(spread.verdict(4.0), "met");
+        assert_eq!(spread.verdict(2.5), "met, within the spread");
+        assert_eq!(spread.verdict(0.5), "MISSED");
     }
 }

@@ -30,6 +30,13 @@ enum {
 	MMSGHDR_SIZE = 64,
 };
 
+/* A number that was tested already, so that 6.1 sees it as well: the compiler drops what it knows to be so. */
+static __always_inline u32 bounded(u32 nr)
+{
+	opaque(nr);
+	return nr & (NR_MAX - 1);
+}
+
 static __always_inline bool op_is_policed(u32 op)
 {
 	return policed_ops[(op / 64) & (OPS_MAX / 64 - 1)] & (1ULL << (op % 64));
@@ -175,7 +182,7 @@ static __always_inline u32 read_args(struct scratch *s, u32 nr)
 	c->path_len = c->path2_len = c->addr_len = 0;
 	if (nr >= NR_MAX)
 		return len;
-	arg = calls[nr].path_arg;
+	arg = calls[bounded(nr)].path_arg;
 	if (arg) {
 		long n = bpf_probe_read_user_str(c->path, PATH_ROOM, (void *)arg_of(c, arg - 1));
 
@@ -189,7 +196,7 @@ static __always_inline u32 read_args(struct scratch *s, u32 nr)
 		c->path_len = n > 0 ? n - 1 : 0;
 		len = offsetof(struct rec_call, path) + (n & (2 * PATH_ROOM - 1));
 	}
-	arg = calls[nr].path2_arg;
+	arg = calls[bounded(nr)].path2_arg;
 	if (arg) {
 		long n = bpf_probe_read_user_str(c->path2, PATH_ROOM, (void *)arg_of(c, arg - 1));
 
@@ -203,10 +210,11 @@ static __always_inline u32 read_args(struct scratch *s, u32 nr)
 		c->path2_len = n > 0 ? n - 1 : 0;
 		len = offsetof(struct rec_call, path2) + (n & (2 * PATH_ROOM - 1));
 	}
-	arg = calls[nr].addr_arg;
+	arg = calls[bounded(nr)].addr_arg;
 	if (arg) {
 		u64 addr = arg_of(c, arg - 1);
-		u32 n = calls[nr].addrlen_arg ? (u32)arg_of(c, calls[nr].addrlen_arg - 1) : 0;
+		u32 n = calls[bounded(nr)].addrlen_arg ? (u32)arg_of(c, calls[bounded(nr)].addrlen_arg - 1)
+						       : 0;
 
 		if (n > ADDR_ROOM)
 			n = ADDR_ROOM;
@@ -220,7 +228,7 @@ static __always_inline u32 read_args(struct scratch *s, u32 nr)
 			}
 		}
 	}
-	if (calls[nr].msghdr_arg) {
+	if (calls[bounded(nr)].msghdr_arg) {
 		u64 name = 0;
 
 		if (!bpf_probe_read_user(&name, sizeof(name), (void *)c->args[1]) && name &&

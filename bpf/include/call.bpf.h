@@ -10,8 +10,13 @@
 static __always_inline void judge(struct scratch *s, struct task *task, struct image *img, u32 len);
 
 /* What the strategy knows of this (site, operation) already, before arguments are read. Likewise. */
-enum { PAIR_NEW, PAIR_KNOWN, PAIR_SETTLED };
 static __always_inline u32 recall(struct scratch *s);
+
+/*
+ * Whether there is anything to tell about the call, with its arguments: for who decides in the kernel, which
+ * acts on a violation here, before what is only shown is read.
+ */
+static __always_inline bool decide(struct scratch *s);
 
 static __always_inline void set_special(struct scratch *s, u32 kind, u32 phase)
 {
@@ -52,8 +57,8 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 	u32 phase = task ? task->phase : PHASE_UNKNOWN, found;
 	bool own_thread;
 
-	if (!img) {
-		c->unknown |= UNK_NO_IMAGE;
+	if (!img || (img->flags & IMAGE_FAILED)) {
+		c->unknown |= img ? UNK_TYPE : UNK_NO_IMAGE;
 		set_unknown(s);
 		return;
 	}
@@ -116,6 +121,10 @@ static __always_inline void find_request(struct scratch *s, struct proc *p, stru
 
 static __always_inline void record_site(struct rec_call *c, struct task *task)
 {
+	/* The compiler joins tests; 6.1 must see this one where it counts. */
+	opaque(task);
+	if (!task)
+		return;
 	task->kind = c->site_kind;
 	task->unknown = c->unknown;
 	task->site = c->site;
@@ -171,12 +180,12 @@ static __always_inline int on_enter(u64 regs_at, u64 id)
 	if (!foreign) {
 		if ((s64)id < 0)
 			return 0; /* no call: a tracer skipped it */
-		if (nr < NR_MAX && !policed_nr[nr])
+		if (nr < NR_MAX && !policed_nr[bounded(nr)])
 			return 0;
 	}
 	tgid = bpf_get_current_pid_tgid() >> 32;
 	p = bpf_map_lookup_elem(&procs, &tgid);
-	if (!p)
+	if (!p || !acts())
 		return 0;
 	if (p->flags & (PROC_COMMAND | PROC_IGNORED)) {
 		if ((p->flags & PROC_COMMAND) || !passes_filters())
@@ -189,6 +198,7 @@ static __always_inline int on_enter(u64 regs_at, u64 id)
 	s = claim_scratch();
 	if (!s) {
 		/* Fails closed: what cannot be told to who decides must not go on. */
+		/* of a decision that is lost, as of a record */
 		if (mode_now() == MODE_SANDBOX && p->role != ROLE_MASTER)
 			kill_current(STAT_LOST_KILLED);
 		return 0;
@@ -210,6 +220,7 @@ static __always_inline int on_enter(u64 regs_at, u64 id)
 	c->nr = nr;
 	c->flags = 0;
 	c->unknown = 0;
+	c->reason = c->error = 0;
 	c->chain_len = 0;
 	c->line = 0;
 	c->target_pid = 0;
@@ -222,10 +233,10 @@ static __always_inline int on_enter(u64 regs_at, u64 id)
 	if (foreign) {
 		count(STAT_FOREIGN);
 		c->op = NR_FOREIGN << CLASS_BITS;
-	} else if (nr >= NR_MAX || !calls[nr].known) {
+	} else if (nr >= NR_MAX || !calls[bounded(nr)].known) {
 		c->op = NR_UNKNOWN << CLASS_BITS; /* policed, whatever it is */
 	} else {
-		u32 class = class_of(c, calls[nr].class_kind, calls[nr].class_arg) & 15;
+		u32 class = class_of(c, calls[bounded(nr)].class_kind, calls[bounded(nr)].class_arg) & 15;
 		u32 op = (nr << CLASS_BITS) | class;
 
 		c->op = op;
@@ -245,19 +256,22 @@ static __always_inline int on_enter(u64 regs_at, u64 id)
 	named = !foreign && c->op != NR_UNKNOWN << CLASS_BITS;
 	if (named && !op_is_policed(c->op))
 		goto out;
-	/* {engine} is told by directory too; for others, arguments only matter to what was not judged before. */
-	if (named && c->site_kind == SITE_ENGINE)
-		len = read_args(s, nr);
-	pair_key_of(s);
+	if (!DECIDES_HERE || s->mode == MODE_PROFILE) {
+		/* {engine} is told by directory too; for others, arguments only matter to what was not judged before. */
+		if (named && c->site_kind == SITE_ENGINE)
+			len = read_args(s, nr);
+		pair_key_of(s);
+	}
 	known = recall(s);
 	if (known == PAIR_SETTLED)
 		goto out;
-	if (known == PAIR_NEW) {
-		if (named && c->site_kind != SITE_ENGINE)
-			len = read_args(s, nr);
-		if (img && !(c->flags & CALL_SITE_RECORDED))
-			find_request(s, p, img);
-	}
+	if (known == PAIR_NEW && named &&
+	    (c->site_kind != SITE_ENGINE || (DECIDES_HERE && s->mode != MODE_PROFILE)))
+		len = read_args(s, nr);
+	if (DECIDES_HERE && s->mode != MODE_PROFILE && !decide(s))
+		goto out;
+	if (known == PAIR_NEW && img && !(c->flags & CALL_SITE_RECORDED))
+		find_request(s, p, img);
 	judge(s, task, img, len);
 out:
 	release_scratch(s);
@@ -270,7 +284,7 @@ static __always_inline int on_return(s64 ret)
 	struct task *task = bpf_task_storage_get(&tasks, t, NULL, 0);
 	struct rec_return r = {};
 
-	if (!task || !task->want_return)
+	if (!task || !task->want_return || !acts())
 		return 0;
 	task->want_return = 0;
 	r.seq = task->seq;

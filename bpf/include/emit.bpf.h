@@ -18,6 +18,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE); /* user space writes generation and mode as one word */
 	__type(key, u32);
 	__type(value, struct control);
 } control SEC(".maps");
@@ -35,6 +36,7 @@ struct zname {
 	u64 h; /* never used: forgeable */
 	u64 len;
 	char val[NAME_ROOM];
+	u64 slack; /* read by words, from any byte */
 };
 
 /* File, class and function while a site is being told. */
@@ -85,6 +87,28 @@ struct scratch {
 		struct rec_proc proc;
 		struct rec_return ret;
 	} out;
+	/* of the decision: mode and generation are read once, so that no call is decided by half of each */
+	u32 generation;
+	u32 mode;
+	u32 patterned;
+	u32 slot;
+	struct hash128 names_id; /* whose names `names` has */
+	struct zname file; /* a path that is looked up like a script's name */
+	struct policy policy; /* united */
+	struct way {
+		u16 root, off;
+	} ways[WAYS_MAX - 1];
+	u32 generated;
+	u32 accept;
+	u32 rule_allows, rule_logs;
+	u32 nodes[NODES_MAX], next_nodes[NODES_MAX];
+	u32 nodes_len, next_len;
+	struct hash128 links[ORIGIN_MAX];
+	struct origin_link link; /* being made */
+	struct proc fresh; /* likewise */
+	struct hash128 candidates[WAYS_MAX];
+	u32 candidates_len;
+	u32 pad3;
 	struct rec_call call;
 	u64 slack; /* behind the last path, which is read by words */
 };
@@ -113,11 +137,38 @@ static __always_inline struct control *control_now(void)
 	return bpf_map_lookup_elem(&control, &zero);
 }
 
+/* Which of the loaded objects this is: at an adoption two are attached, and one acts. */
+const volatile u32 instance = 1;
+
+static __always_inline bool acts(void)
+{
+	struct control *c = control_now();
+
+	return c && c->instance == instance;
+}
+
 static __always_inline u32 mode_now(void)
 {
 	struct control *c = control_now();
 
-	return c ? c->mode : MODE_SANDBOX; /* fails closed */
+	return c ? c->mode & MODE_MASK : MODE_SANDBOX; /* fails closed */
+}
+
+static __always_inline void take_snapshot(struct scratch *s)
+{
+	struct control *c = control_now();
+	u64 both;
+
+	if (!c) {
+		s->generation = 0; /* of which nothing is granted: fails closed */
+		s->mode = MODE_SANDBOX;
+		s->patterned = 0;
+		return;
+	}
+	both = *(volatile u64 *)c;
+	s->generation = (u32)both;
+	s->mode = (both >> 32) & MODE_MASK;
+	s->patterned = (both >> 32) & MODE_PATTERNED;
 }
 
 static __always_inline struct scratch *claim_scratch(void)
@@ -130,6 +181,8 @@ static __always_inline struct scratch *claim_scratch(void)
 
 		if (s && try_claim(&s->busy)) {
 			s->may_kill = 1;
+			s->slot = slot;
+			take_snapshot(s);
 			return s;
 		}
 	}
@@ -162,7 +215,8 @@ static __always_inline void rec_init(struct rec_hdr *h, u32 kind, u32 len)
 /*
  * Sends a record. In a sandbox, the strategy that decides in user space fails
  * open for a record that was lost, so whoever loses one dies for it here, at this
- * moment: `may_kill` says that the current task is that subject.
+ * moment: `may_kill` says that the current task is that subject. Who decides in the
+ * kernel has decided already, and only what is told is less.
  */
 static __always_inline bool emit_with(struct rec_hdr *h, u32 len, bool may_kill, u64 flags)
 {
@@ -171,7 +225,7 @@ static __always_inline bool emit_with(struct rec_hdr *h, u32 len, bool may_kill,
 		return true;
 	}
 	count(STAT_LOST);
-	if (may_kill && mode_now() == MODE_SANDBOX)
+	if (!DECIDES_HERE && may_kill && mode_now() == MODE_SANDBOX)
 		kill_current(STAT_LOST_KILLED);
 	return false;
 }

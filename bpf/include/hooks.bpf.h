@@ -34,6 +34,15 @@ int find_running(struct bpf_iter__task *ctx)
 	return 0;
 }
 
+/* Once, at its end. */
+SEC("iter/task")
+int find_memory(struct bpf_iter__task *ctx)
+{
+	if (!ctx->task)
+		find_layout();
+	return 0;
+}
+
 /* Answers which file, as the kernel has it, is behind each descriptor of the tracer. */
 const volatile u32 tracer_pid = 0;
 
@@ -60,7 +69,7 @@ static __always_inline void set_phase(u32 phase)
 	struct proc *p = bpf_map_lookup_elem(&procs, &tgid);
 	struct task *task;
 
-	if (!p || !p->image)
+	if (!acts() || !p || !p->image)
 		return;
 	task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!task) {
@@ -90,7 +99,7 @@ static __always_inline void join_library(u64 ip, u64 cookie)
 	struct proc new = {};
 	struct scratch *s;
 
-	if (!img || !(img->flags & IMAGE_LIBRARY) || (p && p->image))
+	if (!acts() || !img || !(img->flags & IMAGE_LIBRARY) || (p && p->image))
 		return;
 	if (!p) {
 		if (scope_command || filter_pid || !passes_filters())

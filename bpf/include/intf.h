@@ -37,6 +37,8 @@ enum limits {
 	SITES_MAX = 65536,
 	/* (site, operation) pairs of one session. */
 	PAIRS_MAX = 262144,
+	/* Entries of each table of the profile in the kernel, of two generations. */
+	POLICIES_MAX = 262144,
 	PROCS_MAX = 65536,
 	IMAGES_MAX = 1024,
 	/* Entries of one origin. A longer one is {unknown}. */
@@ -536,6 +538,8 @@ struct call_desc {
 	u8 addrlen_arg;
 	u8 msghdr_arg;
 	u8 known; /* 1: the number is in the table */
+	u8 pid_args; /* bits: the arguments that are processes */
+	u8 pad[7];
 };
 
 /* ---- images ---- */
@@ -553,6 +557,7 @@ enum image_flags {
 	IMAGE_PHASES = 8, /* request start and end are seen (uprobes attached) */
 	IMAGE_USDT = 16, /* function entry and return are seen */
 	IMAGE_TCB_SLOT = 32, /* tcb_offset is where the dynamic loader wrote it */
+	IMAGE_FAILED = 64, /* its self-check failed: every site is {unknown} */
 };
 
 /* Offsets are bytes; see PHP's own headers for the names. */
@@ -606,7 +611,15 @@ struct proc {
 	u32 depth; /* entries of the origin */
 	u32 requests; /* since it was forked */
 	u32 phase; /* of the thread that forked or execed last: what a new thread starts with */
+	u64 mm; /* its memory (0: not known): the same at an exec means that this exec was seen already */
 	struct hash128 origin, program, script;
+};
+
+/* Asked and answered: where the kernel has all memory, by means of a page whose frame and content are known. */
+struct memory_layout {
+	u64 addr, frame; /* of the page, in the tracer and in memory */
+	u64 content[2]; /* what it begins with */
+	u64 memory, descriptors; /* 0: not found */
 };
 
 /* One descriptor of the tracer, and which file the kernel has behind it. */
@@ -776,6 +789,11 @@ enum call_flags {
 	CALL_SITE_RECORDED = 256, /* no PHP context: the site at its clone or fork */
 	CALL_KILLED = 512, /* killed from the kernel */
 	CALL_REQUEST_SCRIPT = 1024, /* `script` is the request's main script */
+	CALL_DECIDED = 2048, /* `reason` is what the kernel side decided */
+	CALL_REVIEW = 4096, /* allowed there; whether its path leads to a protected object it cannot tell */
+	CALL_LOG_ONLY = 8192, /* a violation that a grant in `log` mode speaks of */
+	CALL_NEVER_KILL = 16384, /* a violation of {master} */
+	CALL_KILL_FAILED = 32768, /* the kill from the kernel failed: `error` says why */
 };
 
 struct rec_call {
@@ -794,7 +812,8 @@ struct rec_call {
 	u16 site_kind;
 	u32 target_pid; /* kill: the process it means, 0 if not one */
 	u32 generation; /* of the profile at that moment */
-	u32 pad;
+	u16 reason; /* enum reason */
+	u16 error; /* errno */
 	struct hash128 site;
 	struct hash128 sink;
 	struct hash128 request; /* the request's main script */
@@ -820,6 +839,9 @@ struct rec_proc {
 	struct file_key exe;
 	u32 exit_code; /* as wait() has it */
 	u32 parent_role;
+	u32 flags; /* of an exec: enum call_flags, what was decided about it */
+	u16 reason; /* enum reason */
+	u16 error; /* errno */
 };
 
 /* ---- counters ---- */
@@ -853,6 +875,23 @@ struct rec_proc {
 	X(ARG_FAULT, "arguments not readable")                                                               \
 	X(FOREIGN, "32-bit and x32 calls")                                                                   \
 	X(REQUESTS, "requests started")                                                                      \
+	X(DECIDED, "calls decided in the kernel")                                                            \
+	X(ALLOWED, "calls allowed there")                                                                    \
+	X(KILLED, "kills from the kernel for a violation")                                                   \
+	X(KILL_EBUSY, "of the failed kills: no room for the signal at that moment")                          \
+	X(V_SITE, "violations: site-not-in-profile")                                                         \
+	X(V_OPERATION, "violations: operation-not-in-profile")                                               \
+	X(V_PROGRAM, "violations: program-not-in-profile")                                                   \
+	X(V_UNKNOWN_SITE, "violations: unknown-site")                                                        \
+	X(V_TAINTED, "violations: tainted-identity")                                                         \
+	X(V_FOREIGN_ABI, "violations: foreign-abi")                                                          \
+	X(V_PROTECTED, "violations: protected-object")                                                       \
+	X(V_LOST, "violations: events-lost")                                                                 \
+	X(READ_SHARED, "reads of shared memory that the process had not touched")                            \
+	X(RESOLVED, "names resolved by roots and patterns")                                                  \
+	X(RESOLVED_FULL, "no room to remember a resolved name")                                              \
+	X(REVIEW_LOST, "allowed calls whose paths nobody followed: the ring buffer was full")                \
+	X(UNTOLD, "names that could not be told to user space")                                              \
 	X(USDT_ENTRY, "usdt: functions entered")                                                             \
 	X(USDT_RETURN, "usdt: functions returned from")                                                      \
 	X(USDT_DRIFT, "usdt: returns that matched no entry")                                                 \
@@ -872,11 +911,167 @@ enum mode {
 	MODE_PROFILE = 0,
 	MODE_MONITOR,
 	MODE_SANDBOX,
+	MODE_MASK = 255,
+	/* Beside the mode: the profile has roots or generated code, so names have to be resolved. */
+	MODE_PATTERNED = 256,
 };
 
 struct control {
-	u32 generation;
+	u32 generation; /* with the mode in one word: both are read and written at once */
 	u32 mode;
+	u32 instance; /* which of the loaded objects acts: the others leave at once */
+	u32 tracer; /* its process, which no subject may reach for */
+};
+
+/* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
+enum { PERSIST_FORMAT = 1 };
+
+struct identity {
+	u32 format;
+	u32 pad;
+	u64 hash_key[2];
+};
+
+/* ---- the profile in the kernel, for who decides there ---- */
+
+/* Verdicts, in the order of Rust's `Reason`; 0 is allowed. */
+enum reason {
+	REASON_NONE = 0,
+	REASON_SITE,
+	REASON_OPERATION,
+	REASON_PROGRAM,
+	REASON_UNKNOWN_SITE,
+	REASON_TAINTED,
+	REASON_FOREIGN_ABI,
+	REASON_PROTECTED,
+	REASON_LOST,
+};
+
+enum table_limits {
+	/* Operations that can be granted, numbered from 0 for bitmaps. */
+	OP_BITS = 512,
+	OP_WORDS = OP_BITS / 64,
+	/* Ways in which roots store one file name, the name itself among them. */
+	WAYS_MAX = 4,
+	/* Rules of one (owner, operation). */
+	RULES_MAX = 16,
+	/* Patterns lists that one rule demands to match. */
+	RULE_PATHS_MAX = 2,
+	/* Programs with an origin: nodes of the origins' tree that one origin can mean. */
+	NODES_MAX = 4,
+	AUTOMATON_STATES_MAX = 65536,
+};
+
+/* Per operation (raw number): the bit's number + 1 in the low bits, 0 for what is never granted. */
+enum op_info {
+	OP_INDEX = 1023,
+	OP_PROTECTS = 0x4000, /* could change a script, by a path */
+	OP_REMOVES = 0x8000, /* could take a file away or change what it is, by a path */
+};
+
+enum policy_kind {
+	POLICY_EXACT = 1, /* a site with its file's absolute name, or with no file */
+	POLICY_ROOTED, /* a site with its file relative to a root */
+	POLICY_GENERATED, /* id.lo: what an automaton's state says of generated code */
+	POLICY_PROGRAM, /* (node of its origin, program) */
+	POLICY_SCRIPT_EXACT, /* a script of the profile or a file of the tracer, by absolute path */
+	POLICY_SCRIPT_ROOTED,
+	POLICY_RESOLVED, /* a site or (origin, program) as seen, united from the above: made in the kernel */
+};
+
+struct policy_key {
+	struct hash128 id;
+	u32 generation;
+	u16 kind;
+	u16 pad;
+	u32 node; /* POLICY_PROGRAM */
+	u32 pad2;
+};
+
+enum policy_flags {
+	POLICY_IS_MASTER = 1, /* violations never kill */
+	POLICY_IS_SCRIPT = 2, /* of a script entry: may not be opened for writing, renamed or linked */
+	POLICY_IS_OWN = 4, /* of a script entry: may not be removed or changed either */
+};
+
+/* What one site, program or generated file may do. */
+struct policy {
+	u64 allowed[OP_WORDS]; /* whatever the arguments are */
+	u64 asking[OP_WORDS]; /* by rules */
+	u32 owners[WAYS_MAX]; /* whose rules; 0: none */
+	u32 flags; /* enum policy_flags */
+	u32 pad;
+};
+
+/* The rules of one owner about one operation. */
+struct rule_key {
+	u32 generation;
+	u32 owner;
+	u32 op;
+	u32 pad;
+};
+
+struct rule {
+	u16 paths
+		[RULE_PATHS_MAX]; /* start states: every path of the call must be accepted by each; 0: none */
+	u8 itself; /* 1: the program is what the task runs already */
+	u8 log; /* 1: a violation all the same, that is only logged */
+	u16 pad;
+};
+
+struct rules {
+	u32 n;
+	u32 pad;
+	struct rule rule[RULES_MAX];
+};
+
+/* From one node of the origins' tree to the next; node 0 is the empty origin. */
+struct node_key {
+	struct hash128 site; /* the id under which a policy would be found */
+	struct hash128 sink;
+	u32 generation;
+	u32 node;
+	u16 kind; /* POLICY_EXACT or POLICY_ROOTED */
+	u16 pad;
+	u32 pad2;
+};
+
+/* How an origin was made: what it is looked up by under another profile. */
+struct origin_link {
+	struct hash128 parent, site, sink;
+	u32 depth;
+	u32 kind; /* of the site */
+};
+
+/* One state of an automaton: deterministic, state 0 accepts nothing and stays. */
+struct automaton_key {
+	u32 generation;
+	u32 state;
+};
+
+enum accept_flags {
+	ACCEPT = 1, /* a path that matches */
+	ACCEPT_TRUSTED = 2, /* of file names: one that can be believed */
+	ACCEPT_EVALUATED = 4, /* of file names: code that was made while running */
+};
+
+struct automaton_row {
+	u16 next[256];
+	u32 accept; /* enum accept_flags: what is true of what ends here */
+	u32 generated; /* id of a POLICY_GENERATED; 0: none */
+	/* A root whose pattern the name begins with: its number, and the slashes up to and with the last of it. */
+	struct {
+		u16 root; /* from 1; 0: none */
+		u16 slashes;
+	} roots[WAYS_MAX - 1];
+	u16 pad[2];
+};
+
+/* What a generation's tables begin with. */
+struct tables {
+	u16 names; /* start state of file names */
+	u16 once; /* start state of what PHP and the C library read once in each process */
+	u32 patterned; /* 1: see MODE_PATTERNED */
 };
 
 #endif

@@ -137,10 +137,10 @@ static __always_inline u32 path_intern(struct scratch *s, struct hash128 *id, bo
 	bpf_probe_read_kernel(s->out.path.path, len, &s->path[off & (PATH_ROOM - 1)]);
 	rec_init(&s->out.path.h, REC_PATH, sizeof(s->out.path));
 	if (!emit(&s->out.path.h, sizeof(s->out.path), s->may_kill))
-		return UNK_TABLE_FULL;
+		return untold();
 	if (bpf_map_update_elem(&sites, &h, &one, BPF_ANY)) {
 		count(STAT_SITES_FULL);
-		return UNK_TABLE_FULL;
+		return untold();
 	}
 	return 0;
 }

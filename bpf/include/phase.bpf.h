@@ -18,10 +18,11 @@
 #include "site.bpf.h"
 #include "path.bpf.h"
 #include "subject.bpf.h"
+#include "shared_memory.bpf.h"
 #include "php_walk.bpf.h"
 #include "php_usdt.bpf.h"
 #include "args.bpf.h"
-#include "policy.bpf.h"
+#include "pairs.bpf.h"
 #include "call.bpf.h"
 #include "hooks.bpf.h"
 

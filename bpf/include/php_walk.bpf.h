@@ -33,6 +33,23 @@ enum php_offsets {
 /* Frames of the chain that a call record carries, and whether it does at all. */
 const volatile u32 chain_limit = CHAIN_MAX;
 
+/* The name at `zstr`, which the process has not touched yet. */
+static __always_inline int read_shared_name(struct zname *n, u64 zstr)
+{
+	u64 len;
+
+	n->len = 0;
+	if (!read_shared((u64 *)n, zstr, ZSTR_HEAD / 8))
+		return -1;
+	len = n->len;
+	n->len = 0;
+	if (len > NAME_CAP)
+		return UNK_LONG;
+	if (!read_shared((u64 *)n, zstr, (ZSTR_HEAD + len + 7) / 8))
+		return -1;
+	return 0;
+}
+
 /* The name at `zstr`. One read in the common case; two where the page ends behind the string. */
 __noinline int read_name(struct zname *n, u64 zstr)
 {
@@ -45,13 +62,13 @@ __noinline int read_name(struct zname *n, u64 zstr)
 		u64 len;
 
 		if (bpf_probe_read_user(n, ZSTR_HEAD, (void *)zstr))
-			goto fault;
+			return read_shared_name(n, zstr);
 		len = n->len;
 		if (len > NAME_CAP)
 			goto fault; /* and what an anonymous class begins with was not read */
 		opaque(len);
 		if (len > NAME_CAP || bpf_probe_read_user(n->val, len, (void *)zstr + ZSTR_HEAD))
-			goto fault;
+			return read_shared_name(n, zstr);
 	}
 	if (n->len > NAME_CAP)
 		goto too_long;
@@ -105,7 +122,8 @@ static __always_inline void read_class(struct scratch *s, u64 scope)
 
 	if (!scope)
 		return;
-	if (bpf_probe_read_user(s->class_entry, sizeof(s->class_entry), (void *)scope)) {
+	if (bpf_probe_read_user(s->class_entry, sizeof(s->class_entry), (void *)scope) &&
+	    !read_shared(s->class_entry, scope, sizeof(s->class_entry) / 8)) {
 		n->fault_class_entry = scope;
 		n->unknown |= UNK_CLASS;
 		return;

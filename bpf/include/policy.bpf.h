@@ -1,79 +1,929 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What is known of (site, operation) pairs. */
+/*
+ * The profile in the kernel, for who decides here. User space compiles it into these
+ * tables, each entry under its generation's number; what a generation needs is
+ * complete before the first call reads that number, and stays until after the last.
+ *
+ * Everything fails closed: what is not found here is not granted.
+ */
 #ifndef POLICY_BPF_H
 #define POLICY_BPF_H
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, PAIRS_MAX);
+	__uint(max_entries, POLICIES_MAX);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct pair_key);
-	__type(value, struct pair);
-} pairs SEC(".maps");
+	__type(key, struct policy_key);
+	__type(value, struct policy);
+} policies SEC(".maps");
 
-struct last_slash {
-	char *path; /* PATH_ROOM of them */
-	u32 end;
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, POLICIES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct rule_key);
+	__type(value, struct rules);
+} rules SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, POLICIES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct node_key);
+	__type(value, u32);
+} nodes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * AUTOMATON_STATES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct automaton_key);
+	__type(value, struct automaton_row);
+} automaton SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16);
+	__type(key, u32); /* generation */
+	__type(value, struct tables);
+} heads SEC(".maps");
+
+/* How origins were made, and the names of sites: under another profile they are looked up again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SITES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct hash128);
+	__type(value, struct origin_link);
+} origins SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SITES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct hash128);
+	__type(value, struct site_name);
+} site_names SEC(".maps");
+
+/* Read and written by user space only: it is pinned with the others. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct identity);
+} identity SEC(".maps");
+
+/* By operation: enum op_info. */
+const volatile u16 op_info[OPS_MAX] = {};
+/* 1: somebody but root could remove the tracer's own files. */
+const volatile u32 exposed = 0;
+/* 1: allowed calls are told too, with what was decided. For tests. */
+const volatile u32 tell_allowed = 0;
+
+enum {
+	SYS_open = 2,
+	SYS_mmap = 9,
+	SYS_openat = 257,
+	SYS_bpf = 321,
+	MMAP_FD = 4,
+	NODE_RESOLVED = 0xffffffff,
 };
 
-static long find_slash(u32 i, struct last_slash *l)
+static __always_inline bool same_hash(const struct hash128 *a, const struct hash128 *b)
 {
-	if (i >= PATH_ROOM)
+	return a->lo == b->lo && a->hi == b->hi;
+}
+
+static __always_inline bool has_file(u32 kind)
+{
+	return kind == SITE_FUNCTION || kind == SITE_MAIN || kind == SITE_CLOSURE;
+}
+
+/*
+ * Entries of these tables are made once and never replaced: an element that is replaced may become another entry's
+ * at once, while somebody still reads it.
+ */
+static __always_inline bool has_no_room(long error)
+{
+	return error && error != -EEXIST;
+}
+
+/* ---- names that outlive their call ---- */
+
+/* s->out.site has them, for the record. Also what adopts this after its tracer ended knows ids by them. */
+static __always_inline void keep_names(struct scratch *s, struct hash128 *id)
+{
+	struct scratch *own;
+	u32 slot = s->slot;
+
+	/* once more: to 6.1 a function's argument is no memory that a map may take */
+	own = bpf_map_lookup_elem(&scratches, &slot);
+	if (!own)
+		return;
+	/* not stored: what comes from there cannot be resolved later, and is not granted (fails closed) */
+	if (has_no_room(bpf_map_update_elem(&site_names, id, &own->out.site.name, BPF_NOEXIST)))
+		count(STAT_SITES_FULL);
+}
+
+static __always_inline void keep_origin(struct hash128 *origin, struct origin_link *link)
+{
+	if (has_no_room(bpf_map_update_elem(&origins, origin, link, BPF_NOEXIST)))
+		count(STAT_SITES_FULL); /* likewise */
+}
+
+/* The names of a site into s->names, which may have them still. */
+__noinline u32 recall_names(struct scratch *s, struct hash128 *id)
+{
+	struct names *n;
+	struct site_name *from;
+	struct hash128 key;
+
+	if (!s || !id)
+		return 0;
+	key = *id; /* to 6.1 a function's argument is no key */
+	if (same_hash(&s->names_id, &key))
 		return 1;
-	if (l->path[i & (PATH_ROOM - 1)] == '/')
-		l->end = i;
+	from = bpf_map_lookup_elem(&site_names, &key);
+	if (!from)
+		return 0;
+	n = &s->names;
+	n->kind = from->kind;
+	n->unknown = 0;
+	n->file.len = from->file_len;
+	n->class_name.len = from->class_len;
+	n->function.len = from->function_len;
+	__builtin_memcpy(n->file.val, from->file, NAME_ROOM);
+	__builtin_memcpy(n->class_name.val, from->class_name, NAME_ROOM);
+	__builtin_memcpy(n->function.val, from->function, NAME_ROOM);
+	s->names_id = key;
+	return 1;
+}
+
+/* ---- automata ---- */
+
+struct automaton_run {
+	char *bytes;
+	u32 generation;
+	u32 state;
+};
+
+static __always_inline long automaton_next(struct automaton_run *r, u8 byte)
+{
+	struct automaton_key k = { r->generation, r->state };
+	struct automaton_row *row = bpf_map_lookup_elem(&automaton, &k);
+
+	r->state = row ? row->next[byte] : 0;
+	return !r->state;
+}
+
+static long automaton_step_name(u32 i, struct automaton_run *r)
+{
+	return automaton_next(r, r->bytes[i & (NAME_ROOM - 1)]);
+}
+
+static long automaton_step_path(u32 i, struct automaton_run *r)
+{
+	return automaton_next(r, r->bytes[i & (PATH_ROOM - 1)]);
+}
+
+/* Whether the automaton that starts at `state` accepts a path of the call. */
+__noinline u32 path_accepted(struct scratch *s, u32 state, u32 second)
+{
+	struct automaton_run r = {};
+	struct automaton_key k = {};
+	struct automaton_row *row;
+	u32 len, flags;
+
+	if (!s)
+		return 0;
+	flags = s->call.flags;
+	if (flags &
+	    (second ? CALL_PATH2_FAULT | CALL_PATH2_TRUNCATED : CALL_PATH_FAULT | CALL_PATH_TRUNCATED))
+		return 0;
+	len = second ? s->call.path2_len : s->call.path_len;
+	if (len >= PATH_ROOM)
+		return 0;
+	r.bytes = second ? s->call.path2 : s->call.path;
+	r.generation = s->generation;
+	r.state = state;
+	bpf_loop(len, automaton_step_path, &r, 0);
+	k.generation = r.generation;
+	k.state = r.state;
+	row = r.state ? bpf_map_lookup_elem(&automaton, &k) : NULL;
+	return row && (row->accept & ACCEPT);
+}
+
+struct slash_search {
+	struct zname *file;
+	u32 left;
+	u32 at;
+};
+
+static long pass_slash(u32 i, struct slash_search *f)
+{
+	if (f->file->val[i & (NAME_ROOM - 1)] != '/')
+		return 0;
+	if (--f->left)
+		return 0;
+	f->at = i + 1;
+	return 1;
+}
+
+/* Where what follows the root's directory begins; 0 where the name has not so many slashes. */
+__noinline u32 after_slashes(struct zname *file, u32 slashes)
+{
+	struct slash_search f = {};
+
+	if (!file || !slashes || file->len > NAME_CAP)
+		return 0;
+	f.file = file;
+	f.left = slashes;
+	bpf_loop(file->len, pass_slash, &f, 0);
+	return f.at;
+}
+
+/* What the profile's roots and patterns say of a file name: into s->accept, s->generated, s->ways. */
+__noinline int match_file(struct scratch *s, struct zname *file)
+{
+	struct automaton_run r = {};
+	struct automaton_key k = {};
+	struct automaton_row *row;
+	struct tables *t;
+	u32 generation, i;
+
+	if (!s || !file)
+		return 0;
+	s->accept = s->generated = 0;
+	for (i = 0; i < WAYS_MAX - 1; i++)
+		s->ways[i].root = 0;
+	generation = s->generation;
+	t = bpf_map_lookup_elem(&heads, &generation);
+	if (!t || file->len > NAME_CAP)
+		return 0;
+	count(STAT_RESOLVED);
+	r.bytes = file->val;
+	r.generation = generation;
+	r.state = t->names;
+	bpf_loop(file->len, automaton_step_name, &r, 0);
+	k.generation = generation;
+	k.state = r.state;
+	row = r.state ? bpf_map_lookup_elem(&automaton, &k) : NULL;
+	if (!row)
+		return 0;
+	s->accept = row->accept;
+	s->generated = row->generated;
+	for (i = 0; i < WAYS_MAX - 1; i++) {
+		u32 off = row->roots[i].root ? after_slashes(file, row->roots[i].slashes) : 0;
+
+		s->ways[i].root = off ? row->roots[i].root : 0;
+		s->ways[i].off = off;
+	}
 	return 0;
 }
 
-/* Adds a path's directory to s->sip. 8 more bytes than the path may be read. */
-static __always_inline void hash_directory(struct scratch *s, char *path, u32 len)
-{
-	struct last_slash l = { path, 0 };
-	struct sip_path_loop p = { .sip = &s->sip, .bytes = path };
+/* ---- ids under which the profile stores things ---- */
 
-	bpf_loop(len, find_slash, &l, 0);
-	p.end = l.end;
-	if (p.end > PATH_ROOM - 8)
-		return;
-	bpf_loop((p.end + 7) / 8, sip_path_word, &p, 0);
-	sip_word(&s->sip, p.end);
+/* A site of s->names whose file begins at `off` in a root; without a kind, only the file. */
+__noinline int rooted_id(struct scratch *s, struct zname *file, u32 way, struct hash128 *id)
+{
+	u32 kind, root, off, rest;
+
+	if (!s || !file || !id || way >= WAYS_MAX - 1)
+		return 0;
+	kind = id->lo;
+	root = s->ways[way].root;
+	off = s->ways[way].off;
+	if (file->len > NAME_CAP || off > file->len)
+		return 0;
+	rest = file->len - off;
+	sip_init(&s->sip, ~hash_key[0], ~hash_key[1]);
+	sip_word(&s->sip, root);
+	if (kind)
+		sip_word(&s->sip, (u64)kind << 48 | (u64)rest << 32 |
+					  (s->names.class_name.len & 0xffff) << 16 |
+					  (s->names.function.len & 0xffff));
+	else
+		sip_word(&s->sip, (u64)rest << 32);
+	sip_name_from(&s->sip, file, off);
+	if (kind) {
+		sip_name(&s->sip, &s->names.class_name);
+		sip_name(&s->sip, &s->names.function);
+	}
+	*id = sip_end(&s->sip);
+	return 0;
 }
 
-/* Of both paths' directories: for {engine}, which learns paths by directory. */
-__noinline u64 directories_hash(struct scratch *s)
+/* The id of a path, as path_intern makes it. */
+__noinline int file_id(struct scratch *s, struct zname *file, struct hash128 *id)
 {
+	if (!s || !file || !id)
+		return 0;
+	sip_init(&s->sip, hash_key[0], ~hash_key[1]);
+	sip_word(&s->sip, file->len);
+	sip_name(&s->sip, file);
+	*id = sip_end(&s->sip);
+	return 0;
+}
+
+/* ---- look-ups ---- */
+
+/* Not inlined, like what follows: on 6.1 the stack of all callers together has 512 bytes. */
+static __noinline struct policy *policy_of(struct scratch *s, u32 kind, struct hash128 *id, u32 node)
+{
+	struct policy_key k = {};
+
+	k.id = *id;
+	k.generation = s->generation;
+	k.kind = kind;
+	k.node = node;
+	return bpf_map_lookup_elem(&policies, &k);
+}
+
+/* Remembered only where something is granted: what is not is no way to fill the table. */
+static __noinline struct policy *remember(struct scratch *s, struct hash128 *id, u32 node)
+{
+	struct policy_key k = {};
+
+	k.id = *id;
+	k.generation = s->generation;
+	k.kind = POLICY_RESOLVED;
+	k.node = node;
+	if (has_no_room(bpf_map_update_elem(&policies, &k, &s->policy, BPF_NOEXIST)))
+		count(STAT_RESOLVED_FULL); /* resolved again at the next call */
+	return &s->policy;
+}
+
+/* Adds what one entry allows to s->policy. */
+__noinline u32 unite(struct scratch *s, u32 kind, struct hash128 *id, u32 node)
+{
+	struct policy *p, *all;
+	u32 i;
+
+	if (!s || !id)
+		return 0;
+	p = policy_of(s, kind, id, node);
+	if (!p)
+		return 0;
+	all = &s->policy;
+	for (i = 0; i < OP_WORDS; i++) {
+		all->allowed[i] |= p->allowed[i];
+		all->asking[i] |= p->asking[i];
+	}
+	all->flags |= p->flags;
+	if (!p->owners[0])
+		return 1;
+	for (i = 0; i < WAYS_MAX; i++) {
+		if (all->owners[i])
+			continue;
+		all->owners[i] = p->owners[0];
+		break;
+	}
+	return 1;
+}
+
+/* Everything that the profile has under a name of the site in s->names. */
+__noinline u32 unite_site(struct scratch *s, struct hash128 *id)
+{
+	struct hash128 other = {};
+	u32 found = 0, i;
+
+	if (!s || !id)
+		return 0;
+	__builtin_memset(&s->policy, 0, sizeof(s->policy));
+	match_file(s, &s->names.file);
+	if (!(s->accept & ACCEPT_TRUSTED))
+		return 0;
+	if (s->generated) {
+		other.lo = s->generated;
+		return unite(s, POLICY_GENERATED, &other, 0);
+	}
+	if (s->accept & ACCEPT_EVALUATED)
+		return 0;
+	found = unite(s, POLICY_EXACT, id, 0);
+	for (i = 0; i < WAYS_MAX - 1; i++) {
+		if (!s->ways[i].root)
+			continue;
+		other.lo = s->names.kind;
+		other.hi = 0;
+		rooted_id(s, &s->names.file, i, &other);
+		found |= unite(s, POLICY_ROOTED, &other, 0);
+	}
+	return found;
+}
+
+static __always_inline struct policy *site_policy(struct scratch *s)
+{
+	struct hash128 id = s->call.site;
+	struct policy *p;
+
+	if (!s->patterned || !has_file(s->call.site_kind))
+		return policy_of(s, POLICY_EXACT, &id, 0);
+	p = policy_of(s, POLICY_RESOLVED, &id, 0);
+	if (p)
+		return p;
+	if (!recall_names(s, &id) || !unite_site(s, &id))
+		return NULL;
+	return remember(s, &id, 0);
+}
+
+/* ---- programs, by where they come from ---- */
+
+/* The ids under which the profile may have the site of an origin's link. */
+__noinline int find_candidates(struct scratch *s, struct origin_link *link)
+{
+	struct hash128 id;
+	u32 i, n = 1;
+
+	if (!s || !link)
+		return 0;
+	s->candidates[0] = link->site;
+	s->candidates_len = 1;
+	if (!s->patterned || !has_file(link->kind))
+		return 0;
+	id = link->site;
+	if (!recall_names(s, &id)) {
+		s->candidates_len = 0; /* its names were not kept: fails closed */
+		return 0;
+	}
+	match_file(s, &s->names.file);
+	if (!(s->accept & ACCEPT_TRUSTED)) {
+		s->candidates_len = 0;
+		return 0;
+	}
+	for (i = 0; i < WAYS_MAX - 1; i++) {
+		if (!s->ways[i].root)
+			continue;
+		id.lo = link->kind;
+		id.hi = 0;
+		rooted_id(s, &s->names.file, i, &id);
+		s->candidates[n & (WAYS_MAX - 1)] = id;
+		n++;
+	}
+	s->candidates_len = n;
+	return 0;
+}
+
+struct edges {
+	struct scratch *s;
+	struct origin_link *link;
+};
+
+/* One (node, candidate) of the present step. */
+static long follow_edge(u32 i, struct edges *e)
+{
+	u32 at = i / WAYS_MAX, candidate = i % WAYS_MAX, len;
+	struct scratch *s = e->s;
+	struct node_key k = {};
+	u32 *next;
+
+	if (at >= NODES_MAX || at >= s->nodes_len)
+		return 1;
+	if (candidate >= s->candidates_len)
+		return 0;
+	k.site = s->candidates[candidate];
+	k.sink = e->link->sink;
+	k.generation = s->generation;
+	k.node = s->nodes[at];
+	k.kind = candidate ? POLICY_ROOTED : POLICY_EXACT;
+	next = bpf_map_lookup_elem(&nodes, &k);
+	if (!next)
+		return 0;
+	len = s->next_len;
+	if (len >= NODES_MAX)
+		return 1; /* more ways than are followed: the others are not granted */
+	s->next_nodes[len] = *next;
+	s->next_len = len + 1;
+	return 0;
+}
+
+__noinline int follow_link(struct scratch *s, struct hash128 *origin)
+{
+	struct origin_link *link;
+	struct hash128 key;
+	struct edges e;
+	u32 i;
+
+	if (!s || !origin)
+		return 0;
+	key = *origin;
+	link = bpf_map_lookup_elem(&origins, &key);
+	if (!link) {
+		s->nodes_len = 0;
+		return 0;
+	}
+	find_candidates(s, link);
+	e.s = s;
+	e.link = link;
+	s->next_len = 0;
+	bpf_loop(NODES_MAX * WAYS_MAX, follow_edge, &e, 0);
+	for (i = 0; i < NODES_MAX; i++)
+		s->nodes[i] = s->next_nodes[i];
+	s->nodes_len = s->next_len;
+	return 0;
+}
+
+/* The nodes of the origins' tree that an origin means: into s->nodes. */
+static __always_inline int find_nodes(struct scratch *s)
+{
+	struct hash128 at;
+	u32 i, n = 0;
+
 	if (!s)
 		return 0;
-	sip_init(&s->sip, hash_key[0], hash_key[1]);
-	hash_directory(s, s->call.path, s->call.path_len);
-	hash_directory(s, s->call.path2, s->call.path2_len);
-	return sip_end(&s->sip).lo;
+	s->nodes[0] = 0;
+	s->nodes_len = 1;
+	at = s->call.who.origin;
+	for (i = 0; i < ORIGIN_MAX; i++) {
+		struct origin_link *link;
+
+		if (hash_is_zero(&at))
+			break;
+		link = bpf_map_lookup_elem(&origins, &at);
+		if (!link) {
+			s->nodes_len = 0;
+			return 0;
+		}
+		s->links[i & (ORIGIN_MAX - 1)] = at;
+		n = i + 1;
+		at = link->parent;
+	}
+	if (!hash_is_zero(&at)) {
+		s->nodes_len = 0;
+		return 0;
+	}
+	for (i = 0; i < ORIGIN_MAX; i++) {
+		struct hash128 id;
+
+		if (i >= n)
+			break;
+		id = s->links[(n - 1 - i) & (ORIGIN_MAX - 1)];
+		follow_link(s, &id);
+	}
+	return 0;
 }
 
-/* Opening only to read: learnt without its path. */
-static __always_inline bool opens_to_read(u32 op)
+__noinline u32 unite_program(struct scratch *s)
 {
-	u32 nr = op >> CLASS_BITS, class = op & ((1 << CLASS_BITS) - 1), kind;
+	struct hash128 program;
+	u32 found = 0, i;
 
-	if (nr >= NR_MAX)
-		return false;
-	kind = calls[nr].class_kind;
-	return (kind == CLASS_OPEN || kind == CLASS_OPEN_HOW) && (class == OPEN_READ || class == OPEN_PATH);
+	if (!s)
+		return 0;
+	program = s->call.who.program;
+	find_nodes(s);
+	__builtin_memset(&s->policy, 0, sizeof(s->policy));
+	for (i = 0; i < NODES_MAX; i++) {
+		if (i >= s->nodes_len)
+			break;
+		found |= unite(s, POLICY_PROGRAM, &program, s->nodes[i]);
+	}
+	return found;
 }
 
-static __always_inline void pair_key_of(struct scratch *s)
+static __always_inline struct policy *program_policy(struct scratch *s)
 {
-	struct rec_call *c = &s->call;
-	struct pair_key *k = &c->pair;
+	struct who *w = &s->call.who;
+	struct hash128 id;
+	struct policy *p;
 
 	/* Keyed hashes: nobody outside can make two of these sums meet. */
-	k->who.lo = c->site.lo + 3 * c->who.origin.lo + 5 * c->who.program.lo;
-	k->who.hi = c->site.hi + 3 * c->who.origin.hi + 5 * c->who.program.hi;
-	k->op = c->op;
-	k->pad = 0;
-	k->detail = c->sink.lo;
-	if (c->site_kind == SITE_ENGINE && c->path_len && !opens_to_read(c->op))
-		k->detail = directories_hash(s);
+	id.lo = w->program.lo + 3 * w->origin.lo;
+	id.hi = w->program.hi + 3 * w->origin.hi;
+	p = policy_of(s, POLICY_RESOLVED, &id, NODE_RESOLVED);
+	if (p)
+		return p;
+	return unite_program(s) ? remember(s, &id, NODE_RESOLVED) : NULL;
+}
+
+/* ---- rules ---- */
+
+struct rule_try {
+	struct scratch *s;
+	struct rules *rules;
+	u32 nr;
+};
+
+static __always_inline bool runs_itself(struct scratch *s)
+{
+	struct sip_path_loop l = { .sip = &s->sip, .bytes = s->call.path };
+	struct hash128 id;
+
+	if (s->call.flags & (CALL_PATH_FAULT | CALL_PATH_TRUNCATED) || !s->call.path_len)
+		return false;
+	l.end = s->call.path_len;
+	if (l.end >= PATH_ROOM)
+		return false;
+	sip_init(&s->sip, hash_key[0], ~hash_key[1]);
+	sip_word(&s->sip, l.end);
+	bpf_loop((l.end + 7) / 8, sip_path_word, &l, 0);
+	id = sip_end(&s->sip);
+	return same_hash(&id, &s->call.who.program);
+}
+
+static long try_rule(u32 i, struct rule_try *t)
+{
+	struct rule *r;
+	u32 k;
+
+	if (i >= RULES_MAX || i >= t->rules->n)
+		return 1;
+	r = &t->rules->rule[i];
+	if (r->itself && !runs_itself(t->s))
+		return 0;
+	for (k = 0; k < RULE_PATHS_MAX; k++) {
+		u32 nr = t->nr;
+
+		if (!r->paths[k])
+			continue;
+		if (nr >= NR_MAX || !calls[bounded(nr)].path_arg || !path_accepted(t->s, r->paths[k], 0))
+			return 0;
+		if (calls[bounded(nr)].path2_arg && !path_accepted(t->s, r->paths[k], 1))
+			return 0;
+	}
+	if (r->log) {
+		t->s->rule_logs = 1;
+		return 0;
+	}
+	t->s->rule_allows = 1;
+	return 1;
+}
+
+/* What rules of one owner say: into s->rule_allows, s->rule_logs. */
+__noinline int ask_rules(struct scratch *s, u32 owner)
+{
+	struct rule_key k = {};
+	struct rule_try t;
+
+	if (!s)
+		return 0;
+	k.generation = s->generation;
+	k.owner = owner;
+	k.op = s->call.op;
+	t.rules = bpf_map_lookup_elem(&rules, &k);
+	if (!t.rules)
+		return 0;
+	t.s = s;
+	t.nr = s->call.op >> CLASS_BITS;
+	bpf_loop(RULES_MAX, try_rule, &t, 0);
+	return 0;
+}
+
+/* ---- decisions ---- */
+
+static __always_inline u32 op_info_of(u32 op)
+{
+	return op_info[op & (OPS_MAX - 1)];
+}
+
+static __always_inline bool bit_is_set(const u64 *words, u32 index)
+{
+	u32 bit = index - 1; /* of OP_INDEX: from 1 */
+
+	return index && words[(bit / 64) & (OP_WORDS - 1)] & (1ULL << (bit % 64));
+}
+
+/* Allowed whatever the arguments are. */
+static __always_inline bool allows_plainly(struct policy *p, u32 op)
+{
+	return p && bit_is_set(p->allowed, op_info_of(op) & OP_INDEX);
+}
+
+/* Whom the call's permission depends on: the site for PHP, the program for descendants, both for both. */
+static __always_inline bool by_site(struct who *w)
+{
+	return w->image || (w->proc_flags & PROC_UNINTROSPECTED);
+}
+
+static __always_inline bool by_program(struct who *w)
+{
+	return !by_site(w) || !hash_is_zero(&w->origin) || (w->proc_flags & PROC_ORIGIN_UNKNOWN);
+}
+
+/* Whether an allowed call of this operation may still reach a protected object by its path. */
+static __always_inline bool paths_matter(u32 op)
+{
+	u32 info = op_info_of(op);
+
+	return (info & OP_PROTECTS) || (exposed && (info & OP_REMOVES));
+}
+
+/* Calls whose argument is a process, and signals to everybody from who may signal the tracer. */
+static __always_inline bool reaches_tracer(struct rec_call *c)
+{
+	struct control *now = control_now();
+	u32 nr = c->op >> CLASS_BITS, tracer, i;
+
+	if (nr >= NR_MAX || !calls[bounded(nr)].pid_args || !now)
+		return false;
+	tracer = now->tracer;
+	if (!tracer)
+		return false; /* adopted by nobody: there is none to reach */
+	if (c->target_pid == tracer)
+		return true;
+	for (i = 0; i < 6; i++) {
+		u32 pid = arg_of(c, i);
+
+		if (!(calls[bounded(nr)].pid_args & (1 << i)))
+			continue;
+		if (pid == tracer ||
+		    (calls[bounded(nr)].class_kind == CLASS_KILL && (s32)pid < 0 && c->who.uid == 0))
+			return true;
+	}
+	return false;
+}
+
+/* A file name of the call in s->file: 0 where it is no script and none of the tracer's. */
+__noinline u32 script_flags(struct scratch *s)
+{
+	struct hash128 id = {};
+	struct policy *p;
+	u32 flags = 0, i;
+
+	if (!s || !s->file.len || s->file.len > NAME_CAP)
+		return 0;
+	file_id(s, &s->file, &id);
+	p = policy_of(s, POLICY_SCRIPT_EXACT, &id, 0);
+	if (p)
+		flags = p->flags;
+	if (!s->patterned)
+		return flags;
+	match_file(s, &s->file);
+	if (!(s->accept & ACCEPT_TRUSTED))
+		return flags & POLICY_IS_OWN;
+	for (i = 0; i < WAYS_MAX - 1; i++) {
+		if (!s->ways[i].root)
+			continue;
+		id.lo = id.hi = 0;
+		rooted_id(s, &s->file, i, &id);
+		p = policy_of(s, POLICY_SCRIPT_ROOTED, &id, 0);
+		if (p)
+			flags |= p->flags;
+	}
+	return flags;
+}
+
+/* What a path of the call is: enum policy_flags. Names that are too long for a script's are none. */
+__noinline u32 path_flags(struct scratch *s, u32 second)
+{
+	u32 len, flags;
+
+	if (!s)
+		return 0;
+	flags = s->call.flags;
+	if (flags &
+	    (second ? CALL_PATH2_FAULT | CALL_PATH2_TRUNCATED : CALL_PATH_FAULT | CALL_PATH_TRUNCATED))
+		return 0;
+	len = second ? s->call.path2_len : s->call.path_len;
+	if (!len || len > NAME_CAP)
+		return 0;
+	s->file.len = len;
+	__builtin_memcpy(s->file.val, second ? s->call.path2 : s->call.path, NAME_ROOM);
+	return script_flags(s);
+}
+
+/*
+ * As far as the path's own text tells: where a link or a relative path leads, user space finds out, after
+ * the call (CALL_REVIEW).
+ */
+static __always_inline bool reaches_protected(struct scratch *s)
+{
+	u32 info = op_info_of(s->call.op), found = path_flags(s, 0) | path_flags(s, 1), forbids = 0;
+
+	if (info & OP_PROTECTS)
+		forbids |= POLICY_IS_SCRIPT | POLICY_IS_OWN;
+	if (info & OP_REMOVES)
+		forbids |= POLICY_IS_OWN;
+	return found & forbids;
+}
+
+/*
+ * What PHP does once in each process, on behalf of whoever comes first: the pattern compiler's code memory, time
+ * zones and locales, and compiling a script of the profile (an `include`, which has no sink). For code in files
+ * of the profile only.
+ */
+__noinline u32 once_per_process(struct scratch *s)
+{
+	u32 nr, class, generation;
+	struct tables *t;
+	struct rec_call *c;
+	struct hash128 id;
+
+	if (!s)
+		return 0;
+	c = &s->call;
+	nr = c->op >> CLASS_BITS;
+	class = c->op & ((1 << CLASS_BITS) - 1);
+	generation = s->generation;
+	if (nr == SYS_mmap) {
+		if (class != MEM_EXEC || (u32)c->args[MMAP_FD] != (u32)-1)
+			return 0;
+	} else if ((nr == SYS_open || nr == SYS_openat) && class == OPEN_READ) {
+		t = bpf_map_lookup_elem(&heads, &generation);
+		if (!(t && path_accepted(s, t->once, 0)) &&
+		    !(hash_is_zero(&c->sink) && (path_flags(s, 0) & POLICY_IS_SCRIPT)))
+			return 0;
+	} else {
+		return 0;
+	}
+	id = c->site;
+	if (!has_file(c->site_kind) || !recall_names(s, &id))
+		return 0;
+	s->file.len = s->names.file.len;
+	__builtin_memcpy(s->file.val, s->names.file.val, NAME_ROOM);
+	return script_flags(s) & POLICY_IS_SCRIPT;
+}
+
+/* By a policy, with the call's arguments: enum reason. */
+static __always_inline u32 decide_by(struct scratch *s, struct policy *p, u32 missing)
+{
+	struct rec_call *c = &s->call;
+	u32 op = c->op, index = op_info_of(op) & OP_INDEX, i;
+	u32 owners[WAYS_MAX];
+
+	if (op == NR_FOREIGN << CLASS_BITS)
+		return REASON_FOREIGN_ABI;
+	if (op >> CLASS_BITS == SYS_bpf)
+		return REASON_PROTECTED;
+	if (!p)
+		return missing;
+	if (p->flags & POLICY_IS_MASTER)
+		c->flags |= CALL_NEVER_KILL;
+	if (bit_is_set(p->allowed, index))
+		return REASON_NONE;
+	if (!bit_is_set(p->asking, index))
+		return REASON_OPERATION;
+	for (i = 0; i < WAYS_MAX; i++)
+		owners[i] =
+			p->owners
+				[i]; /* `p` may be s->policy, which asking does not change; a map's entry stays */
+	s->rule_allows = s->rule_logs = 0;
+	for (i = 0; i < WAYS_MAX; i++) {
+		if (!owners[i])
+			break;
+		ask_rules(s, owners[i]);
+		if (s->rule_allows)
+			return REASON_NONE;
+	}
+	if (s->rule_logs)
+		c->flags |= CALL_LOG_ONLY;
+	return REASON_OPERATION;
+}
+
+static __always_inline u32 decide_site(struct scratch *s)
+{
+	u32 reason;
+
+	if (s->call.site_kind == SITE_UNKNOWN)
+		return REASON_UNKNOWN_SITE;
+	reason = decide_by(s, site_policy(s), REASON_SITE);
+	if (reason && once_per_process(s)) {
+		s->call.flags &= ~(CALL_LOG_ONLY | CALL_NEVER_KILL);
+		return REASON_NONE;
+	}
+	return reason;
+}
+
+static __always_inline u32 decide_program(struct scratch *s)
+{
+	if (s->call.who.proc_flags & PROC_ORIGIN_UNKNOWN)
+		return REASON_UNKNOWN_SITE;
+	return decide_by(s, program_policy(s), REASON_PROGRAM);
+}
+
+/* Allowed whatever its arguments are, for whoever asks: one look-up, and nothing of the call is read. */
+static __always_inline bool allowed_plainly(struct scratch *s)
+{
+	struct rec_call *c = &s->call;
+	u32 op = c->op;
+
+	if (paths_matter(op) || reaches_tracer(c))
+		return false;
+	if (by_site(&c->who) && (c->site_kind == SITE_UNKNOWN || !allows_plainly(site_policy(s), op)))
+		return false;
+	return !by_program(&c->who) ||
+	       (!(c->who.proc_flags & PROC_ORIGIN_UNKNOWN) && allows_plainly(program_policy(s), op));
+}
+
+static __always_inline u32 decide_call(struct scratch *s)
+{
+	struct rec_call *c = &s->call;
+	u32 reason = REASON_NONE;
+
+	c->flags |= CALL_DECIDED;
+	if (by_site(&c->who))
+		reason = decide_site(s);
+	if (!reason && by_program(&c->who))
+		reason = decide_program(s);
+	if (reason)
+		return reason;
+	if (reaches_tracer(c))
+		return REASON_PROTECTED;
+	if (!paths_matter(c->op))
+		return REASON_NONE;
+	if (reaches_protected(s))
+		return REASON_PROTECTED;
+	c->flags |= CALL_REVIEW;
+	return REASON_NONE;
 }
 
 #endif

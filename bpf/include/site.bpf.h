@@ -14,6 +14,9 @@ struct {
 	__type(value, u32);
 } sites SEC(".maps");
 
+/* The names in s->names, for who decides in the kernel and may look them up later. Defined by each phase. */
+static __always_inline void keep_names(struct scratch *s, struct hash128 *id);
+
 static __always_inline bool hash_is_zero(const struct hash128 *h)
 {
 	return !(h->lo | h->hi);
@@ -41,6 +44,28 @@ static long sip_name_word(u32 i, struct sip_name_loop *l)
 	return 0;
 }
 
+/* From any byte on. */
+struct sip_name_at {
+	struct sip *sip;
+	struct zname *name;
+	u32 off, end;
+};
+
+static long sip_name_word_at(u32 i, struct sip_name_at *l)
+{
+	u32 off = l->off + i * 8, rest;
+	u64 w;
+
+	if (off >= l->end)
+		return 1;
+	rest = l->end - off;
+	w = *(u64 *)&l->name->val[off & (NAME_ROOM - 1)];
+	if (rest < 8)
+		w &= (1ULL << (rest * 8)) - 1;
+	sip_word(l->sip, w);
+	return 0;
+}
+
 /* Global functions: verified once, whatever calls them. */
 __noinline int sip_name(struct sip *sip, struct zname *n)
 {
@@ -54,6 +79,21 @@ __noinline int sip_name(struct sip *sip, struct zname *n)
 	if (l.len > NAME_CAP)
 		return 0;
 	bpf_loop((l.len + 7) / 8, sip_name_word, &l, 0);
+	return 0;
+}
+
+/* What follows from a byte of the name on. */
+__noinline int sip_name_from(struct sip *sip, struct zname *n, u32 from)
+{
+	struct sip_name_at l;
+
+	if (!sip || !n || n->len > NAME_CAP || from > n->len)
+		return 0;
+	l.sip = sip;
+	l.name = n;
+	l.off = from;
+	l.end = n->len;
+	bpf_loop((l.end - l.off + 7) / 8, sip_name_word_at, &l, 0);
 	return 0;
 }
 
@@ -83,6 +123,16 @@ static __always_inline void names_copy(struct site_name *to, struct names *n)
 }
 
 /*
+ * What a name that cannot be told means. Where user space decides it could not be judged: {unknown}.
+ * Who decides in the kernel looks it up by its id, told or not.
+ */
+static __always_inline u32 untold(void)
+{
+	count(STAT_UNTOLD);
+	return DECIDES_HERE ? 0 : UNK_TABLE_FULL;
+}
+
+/*
  * The id of s->names, told to user space before anybody can refer to it. It is
  * marked as told only once it was: two tasks may both tell it, none may skip it.
  */
@@ -95,16 +145,18 @@ __noinline int names_intern(struct scratch *s, struct hash128 *id)
 		return UNK_TABLE_FULL;
 	h = names_hash(s);
 	*id = h;
+	s->names_id = h;
 	if (bpf_map_lookup_elem(&sites, &h))
 		return 0;
 	names_copy(&s->out.site.name, &s->names);
 	s->out.site.hash = h;
+	keep_names(s, &h);
 	rec_init(&s->out.site.h, REC_SITE, sizeof(s->out.site));
 	if (!emit(&s->out.site.h, sizeof(s->out.site), s->may_kill))
-		return UNK_TABLE_FULL;
+		return untold();
 	if (bpf_map_update_elem(&sites, &h, &one, BPF_ANY)) {
 		count(STAT_SITES_FULL);
-		return UNK_TABLE_FULL;
+		return untold();
 	}
 	return 0;
 }

@@ -113,6 +113,12 @@ const volatile u32 usdt_attribution = 0;
 static __always_inline void usdt_inherit(struct task *from, struct task *to, u32 parent_tid, u32 child_tid);
 static __always_inline void usdt_reset(struct task *task);
 
+/* What the strategy does about a program that was started: into s->out.proc. Defined by each phase. */
+static __always_inline void judge_exec(struct scratch *s);
+
+/* How an origin was made, for who decides in the kernel. */
+static __always_inline void keep_origin(struct hash128 *origin, struct origin_link *link);
+
 static __always_inline struct image *image_by_id(u32 id)
 {
 	if (!id)
@@ -159,8 +165,9 @@ static __always_inline bool passes_filters(void)
 static __always_inline void fill_who(struct who *w, struct task_struct *t, struct proc *p, u32 phase)
 {
 	struct task_struct *leader = t->group_leader;
-	struct pid *pid = leader->thread_pid;
-	u32 level = pid->level;
+	/* by reading: 6.1 lets nobody add to a pointer that it knows the type of */
+	struct pid *pid = BPF_CORE_READ(leader, thread_pid);
+	u32 level = BPF_CORE_READ(pid, level);
 
 	w->start = leader->start_boottime;
 	w->pid = t->tgid;
@@ -197,6 +204,8 @@ static __always_inline void tell_proc(struct scratch *s, u32 kind, struct task_s
 	r->exe.ino = r->exe.dev = 0;
 	r->exit_code = 0;
 	r->parent_role = 0;
+	r->flags = 0;
+	r->reason = r->error = 0;
 	rec_init(&r->h, kind, sizeof(*r));
 	emit(&r->h, sizeof(*r), may_kill);
 }
@@ -228,7 +237,7 @@ static __always_inline bool store_proc(u32 tgid, struct proc *p)
 static __always_inline void on_fork(struct task_struct *parent, struct task_struct *child)
 {
 	u32 ptgid = BPF_CORE_READ(parent, tgid), ctgid = BPF_CORE_READ(child, tgid);
-	struct proc *p = bpf_map_lookup_elem(&procs, &ptgid);
+	struct proc *p = acts() ? bpf_map_lookup_elem(&procs, &ptgid) : NULL;
 	struct task *pt, *ct;
 	struct proc copy;
 	struct scratch *s;
@@ -260,6 +269,7 @@ static __always_inline void on_fork(struct task_struct *parent, struct task_stru
 	}
 	copy = *p;
 	copy.start = BPF_CORE_READ(child, start_boottime);
+	copy.mm = (u64)BPF_CORE_READ(child, mm);
 	copy.requests = 0;
 	copy.flags &= ~(PROC_PRELOADED | PROC_QUITTING | PROC_TERMINATING);
 	copy.phase = pt ? pt->phase : p->phase;
@@ -298,6 +308,12 @@ static __always_inline void extend_origin(struct scratch *s, struct proc *p, str
 	sip_word(&s->sip, o->sink.hi);
 	o->origin = sip_end(&s->sip);
 	p->origin = o->origin;
+	s->link.parent = o->parent;
+	s->link.site = o->site;
+	s->link.sink = o->sink;
+	s->link.depth = o->depth;
+	s->link.kind = t->kind;
+	keep_origin(&p->origin, &s->link);
 	rec_init(&o->h, REC_ORIGIN, sizeof(*o));
 	emit(&o->h, sizeof(*o), true); /* every time: rare, and user space may have missed it */
 }
@@ -306,16 +322,22 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 {
 	u32 tgid = bpf_get_current_pid_tgid() >> 32, image, watched_file = 0;
 	struct file *file = BPF_CORE_READ(bprm, file);
-	struct proc *p, fresh = {};
+	struct proc *p, *fresh; /* in scratch: for a stack it is too much */
 	struct file_key key = {};
 	struct image *img;
 	struct task *task;
 	struct scratch *s;
 	u32 truncated;
+	u64 mm;
 
+	if (!acts())
+		return;
 	p = bpf_map_lookup_elem(&procs, &tgid);
 	if (!p && scope_command)
 		return;
+	mm = (u64)BPF_CORE_READ(t, mm);
+	if (p && p->mm == mm)
+		return; /* this exec, seen by the object that acted a moment ago */
 	image = image_of_file(file, &key);
 	if (!p && !image && filter_pid)
 		return;
@@ -328,51 +350,54 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 		}
 		return;
 	}
+	fresh = &s->fresh;
+	__builtin_memset(fresh, 0, sizeof(*fresh));
+	fresh->mm = mm;
 	truncated = path_of_file(s, file);
-	path_intern(s, &fresh.program, false);
-	if (!image && bpf_map_lookup_elem(&watched, &fresh.program))
+	path_intern(s, &fresh->program, false);
+	if (!image && bpf_map_lookup_elem(&watched, &fresh->program))
 		watched_file = 1;
 	if (!p) {
 		if ((!image && !watched_file) || filter_pid)
 			goto out;
 		if (!passes_filters())
-			fresh.flags = PROC_IGNORED;
+			fresh->flags = PROC_IGNORED;
 		task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	} else {
-		fresh.flags = p->flags & (PROC_ORIGIN_UNKNOWN | PROC_IGNORED);
-		fresh.origin = p->origin;
-		fresh.depth = p->depth;
+		fresh->flags = p->flags & (PROC_ORIGIN_UNKNOWN | PROC_IGNORED);
+		fresh->origin = p->origin;
+		fresh->depth = p->depth;
 		task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	}
-	path_intern(s, &fresh.program, true);
+	path_intern(s, &fresh->program, true);
 	if (truncated)
-		fresh.flags |= PROC_ORIGIN_UNKNOWN;
+		fresh->flags |= PROC_ORIGIN_UNKNOWN;
 	/*
 	 * PHP code that execs is where the program comes from. The master is none:
 	 * at a reload (USR2) it execs itself and stays what it was.
 	 */
 	if (p && (p->image || (p->flags & PROC_UNINTROSPECTED)) && !(task && task->kind == SITE_MASTER))
-		extend_origin(s, &fresh, task);
-	fresh.start = BPF_CORE_READ(t, group_leader, start_boottime);
-	fresh.image = image;
-	fresh.phase = PHASE_STARTUP;
+		extend_origin(s, fresh, task);
+	fresh->start = BPF_CORE_READ(t, group_leader, start_boottime);
+	fresh->image = image;
+	fresh->phase = PHASE_STARTUP;
 	if (watched_file)
-		fresh.flags |= PROC_UNINTROSPECTED;
+		fresh->flags |= PROC_UNINTROSPECTED;
 	img = image_by_id(image);
 	if (img)
-		fresh.bias = BPF_CORE_READ(t, mm, start_code) - img->first_exec_vaddr;
+		fresh->bias = BPF_CORE_READ(t, mm, start_code) - img->first_exec_vaddr;
 	/* An fpm that PHP code has started is never the master, which may do more and is not killed. */
-	if (!hash_is_zero(&fresh.origin) || (fresh.flags & PROC_ORIGIN_UNKNOWN))
-		fresh.requests = 1;
-	fresh.role = role_of(&fresh, img);
+	if (!hash_is_zero(&fresh->origin) || (fresh->flags & PROC_ORIGIN_UNKNOWN))
+		fresh->requests = 1;
+	fresh->role = role_of(fresh, img);
 	if (BPF_CORE_READ(bprm, interp) != BPF_CORE_READ(bprm, filename)) {
 		long n = bpf_probe_read_kernel_str(s->path, PATH_ROOM, BPF_CORE_READ(bprm, filename));
 
-		fresh.flags |= PROC_SCRIPT;
+		fresh->flags |= PROC_SCRIPT;
 		s->path_off = 0;
 		s->path_end = n > 0 ? n - 1 : 0;
 		s->path_state = 0;
-		path_intern(s, &fresh.script, true);
+		path_intern(s, &fresh->script, true);
 	}
 	if (task) {
 		task->phase = PHASE_STARTUP;
@@ -382,13 +407,16 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 	} else {
 		count(STAT_STORAGE_FAILED);
 	}
-	if (!store_proc(tgid, &fresh))
+	if (!store_proc(tgid, fresh))
 		goto out;
-	fill_who(&s->out.proc.who, t, &fresh, PHASE_STARTUP);
+	fill_who(&s->out.proc.who, t, fresh, PHASE_STARTUP);
 	s->out.proc.who.uid = (u32)bpf_get_current_uid_gid();
 	s->out.proc.exe = key;
 	s->out.proc.exit_code = 0;
 	s->out.proc.parent_role = 0;
+	s->out.proc.flags = 0;
+	s->out.proc.reason = s->out.proc.error = 0;
+	judge_exec(s);
 	rec_init(&s->out.proc.h, REC_EXEC, sizeof(s->out.proc));
 	emit(&s->out.proc.h, sizeof(s->out.proc), true);
 out:
@@ -402,7 +430,7 @@ static __always_inline void on_exit(struct task_struct *t)
 	struct proc *p;
 	struct scratch *s;
 
-	p = bpf_map_lookup_elem(&procs, &tgid);
+	p = acts() ? bpf_map_lookup_elem(&procs, &tgid) : NULL;
 	if (!p || BPF_CORE_READ(t, signal, live.counter))
 		return; /* a stranger, or not its last thread */
 	s = claim_scratch();
@@ -414,6 +442,8 @@ static __always_inline void on_exit(struct task_struct *t)
 		r->exe.ino = r->exe.dev = 0;
 		r->exit_code = BPF_CORE_READ(t, exit_code);
 		r->parent_role = 0;
+		r->flags = 0;
+		r->reason = r->error = 0;
 		rec_init(&r->h, REC_EXIT, sizeof(*r));
 		emit(&r->h, sizeof(*r), false);
 		release_scratch(s);

@@ -1,6 +1,6 @@
 //! SIGKILL through a pidfd.
 
-use tracer::enforce::{Action, Enforcer};
+use tracer::enforce::{Action, Enforcer, kill};
 use tracer::process::{Miss, Process};
 
 /// The strategy: the signal is all there is, and whatever the process does until it lands gets through.
@@ -12,9 +12,6 @@ impl Enforcer for UserKill {
     }
 
     fn enforce(&mut self, process: Result<&Process, Miss>) -> Action {
-        match process.and_then(Process::kill) {
-            Ok(()) => Action::Killed,
-            Err(miss) => Action::Missed(miss),
-        }
+        kill(process)
     }
 }

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use anyhow::{Context, Result};
 use libbpf_rs::Object;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use tracer::kernel::{Loaded, ReadOnly, size_maps};
+use tracer::kernel::{Loaded, ReadOnly, prepare_maps};
 
 #[allow(clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, missing_docs)] // generated
 mod generated {
@@ -27,6 +27,6 @@ pub fn load(config: &ReadOnly) -> Result<Box<dyn Loaded>> {
     let mut open =
         generated::Phase1UserKillSkelBuilder::default().open(storage).context("open the object")?;
     tracer::fill_read_only!(open, config);
-    size_maps(open.open_object_mut())?;
+    prepare_maps(open.open_object_mut(), config)?;
     Ok(Box::new(UserKillObject(open.load()?)))
 }

@@ -568,6 +568,14 @@ pub fn desc(nr: u32) -> intf::call_desc {
         addrlen_arg: if addr_arg == 0 { 0 } else { addr_arg + 1 },
         msghdr_arg: place(b"M"),
         known: 1,
+        pid_args: call
+            .args
+            .bytes()
+            .enumerate()
+            .filter(|(_, letter)| *letter == b'i')
+            .map(|(n, _)| 1 << n)
+            .sum(),
+        ..Default::default()
     }
 }
 

@@ -10,15 +10,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::op::{Op, OpSet, nr};
 use crate::profile::{
-    Constraint, Generated, Grant, GrantKey, GrantMode, Profile, Root, View, Who, builtin_master, caps,
-    escape_pattern, grantable, is_evaluated, matches, without_lines,
+    Constraint, Generated, Grant, GrantKey, GrantMode, Profile, Root, View, Who, any_stored_name,
+    builtin_master, caps, escape_pattern, grantable, is_evaluated, matches, without_lines,
 };
 use crate::profile::{generated_match, stored_names};
 use crate::site::{Name, OriginEntry, Phase, Site, SiteKind};
 
 pub use learn::{Actor, Learner, LearnerConfig, Observation};
 
+mod automaton;
 mod learn;
+pub mod table;
 
 /// Why something is a violation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -150,6 +152,52 @@ fn opens_for_change(op: Op) -> bool {
     matches!(u32::from(op.class()), OPEN_WRITE | OPEN_CREATE | OPEN_TRUNCATE)
 }
 
+fn could_protect(op: Op) -> bool {
+    match op.nr() {
+        nr::OPEN | nr::OPENAT | nr::OPENAT2 => opens_for_change(op),
+        nr::CREAT
+        | nr::TRUNCATE
+        | nr::MKNOD
+        | nr::MKNODAT
+        | nr::RENAME
+        | nr::RENAMEAT
+        | nr::RENAMEAT2
+        | nr::LINK
+        | nr::LINKAT
+        | nr::SYMLINK
+        | nr::SYMLINKAT => true,
+        _ => false,
+    }
+}
+
+fn could_remove(op: Op) -> bool {
+    const NAMES: [&str; 17] = [
+        "unlink",
+        "unlinkat",
+        "rmdir",
+        "chmod",
+        "fchmodat",
+        "fchmodat2",
+        "chown",
+        "lchown",
+        "fchownat",
+        "setxattr",
+        "lsetxattr",
+        "setxattrat",
+        "removexattr",
+        "lremovexattr",
+        "utimensat",
+        "utimes",
+        "utime",
+    ];
+    op.call().is_some_and(|call| NAMES.contains(&call.name))
+}
+
+/// Whether every path of the call is its first one.
+fn has_one_path(op: Op) -> bool {
+    !op.call().is_some_and(|call| call.args.contains('q'))
+}
+
 fn is_io_uring(op: Op) -> bool {
     matches!(op.nr(), nr::IO_URING_SETUP | nr::IO_URING_ENTER | nr::IO_URING_REGISTER)
 }
@@ -174,8 +222,7 @@ impl Rule {
 /// Every path of the call must be there and match.
 fn paths_match(op: Op, patterns: &[Name], args: &ArgsView<'_>) -> bool {
     let one = |path: &[u8]| patterns.iter().any(|pattern| matches(pattern, path));
-    let second = op.call().is_some_and(|call| call.args.contains('q'));
-    args.path.is_some_and(one) && (!second || args.path2.is_some_and(one))
+    args.path.is_some_and(one) && (has_one_path(op) || args.path2.is_some_and(one))
 }
 
 /// What one site or program may do.
@@ -408,45 +455,12 @@ impl Policy {
 
     /// Whether this is an operation that could change a script.
     pub fn could_protect(&self, op: Op) -> bool {
-        match op.nr() {
-            nr::OPEN | nr::OPENAT | nr::OPENAT2 => opens_for_change(op),
-            nr::CREAT
-            | nr::TRUNCATE
-            | nr::MKNOD
-            | nr::MKNODAT
-            | nr::RENAME
-            | nr::RENAMEAT
-            | nr::RENAMEAT2
-            | nr::LINK
-            | nr::LINKAT
-            | nr::SYMLINK
-            | nr::SYMLINKAT => true,
-            _ => false,
-        }
+        could_protect(op)
     }
 
     /// Whether this is an operation that could take a file away or change what it is, without opening it.
     pub fn could_remove(&self, op: Op) -> bool {
-        const NAMES: [&str; 17] = [
-            "unlink",
-            "unlinkat",
-            "rmdir",
-            "chmod",
-            "fchmodat",
-            "fchmodat2",
-            "chown",
-            "lchown",
-            "fchownat",
-            "setxattr",
-            "lsetxattr",
-            "setxattrat",
-            "removexattr",
-            "lremovexattr",
-            "utimensat",
-            "utimes",
-            "utime",
-        ];
-        op.call().is_some_and(|call| NAMES.contains(&call.name))
+        could_remove(op)
     }
 
     /// Whether a script of the profile is somewhere below this directory: whoever moves it moves the script.
@@ -461,10 +475,9 @@ impl Policy {
             .any(|script| prefixes.iter().any(|prefix| script.as_bytes().starts_with(prefix)))
     }
 
-    /// Whether an absolute path is a script of the profile that is not generated.
+    /// Whether an absolute path is a script of the profile that is not generated. Allocates nothing.
     pub fn is_protected(&self, path: &[u8]) -> bool {
-        !self.protected.is_empty()
-            && stored_names(&self.roots, path).iter().any(|name| self.protected.contains(name))
+        !self.protected.is_empty() && any_stored_name(&self.roots, path, |name| self.protected.contains(name))
     }
 
     /// Whether it is what PHP does once in each process, on behalf of whoever comes first: the pattern compiler's

@@ -14,8 +14,8 @@ pub use builtin::builtin_master;
 pub use error::ProfileError;
 pub use file::Face;
 pub use grant::{Constraint, Grant, GrantKey, GrantMode, SiteRef, Who};
+pub(crate) use pattern::{EVALUATED, FILELESS, any_stored_name, generated_match, stored_names};
 pub use pattern::{Root, escape_pattern, is_evaluated, is_trusted_file, matches, without_lines};
-pub(crate) use pattern::{generated_match, stored_names};
 
 mod builtin;
 mod error;

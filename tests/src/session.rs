@@ -14,6 +14,16 @@ pub fn tracer() -> PathBuf {
     built("TRACER", "phase1-user-kill")
 }
 
+/// Whether its kernel side decides: then nothing depends on what is told.
+pub fn decides_in_kernel() -> bool {
+    !tracer().ends_with("phase1-user-kill")
+}
+
+/// The binary of phase 2, for what is about it alone.
+pub fn kernel_kill() -> PathBuf {
+    built("KERNEL_KILL", "phase2-kernel-kill")
+}
+
 /// The profile tool.
 pub fn php_profile() -> PathBuf {
     built("PHP_PROFILE", "php-profile")
@@ -41,6 +51,12 @@ fn built(variable: &str, name: &str) -> PathBuf {
     path.unwrap_or_else(|| panic!("{name} is not built: run `make test`, or `cargo build --workspace`"))
 }
 
+/// Whether (`$CROSS_CHECK`) every decision of the kernel side is judged once more by the tracer, which tells the
+/// differences: there must be none.
+fn cross_checks() -> bool {
+    std::env::var_os("CROSS_CHECK").is_some()
+}
+
 /// What a session printed and did.
 #[derive(Debug)]
 pub struct Ran {
@@ -55,6 +71,11 @@ pub struct Ran {
 }
 
 impl Ran {
+    fn checked(self) -> Self {
+        assert!(!self.stderr.contains("cross-check:"), "user space decides otherwise:\n{}", self.stderr);
+        self
+    }
+
     /// Violations among the events.
     pub fn violations(&self) -> Vec<&Value> {
         self.events.iter().filter(|e| e["kind"] == "violation").collect()
@@ -100,6 +121,9 @@ impl Session {
         let _ = std::fs::remove_file(self.folder.join("events.jsonl"));
         let mut tracer = Command::new(tracer());
         tracer.args(&self.args).current_dir(&self.folder).stdin(Stdio::null());
+        if cross_checks() {
+            tracer.arg("--cross-check");
+        }
         tracer
     }
 
@@ -111,6 +135,7 @@ impl Session {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             events: events_of(&self.folder),
         }
+        .checked()
     }
 
     /// Starts it without COMMAND, and waits for its `ready` line.
@@ -200,6 +225,7 @@ impl Running {
             stderr: std::mem::take(&mut self.said),
             events: events_of(&self.folder),
         }
+        .checked()
     }
 }
 

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use e2e::fpm::{Client, Fpm, Request, Setup, age, exists, send, wait_until};
-use e2e::session::{Ran, Running, Session, php_profile};
+use e2e::session::{Ran, Running, Session, decides_in_kernel, php_profile};
 use e2e::suite::test;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -748,6 +748,25 @@ fn who_loses_an_event_under_sandbox_is_killed() {
     assert!(ran.stderr.contains("subjects killed because their record was lost: 1"), "{}", ran.stderr);
 }
 
+/// Where the kernel decides, it goes on while nobody reads: one call of each worker.
+fn the_kernel_decides_while_nobody_reads_events() {
+    const ATTACKS: usize = 20;
+    let (mut fpm, mail) = learnt(Setup::workers(1));
+    let running = session(&fpm, "--sandbox").start();
+    let targets = fpm.make_targets("a", MANY);
+    running.signal(Signal::SIGSTOP);
+    let killed = (0..ATTACKS).filter(|_| fpm.get("do=bad-static&in=a").is_err()).count();
+    running.signal(Signal::SIGCONT);
+    let gone = MANY - fs::read_dir(targets).expect("the targets").count();
+    assert_eq!(killed, ATTACKS);
+    assert!(gone <= ATTACKS, "{gone} files gone in {ATTACKS} attacks");
+    fpm.wait_ready();
+    day(&fpm, &mail, 3);
+    assert!(fpm.lives());
+    let ran = running.stop();
+    assert!(ran.violations().len() >= ATTACKS, "{}", ran.stderr);
+}
+
 fn filters_by_user_and_process_narrow() {
     let (fpm, other) = (Fpm::running(Setup::workers(1)), Fpm::running(Setup::workers(1)));
     let both = |options: [String; 2]| {
@@ -1080,7 +1099,12 @@ macro_rules! tests {
 }
 
 fn main() {
-    e2e::suite::main(tests![
+    let loss = if decides_in_kernel() {
+        tests![the_kernel_decides_while_nobody_reads_events,]
+    } else {
+        tests![who_loses_an_event_under_sandbox_is_killed,]
+    };
+    let all = tests![
         a_running_pool_is_learnt_and_then_does_nothing_wrong,
         a_running_pool_is_found_without_being_named,
         a_pool_that_starts_after_the_tracer_is_learnt_and_enforced,
@@ -1097,7 +1121,6 @@ fn main() {
         a_plugin_is_monitored_allowed_and_enforced,
         eight_clients_at_once_lose_no_event,
         lost_events_are_counted_and_the_profile_is_incomplete,
-        who_loses_an_event_under_sandbox_is_killed,
         filters_by_user_and_process_narrow,
         filters_by_cgroup_narrow,
         sighup_swaps_the_profile_and_keeps_it_when_the_new_one_is_bad,
@@ -1109,5 +1132,6 @@ fn main() {
         a_pool_in_a_chroot_is_learnt_and_enforced,
         a_preloaded_pool_keeps_its_master_apart,
         behind_nginx_an_attack_is_one_bad_gateway,
-    ])
+    ];
+    e2e::suite::main(loss.into_iter().chain(all).collect())
 }

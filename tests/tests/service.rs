@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-const UNIT: &str = include_str!("../../dist/phase1-user-kill.service");
+const UNIT: &str = include_str!("../../dist/php-tracer@.service");
 const USER: &str = "nobody";
 
 fn main() {
@@ -182,11 +182,19 @@ fn value(key: &str) -> String {
     values.collect::<Vec<_>>().join(" ")
 }
 
+/// The strategy under test.
+fn instance() -> String {
+    tracer().file_name().expect("a name").to_string_lossy().into_owned()
+}
+
 /// `ExecStart=/bin/sh -c '…'`: the program and its script, as systemd passes it on.
 fn exec_start() -> (String, String) {
     let line = value("ExecStart");
     let (program, script) = line.split_once(" -c '").expect("a shell");
-    (program.into(), script.strip_suffix('\'').expect("a quoted script").replace("$$", "$"))
+    (
+        program.into(),
+        script.strip_suffix('\'').expect("a quoted script").replace("$$", "$").replace("%i", &instance()),
+    )
 }
 
 fn environment() -> Vec<(String, String)> {
@@ -208,7 +216,7 @@ fn ready_when_attached() {
         service.notified(Duration::from_secs(20)).unwrap_or_else(|| panic!("no READY:\n{}", service.log()));
     assert!(said.lines().any(|l| l == "READY=1"), "{said}");
     assert!(
-        service.log().contains("ready: phase1-user-kill sandbox"),
+        service.log().contains(&format!("ready: {} sandbox", instance())),
         "the line comes first: {}",
         service.log()
     );
@@ -261,7 +269,7 @@ fn unit_says() {
 }
 
 fn verify() {
-    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/phase1-user-kill.service");
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/php-tracer@.service");
     match Command::new("systemd-analyze").arg("verify").arg(unit).output() {
         Ok(out) => {
             let said = String::from_utf8_lossy(&out.stderr);

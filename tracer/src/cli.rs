@@ -13,7 +13,7 @@ use shared::op::Selection;
 #[command(
     version,
     disable_version_flag = false,
-    group(ArgGroup::new("what").args(["profile", "monitor", "sandbox", "doctor"])),
+    group(ArgGroup::new("what").args(["profile", "monitor", "sandbox", "doctor", "unpersist"])),
     after_help = "Without COMMAND the running php-fpm processes are watched, or those of the images named by --php.\n\
                   Exit status: COMMAND's own (128+N for a signal); 125 error of the tracer, 126 COMMAND not\n\
                   executable, 127 COMMAND not found; with --exit-code 3 if there was a violation.\n\
@@ -32,6 +32,10 @@ pub struct Args {
     /// What this kernel and this PHP can do, and what to do about the rest
     #[arg(long)]
     pub doctor: bool,
+
+    /// End what an earlier session with --persist left
+    #[arg(long)]
+    pub unpersist: bool,
 
     /// The profile to write or to enforce
     #[arg(long, value_name = "PATH", default_value = "php.profile")]
@@ -65,6 +69,10 @@ pub struct Args {
     #[arg(long)]
     pub allow_privileged: bool,
 
+    /// Enforcement goes on when this process ends, however it ends, and a later --persist adopts it
+    #[arg(long, conflicts_with_all = ["profile", "command"])]
+    pub persist: bool,
+
     /// How the PHP function is told
     #[arg(long, value_enum, default_value_t = Attribution::Stack)]
     pub attribution: Attribution,
@@ -90,6 +98,9 @@ pub struct Args {
     /// Wake the tracer as any ring-buffer consumer is woken, for comparison
     #[arg(long, hide = true)]
     pub default_wakeup: bool,
+    /// Judge once more in user space what the kernel side decided, and tell differences
+    #[arg(long, hide = true)]
+    pub cross_check: bool,
 
     /// The command to watch, with its arguments
     #[arg(last = true, value_name = "COMMAND")]

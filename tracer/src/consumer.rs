@@ -12,12 +12,11 @@ use shared::site::{Name, OriginEntry, Site};
 
 use crate::cli::Mode;
 use crate::enforce::{Action, Enforcer};
-use crate::kernel::{bytes_of, read_as};
+use crate::kernel::{bytes_of, read_as, read_stats};
 use crate::late;
 use crate::names::{Id, NONE, Names, id};
 use crate::process::{Miss, Process};
 use crate::protect::Protected;
-use crate::selfcheck::Failed;
 
 /// A frame of a call's chain.
 pub struct Frame {
@@ -79,6 +78,39 @@ struct Known {
     killed: bool,
 }
 
+/// What is asked of a kernel side that decides.
+pub struct Decided {
+    /// Its counters: it does not tell what it allows.
+    stats: MapHandle,
+    /// Calls that were allowed up to the last look.
+    allowed: u64,
+    /// Every record is judged once more here, and a difference is told: for tests, of calls that are all told.
+    cross_check: bool,
+}
+
+impl Decided {
+    /// Counts from now on.
+    pub fn new(stats: MapHandle, cross_check: bool) -> Self {
+        Self { allowed: read_stats(&stats)[intf::STAT_ALLOWED as usize], stats, cross_check }
+    }
+}
+
+/// What a session decides by.
+pub struct By {
+    /// What it does.
+    pub mode: Mode,
+    /// Without one (profile mode) everything is an observation.
+    pub policy: Option<Arc<Policy>>,
+    /// Its number, as the kernel side has it.
+    pub generation: u32,
+    /// What no profile can open.
+    pub protected: Option<Protected>,
+    /// Of a kernel side that decides.
+    pub decided: Option<Decided>,
+    /// Those that an earlier session was told.
+    pub names: Names,
+}
+
 /// Decides about records.
 pub struct Consumer {
     mode: Mode,
@@ -93,7 +125,8 @@ pub struct Consumer {
     pairs: MapHandle,
     /// What is allowed where there is no policy to ask.
     nothing: SitePolicy,
-    failed: Failed,
+    /// Of a kernel side that decides: its counters.
+    decided: Option<Decided>,
     generation: u32,
     /// Kept for its memory; empty only while a call is being handled.
     spare: Option<Box<intf::rec_call>>,
@@ -119,30 +152,22 @@ impl Told {
 }
 
 impl Consumer {
-    /// For one session. Without a policy (profile mode) everything is an observation.
-    pub fn new(
-        mode: Mode,
-        policy: Option<Arc<Policy>>,
-        protected: Option<Protected>,
-        enforcer: Box<dyn Enforcer>,
-        pairs: MapHandle,
-        failed: Failed,
-        to: Sender<Message>,
-    ) -> Self {
+    /// For one session.
+    pub fn new(by: By, enforcer: Box<dyn Enforcer>, pairs: MapHandle, to: Sender<Message>) -> Self {
         Self {
-            mode,
-            policy,
-            protected,
+            mode: by.mode,
+            policy: by.policy,
+            protected: by.protected,
             enforcer,
-            names: Names::default(),
+            names: by.names,
             sites: HashMap::new(),
             programs: HashMap::new(),
             processes: HashMap::new(),
             partials: HashMap::new(),
             pairs,
             nothing: SitePolicy::nothing(),
-            failed,
-            generation: 1,
+            decided: by.decided,
+            generation: by.generation,
             spare: Some(Box::default()),
             allowed: 0,
             late: 0,
@@ -183,6 +208,11 @@ impl Consumer {
 
     /// Tells what was only counted since the last time.
     pub fn flush(&mut self) {
+        if let Some(decided) = &mut self.decided {
+            let allowed = read_stats(&decided.stats)[intf::STAT_ALLOWED as usize];
+            self.allowed = allowed.saturating_sub(decided.allowed);
+            decided.allowed = allowed;
+        }
         let allowed = std::mem::take(&mut self.allowed);
         let late = std::mem::take(&mut self.late);
         if allowed > 0 {
@@ -201,10 +231,11 @@ impl Consumer {
 
     /// Another profile, at once: nothing that was decided by the old one is remembered.
     pub fn swap(&mut self, policy: Arc<Policy>, generation: u32) {
-        self.sites.clear();
-        self.programs.clear();
         self.policy = Some(policy);
         self.generation = generation;
+        self.sites = self.names.sites().map(|(id, site)| (id, self.site_policy(site))).collect();
+        let keys: Vec<_> = self.programs.keys().copied().collect();
+        self.programs = keys.into_iter().map(|key| (key, self.program_policy(key))).collect();
     }
 
     /// Monitor or sandbox from the next record on.
@@ -222,6 +253,12 @@ impl Consumer {
     fn site_told(&mut self, bytes: &[u8]) {
         let Some(record) = read_as::<intf::rec_site>(bytes) else { return };
         self.names.site_told(&record);
+        // Looked up now, so that at the moment of a violation nothing is allocated.
+        if self.policy.is_some() {
+            let site = id(record.hash);
+            let policy = self.site_policy(&self.names.site(site));
+            self.sites.insert(site, policy);
+        }
     }
 
     fn process(&mut self, kind: u32, record: intf::rec_proc) {
@@ -237,6 +274,12 @@ impl Consumer {
                 {
                     self.know(who.pid, who.start);
                 }
+            }
+        }
+        if kind != intf::REC_EXIT && self.policy.is_some() {
+            let key = (id(who.origin), id(who.program));
+            if !self.programs.contains_key(&key) {
+                self.programs.insert(key, self.program_policy(key));
             }
         }
         if kind == intf::REC_EXEC {
@@ -266,13 +309,26 @@ impl Consumer {
         if root_php || who.proc_flags & intf::PROC_IGNORED != 0 {
             return;
         }
-        let verdict = self.judge_program(&who, Op::EXEC, &ArgsView::default());
+        let heard = verdict_heard(record.flags, record.reason);
+        let verdict = if let Some(heard) = heard {
+            self.cross_check(
+                heard,
+                || format!("exec by {}", who.pid),
+                |me| me.judge_program(&who, Op::EXEC, &ArgsView::default()),
+            );
+            heard
+        } else {
+            self.judge_program(&who, Op::EXEC, &ArgsView::default())
+        };
         if self.mode != Mode::Profile && verdict == Verdict::Allowed {
             self.allowed += 1;
             return;
         }
-        let action =
-            if verdict == Verdict::Allowed { Action::Logged } else { self.enforce(&who, 0, verdict) };
+        let action = if verdict == Verdict::Allowed {
+            Action::Logged
+        } else {
+            self.enforce(&who, record.flags, verdict)
+        };
         let call = intf::rec_call { h: record.h, who, op: Op::EXEC.raw(), nr: 59, ..Default::default() };
         self.tell(Box::new(call), Arc::new(Site::unknown()), verdict, action, true);
     }
@@ -292,6 +348,10 @@ impl Consumer {
 
     fn decide(&mut self, record: &mut intf::rec_call) {
         let Some(op) = Op::from_raw(record.op) else { return };
+        if record.flags & intf::CALL_DECIDED != 0 {
+            self.heard(record, op);
+            return;
+        }
         // Told in short because the profile of that moment allowed it: it does not carry what another asks for.
         if record.flags & intf::CALL_QUIET != 0 && record.generation != self.generation {
             self.allowed += 1;
@@ -315,12 +375,52 @@ impl Consumer {
         self.tell(Box::new(*record), site, verdict, action, false);
     }
 
+    /// A call that the kernel side has decided about.
+    fn heard(&mut self, record: &mut intf::rec_call, op: Op) {
+        let Some(mut verdict) = verdict_heard(record.flags, record.reason) else { return };
+        if record.generation == self.generation {
+            let of = *record;
+            let what = || format!("{op} by site {:?} of {}", id(of.site), of.who.pid);
+            self.cross_check(verdict, what, |me| {
+                let told = me.told(&mut of.clone());
+                me.judge(&of, op, &told)
+            });
+        }
+        if verdict == Verdict::Allowed {
+            // The path's own text reached nothing; where it leads is found out here, after the call.
+            if record.flags & intf::CALL_REVIEW == 0 || !self.is_protected(record, op) {
+                return;
+            }
+            verdict = Verdict::violation(Reason::ProtectedObject);
+        }
+        let action = self.enforce(&record.who, record.flags, verdict);
+        let site = self.names.site(id(record.site));
+        self.tell(Box::new(*record), site, verdict, action, false);
+    }
+
+    /// For tests: whether user space would have decided the same.
+    fn cross_check(
+        &mut self,
+        heard: Verdict,
+        what: impl FnOnce() -> String,
+        judge: impl FnOnce(&mut Self) -> Verdict,
+    ) {
+        if !self.decided.as_ref().is_some_and(|d| d.cross_check) {
+            return;
+        }
+        let own = judge(self);
+        let reason = |verdict| match verdict {
+            Verdict::Violation { reason: Reason::ProtectedObject, .. } | Verdict::Allowed => None,
+            Verdict::Violation { reason, log_only, .. } => Some((reason, log_only)),
+        };
+        if reason(own) != reason(heard) {
+            crate::say(&format!("cross-check: {}: the kernel side said {heard:?}, not {own:?}", what()));
+        }
+    }
+
     /// The call's site and what it may do.
     fn told(&mut self, record: &mut intf::rec_call) -> Told {
         let site_id = id(record.site);
-        if self.failed.has(record.who.image) {
-            return Told::Unknown;
-        }
         if u32::from(record.site_kind) == intf::SITE_UNKNOWN {
             return self.told_late(record);
         }
@@ -391,15 +491,16 @@ impl Consumer {
         }
         let key = (id(who.origin), id(who.program));
         if !self.programs.contains_key(&key) {
-            let policy = match (&self.policy, self.names.path(key.1)) {
-                (Some(policy), Some(program)) => {
-                    policy.program(&self.names.origin(key.0), program.as_bytes())
-                }
-                _ => self.nothing.clone(), // not told: nothing is allowed
-            };
-            self.programs.insert(key, policy);
+            self.programs.insert(key, self.program_policy(key));
         }
         self.programs[&key].decide(op, args)
+    }
+
+    fn program_policy(&self, (origin, program): (Id, Id)) -> ProgramPolicy {
+        match (&self.policy, self.names.path(program)) {
+            (Some(policy), Some(program)) => policy.program(&self.names.origin(origin), program.as_bytes()),
+            _ => self.nothing.clone(), // not told: nothing is allowed
+        }
     }
 
     /// Acts on a violation. Before anything is allocated.
@@ -413,7 +514,14 @@ impl Consumer {
             return Action::Logged;
         }
         if flags & intf::CALL_KILLED != 0 {
+            if let Some(known) = self.processes.get_mut(&who.pid) {
+                known.killed = true;
+            }
             return Action::Killed;
+        }
+        // Decided by the mode of that moment, which was not the sandbox.
+        if flags & intf::CALL_DECIDED != 0 && flags & (intf::CALL_KILL_FAILED | intf::CALL_REVIEW) == 0 {
+            return Action::Logged;
         }
         // A refusal may have been of that moment only.
         let usable = |p: &Known| p.start == who.start && !matches!(p.process, Err(Miss::Refused(_)));
@@ -496,6 +604,29 @@ impl Consumer {
         };
         self.forward(Some(Message::Call(Box::new(call))));
     }
+}
+
+/// What the kernel side decided; `None` where it leaves that to us.
+fn verdict_heard(flags: u32, reason: u16) -> Option<Verdict> {
+    if flags & intf::CALL_DECIDED == 0 {
+        return None;
+    }
+    let reason = match u32::from(reason) {
+        intf::REASON_NONE => return Some(Verdict::Allowed),
+        intf::REASON_SITE => Reason::SiteNotInProfile,
+        intf::REASON_OPERATION => Reason::OperationNotInProfile,
+        intf::REASON_PROGRAM => Reason::ProgramNotInProfile,
+        intf::REASON_TAINTED => Reason::TaintedIdentity,
+        intf::REASON_FOREIGN_ABI => Reason::ForeignAbi,
+        intf::REASON_PROTECTED => Reason::ProtectedObject,
+        intf::REASON_LOST => Reason::EventsLost,
+        _ => Reason::UnknownSite,
+    };
+    Some(Verdict::Violation {
+        reason,
+        log_only: flags & intf::CALL_LOG_ONLY != 0,
+        never_kill: flags & intf::CALL_NEVER_KILL != 0,
+    })
 }
 
 const UNKNOWN_SITE: Verdict =

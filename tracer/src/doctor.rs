@@ -1,7 +1,6 @@
 //! `--doctor`: what this kernel and this PHP can do, told by trying.
 
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::Result;
@@ -55,6 +54,9 @@ pub fn run(phase: &dyn Phase) -> Result<u8> {
         lsm(),
         memlock(),
     ];
+    if phase.decides_in_kernel() {
+        checks.push(bpffs());
+    }
     if checks[0].state == State::Good {
         checks.extend(programs(phase));
     }
@@ -197,7 +199,7 @@ fn programs(phase: &dyn Phase) -> Vec<Check> {
         }
     };
     let mut checks = vec![Check::good("programs load", "all, ring buffer and task storage with them")];
-    let verified = Check::good("instructions verified", verified_instructions(phase.call_programs()));
+    let verified = Check::good("instructions verified", verified_instructions(&mut kernel));
     let hooks = ["process_fork", "process_exec", "process_exit"];
     for name in hooks.iter().chain(phase.call_programs()) {
         if let Err(error) = kernel.attach(name) {
@@ -216,19 +218,26 @@ fn programs(phase: &dyn Phase) -> Vec<Check> {
         Ok(_) => Check::good("task iterator", "runs"),
         Err(error) => Check::bad("task iterator", format!("{error:#}"), "running processes cannot be found"),
     });
+    checks.push(match crate::layout::find(&mut kernel) {
+        Ok(()) => Check::good("untouched memory", "names in it can be read"),
+        Err(error) => Check::worse("untouched memory", format!("{error:#}: names in it are {{unknown}}"), ""),
+    });
     checks.push(uprobe(&mut kernel));
     checks
 }
 
 /// What the verifier went through, of the million that it allows a program.
-fn verified_instructions(programs: &[&str]) -> String {
-    let mut found: Vec<String> = libbpf_rs::query::ProgInfoIter::default()
-        .filter(|p| programs.iter().any(|name| p.name.as_bytes() == name.as_bytes()))
-        .map(|p| format!("{} {}", p.name.to_string_lossy(), p.verified_insns))
-        .collect();
-    found.sort();
-    found.dedup();
-    found.join(", ")
+fn verified_instructions(kernel: &mut Kernel) -> String {
+    let told = kernel.verified().into_iter().map(|(name, count)| format!("{name} {count}"));
+    told.collect::<Vec<_>>().join(", ")
+}
+
+/// Where `--persist` pins what it keeps.
+fn bpffs() -> Check {
+    if Path::new("/sys/fs/bpf").is_dir() {
+        return Check::good("bpffs", "can be had (--persist)");
+    }
+    Check::worse("bpffs", "none: no --persist", "mount -t bpf bpf /sys/fs/bpf, on a kernel that has it")
 }
 
 fn load(phase: &dyn Phase, config: &ReadOnly) -> Result<Kernel> {

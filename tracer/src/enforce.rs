@@ -24,6 +24,14 @@ impl Action {
     }
 }
 
+/// SIGKILL through a pidfd.
+pub fn kill(process: Result<&Process, Miss>) -> Action {
+    match process.and_then(Process::kill) {
+        Ok(()) => Action::Killed,
+        Err(miss) => Action::Missed(miss),
+    }
+}
+
 /// A strategy, in the consumer's thread: called for a violation before anything is allocated or formatted.
 pub trait Enforcer: Send {
     /// As in events: `user-kill`.

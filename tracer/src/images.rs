@@ -47,15 +47,17 @@ pub struct Images {
 }
 
 impl Images {
-    /// Nothing known yet.
+    /// Nothing known yet but numbers that an earlier session has given.
     pub fn new(kernel: &mut Kernel, usdt: bool, hash_key: [u64; 2]) -> Result<Self> {
+        let files = kernel.map("files")?;
+        let by_file = numbers_of(&files).map(|(key, id)| ((key.dev, key.ino), id)).collect();
         Ok(Self {
-            files: kernel.map("files")?,
+            files,
             by_id: kernel.map("images")?,
             watched: kernel.map("watched")?,
             hash_key,
             known: Vec::new(),
-            by_file: HashMap::new(),
+            by_file,
             inotify: Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).context("inotify")?,
             watches: HashMap::new(),
             usdt,
@@ -69,7 +71,7 @@ impl Images {
 
     /// By its number.
     pub fn get(&self, id: u32) -> Option<&Known> {
-        self.known.get((id as usize).checked_sub(1)?)
+        self.known.iter().find(|known| known.id == id)
     }
 
     /// Introspects the file at `path` and makes it an image; again for the same file is nothing new.
@@ -80,13 +82,18 @@ impl Images {
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
         let image = introspect::introspect(path)?;
         let key = kernel.file_key(&file)?;
-        if let Some(id) = self.by_file.get(&(key.dev, key.ino)) {
-            return Ok(*id);
+        let given = self.by_file.get(&(key.dev, key.ino)).copied();
+        if let Some(known) = given.and_then(|id| self.get(id)) {
+            return Ok(known.id);
         }
-        let id = self.known.len() as u32 + 1;
+        let id = given.unwrap_or_else(|| self.by_file.values().max().unwrap_or(&0) + 1);
         let mut record = record_of(&image, id);
         if self.usdt {
             record.flags |= intf::IMAGE_USDT;
+        }
+        // Of an earlier session, which acts still: what it sees of requests, its processes go on being judged by.
+        if let Some(before) = given.and_then(|id| self.record(id)) {
+            record.flags |= before.flags & intf::IMAGE_PHASES;
         }
         // The description first: from the moment the file is in `files`, processes are judged by it.
         self.by_id.update(&id.to_ne_bytes(), bytes_of(&record), MapFlags::ANY)?;
@@ -102,6 +109,36 @@ impl Images {
         self.by_file.insert((key.dev, key.ino), id);
         self.known.push(Known { id, image, phases: phases.is_ok(), _file: file });
         Ok(id)
+    }
+
+    fn record(&self, id: u32) -> Option<intf::image> {
+        read_as(&self.by_id.lookup(&id.to_ne_bytes(), MapFlags::ANY).ok()??)
+    }
+
+    /// Files that an earlier session watched, and that nobody runs or names any more: their inodes' numbers may belong
+    /// to other files by now.
+    pub fn forget_unused(&mut self, procs: &MapHandle) {
+        let process = |pid: u32| procs.lookup(&pid.to_ne_bytes(), MapFlags::ANY).ok().flatten();
+        let running: Vec<u32> = subjects(procs)
+            .into_iter()
+            .filter_map(|pid| process(pid).and_then(|value| read_as::<intf::proc_>(&value)))
+            .map(|process| process.image)
+            .collect();
+        let unused: Vec<(intf::file_key, u32)> = numbers_of(&self.files)
+            .filter(|(_, id)| self.get(*id).is_none() && !running.contains(id))
+            .collect();
+        for (key, _) in unused {
+            // Still there: as before.
+            let _ = self.files.delete(bytes_of(&key));
+        }
+    }
+
+    /// Its self-check failed: the kernel side takes its sites for `{unknown}` from now on.
+    pub fn fail(&self, id: u32) -> Result<()> {
+        let mut record = self.record(id).context("the kernel side has no such image")?;
+        record.flags |= intf::IMAGE_FAILED;
+        self.by_id.update(&id.to_ne_bytes(), bytes_of(&record), MapFlags::ANY)?;
+        Ok(())
     }
 
     /// Watches `path` for a new file (an upgrade): whatever is executed there is a subject from its first
@@ -144,6 +181,13 @@ impl Images {
         paths.dedup();
         paths
     }
+}
+
+fn numbers_of(files: &MapHandle) -> impl Iterator<Item = (intf::file_key, u32)> + '_ {
+    files.keys().filter_map(|key| {
+        let id = files.lookup(&key, MapFlags::ANY).ok().flatten()?;
+        Some((read_as(&key)?, read_as(&id)?))
+    })
 }
 
 fn address(globals: Globals) -> (u64, i64, u32) {

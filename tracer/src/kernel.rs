@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::{
@@ -13,6 +13,8 @@ use libbpf_rs::{
 };
 use shared::intf;
 use shared::op::{OpSet, desc};
+
+use crate::persist::Pins;
 
 /// What never changes while running: read-only data of the programs, one field a variable.
 #[derive(Clone)]
@@ -35,6 +37,14 @@ pub struct ReadOnly {
     pub policed: OpSet,
     /// Attribution by USDT.
     pub usdt: bool,
+    /// Number of the loaded object: at an adoption two are attached, and one acts.
+    pub instance: u32,
+    /// Somebody but root could remove the tracer's own files.
+    pub exposed: bool,
+    /// Allowed calls are told too, with what was decided.
+    pub tell_allowed: bool,
+    /// Where maps are pinned, or found.
+    pub pins: Option<PathBuf>,
 }
 
 impl ReadOnly {
@@ -82,6 +92,7 @@ macro_rules! fill_read_only {
         data.policed_ops = config.policed_ops();
         data.usdt_attribution = u32::from(config.usdt);
         data.tracer_pid = std::process::id();
+        data.instance = config.instance;
         for (to, from) in data.calls.iter_mut().zip($crate::kernel::ReadOnly::descs()) {
             to.class_kind = from.class_kind;
             to.class_arg = from.class_arg;
@@ -91,7 +102,20 @@ macro_rules! fill_read_only {
             to.addrlen_arg = from.addrlen_arg;
             to.msghdr_arg = from.msghdr_arg;
             to.known = from.known;
+            to.pid_args = from.pid_args;
         }
+    }};
+}
+
+/// Likewise what only those have that decide in the kernel.
+#[macro_export]
+macro_rules! fill_decision_data {
+    ($open:expr, $config:expr) => {{
+        let config: &$crate::kernel::ReadOnly = $config;
+        let data = $open.maps.rodata_data.as_deref_mut().expect("the object has read-only data");
+        data.op_info = *$crate::tables::op_info();
+        data.exposed = u32::from(config.exposed);
+        data.tell_allowed = u32::from(config.tell_allowed);
     }};
 }
 
@@ -101,8 +125,8 @@ pub trait Loaded {
     fn object(&mut self) -> &mut Object;
 }
 
-/// Sizes that depend on the machine; for a phase's open object, before load.
-pub fn size_maps(object: &mut OpenObject) -> Result<()> {
+/// Sizes that depend on the machine, and where maps are pinned; for a phase's open object, before load.
+pub fn prepare_maps(object: &mut OpenObject, config: &ReadOnly) -> Result<()> {
     const SLOTS: usize = 4; // as in emit.bpf.h
     let cpus = libbpf_rs::num_possible_cpus()?;
     let mut map = object
@@ -110,7 +134,18 @@ pub fn size_maps(object: &mut OpenObject) -> Result<()> {
         .find(|m| m.name() == OsStr::new("scratches"))
         .ok_or_else(|| anyhow!("the object has no map `scratches`"))?;
     map.set_max_entries((cpus * SLOTS) as u32)?;
+    if let Some(pins) = &config.pins {
+        for mut map in object.maps_mut().filter(|m| is_shared(m.name())) {
+            let path = pins.join(map.name());
+            map.set_pin_path(path)?;
+        }
+    }
     Ok(())
+}
+
+/// Whether a map holds more than one object's own read-only data, which is named after it.
+fn is_shared(name: &OsStr) -> bool {
+    !name.to_string_lossy().contains('.')
 }
 
 /// A structure of plain integers, as bytes for a map.
@@ -131,11 +166,17 @@ pub fn read_as<T: Copy>(bytes: &[u8]) -> Option<T> {
 pub struct Kernel {
     loaded: Box<dyn Loaded>,
     links: Vec<Link>,
+    /// What is attached stays attached when this ends.
+    stays: bool,
 }
 
 impl Drop for Kernel {
     /// Detaching waits until nobody runs the program any more: all at once, so that they wait together.
     fn drop(&mut self) {
+        if self.stays {
+            self.links.iter_mut().for_each(Link::disconnect);
+            return;
+        }
         std::thread::scope(|scope| {
             for link in self.links.drain(..) {
                 // A thread that cannot be had drops it here.
@@ -148,7 +189,7 @@ impl Drop for Kernel {
 impl Kernel {
     /// Takes over a loaded object; nothing is attached yet.
     pub fn new(loaded: Box<dyn Loaded>) -> Self {
-        Self { loaded, links: Vec::new() }
+        Self { loaded, links: Vec::new(), stays: false }
     }
 
     /// A handle of a map, independent of this object's lifetime.
@@ -159,6 +200,23 @@ impl Kernel {
             .find(|m| m.name() == OsStr::new(name))
             .ok_or_else(|| anyhow!("the object has no map `{name}`"))?;
         MapHandle::try_from(&map).with_context(|| format!("map {name}"))
+    }
+
+    /// From now on what is attached outlives this: its links, programs and maps are pinned.
+    pub fn persist(&mut self, pins: &Pins, instance: u32) -> Result<()> {
+        let object = self.loaded.object();
+        let shared = object.maps().filter(|m| is_shared(m.name()));
+        let maps = shared
+            .map(|m| Ok((m.name().to_string_lossy().into_owned(), MapHandle::try_from(&m)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let programs = object.progs().map(|p| (format!("program-{}", p.name().to_string_lossy()), p));
+        let programs: Vec<_> = programs.collect();
+        let links = self.links.iter().enumerate().map(|(n, link)| (format!("link-{n}"), link.as_fd()));
+        let parts: Vec<_> =
+            programs.iter().map(|(name, program)| (name.clone(), program.as_fd())).chain(links).collect();
+        pins.pin(instance, &parts, &maps)?;
+        self.stays = true;
+        Ok(())
     }
 
     fn program(&mut self, name: &str) -> Result<ProgramMut<'_>> {
@@ -172,22 +230,27 @@ impl Kernel {
     /// How often the kernel skipped a program because it was running on that processor already: calls, forks or
     /// execs that were not seen.
     pub fn skipped(&mut self) -> u64 {
-        let programs = self.loaded.object().progs_mut();
-        programs
-            .map(|program| {
-                let mut info = libbpf_sys::bpf_prog_info::default();
-                let mut len = size_of_val(&info) as u32;
-                // SAFETY: the descriptor is open; `info` is plain data of the length that is given.
-                let failed = unsafe {
-                    libbpf_sys::bpf_prog_get_info_by_fd(
-                        program.as_fd().as_raw_fd(),
-                        &raw mut info,
-                        &raw mut len,
-                    )
-                };
-                if failed == 0 { info.recursion_misses } else { 0 }
-            })
-            .sum()
+        self.infos().map(|(_, info)| info.recursion_misses).sum()
+    }
+
+    /// What the verifier went through, by program, of the million that it allows each.
+    pub fn verified(&mut self) -> Vec<(String, u32)> {
+        let mut all: Vec<_> = self.infos().map(|(name, info)| (name, info.verified_insns)).collect();
+        all.sort();
+        all
+    }
+
+    /// What the kernel says of each program that it tells about.
+    fn infos(&mut self) -> impl Iterator<Item = (String, libbpf_sys::bpf_prog_info)> {
+        self.loaded.object().progs_mut().filter_map(|program| {
+            let mut info = libbpf_sys::bpf_prog_info::default();
+            let mut len = size_of_val(&info) as u32;
+            // SAFETY: the descriptor is open; `info` is plain data of the length that is given.
+            let failed = unsafe {
+                libbpf_sys::bpf_prog_get_info_by_fd(program.as_fd().as_raw_fd(), &raw mut info, &raw mut len)
+            };
+            (failed == 0).then(|| (program.name().to_string_lossy().into_owned(), info))
+        })
     }
 
     /// Attaches a program where its section name says.
@@ -211,7 +274,11 @@ impl Kernel {
             cookies: at.iter().map(|(_, cookie)| *cookie).collect(),
             ..UprobeMultiOpts::default()
         };
-        if let Ok(link) = self.program(multi)?.attach_uprobe_multi_with_opts(-1, file, "", opts) {
+        // A kernel that cannot is no error to be told (before Linux 6.6).
+        let tell = libbpf_rs::set_print(None);
+        let linked = self.program(multi)?.attach_uprobe_multi_with_opts(-1, file, "", opts);
+        libbpf_rs::set_print(tell);
+        if let Ok(link) = linked {
             self.links.push(link);
             return Ok(());
         }

@@ -13,13 +13,17 @@ pub mod enforce;
 pub mod images;
 pub mod kernel;
 pub mod late;
+pub mod layout;
 pub mod live;
 pub mod names;
+pub mod persist;
 pub mod process;
 pub mod protect;
 pub mod report;
 pub mod selfcheck;
 pub mod session;
+pub mod switch;
+pub mod tables;
 
 use std::process::ExitCode;
 
@@ -38,6 +42,10 @@ pub trait Phase {
     fn load(&self, config: &ReadOnly) -> Result<Box<dyn Loaded>>;
     /// Its programs that see calls, in the order in which they are attached.
     fn call_programs(&self) -> &'static [&'static str];
+    /// Whether the kernel side decides; user space then only hears of it.
+    fn decides_in_kernel(&self) -> bool {
+        false
+    }
     /// What it does about violations.
     fn enforcer(&self) -> Box<dyn Enforcer>;
 }
@@ -91,6 +99,9 @@ fn dispatch(phase: &dyn Phase, args: &Args) -> Result<u8> {
     if args.doctor {
         return doctor::run(phase);
     }
+    if args.unpersist {
+        return unpersist(phase);
+    }
     match args.mode() {
         Some(mode) => session::run(phase, args, mode),
         None if std::env::args_os().len() <= 1 => demo::run(phase),
@@ -99,4 +110,15 @@ fn dispatch(phase: &dyn Phase, args: &Args) -> Result<u8> {
             "--profile learns, --monitor logs, --sandbox blocks; --help tells more",
         )),
     }
+}
+
+fn unpersist(phase: &dyn Phase) -> Result<u8> {
+    session::check_environment()?;
+    let text = if persist::unpersist(phase.name())? {
+        "enforcement has ended"
+    } else {
+        "nothing was left by an earlier session"
+    };
+    say(text);
+    Ok(0)
 }

@@ -3,8 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use anyhow::Result;
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use shared::intf;
 use shared::site::{Name, OriginEntry, Site};
+
+use crate::kernel::{Kernel, read_as};
 
 /// A keyed 128-bit hash of the kernel side.
 pub type Id = (u64, u64);
@@ -26,6 +30,55 @@ pub struct Names {
 }
 
 impl Names {
+    /// What an earlier session's kernel side has kept: origins and their sites. Everything else is told again, because
+    /// nothing is marked as told any more.
+    pub fn recall(&mut self, kernel: &mut Kernel) -> Result<()> {
+        let entries = |map: &MapHandle| -> Vec<(Vec<u8>, Vec<u8>)> {
+            let value = |key: Vec<u8>| Some((map.lookup(&key, MapFlags::ANY).ok()??, key));
+            map.keys().filter_map(value).map(|(value, key)| (key, value)).collect()
+        };
+        for (key, value) in entries(&kernel.map("site_names")?) {
+            if let (Some(hash), Some(name)) = (read_as(&key), read_as::<intf::site_name>(&value)) {
+                self.sites.insert(id(hash), Arc::new(Site::from_raw(&name)));
+            }
+        }
+        let mut links: Vec<(intf::hash128, intf::origin_link)> = entries(&kernel.map("origins")?)
+            .iter()
+            .filter_map(|(key, value)| Some((read_as(key)?, read_as(value)?)))
+            .collect();
+        links.sort_by_key(|(_, link)| link.depth);
+        for (origin, link) in links {
+            self.origin_told(&intf::rec_origin {
+                origin,
+                parent: link.parent,
+                site: link.site,
+                sink: link.sink,
+                ..Default::default()
+            });
+        }
+        for pid in kernel.map("procs")?.keys().filter_map(|key| read_as::<u32>(&key)) {
+            self.recall_program(kernel, pid)?;
+        }
+        let told = kernel.map("sites")?;
+        for key in told.keys().collect::<Vec<_>>() {
+            let _ = told.delete(&key);
+        }
+        Ok(())
+    }
+
+    /// The program of a process that runs: `/proc` has it still.
+    fn recall_program(&mut self, kernel: &mut Kernel, pid: u32) -> Result<()> {
+        let Some(value) = kernel.map("procs")?.lookup(&pid.to_ne_bytes(), MapFlags::ANY)? else {
+            return Ok(());
+        };
+        if let (Some(process), Ok(exe)) =
+            (read_as::<intf::proc_>(&value), std::fs::read_link(format!("/proc/{pid}/exe")))
+        {
+            self.paths.insert(id(process.program), exe.as_os_str().as_encoded_bytes().into());
+        }
+        Ok(())
+    }
+
     /// Learns a site; true if it is new.
     pub fn site_told(&mut self, record: &intf::rec_site) -> bool {
         let site = Arc::new(Site::from_raw(&record.name));
@@ -47,6 +100,11 @@ impl Names {
             sink: self.sink(id(record.sink)),
         });
         self.origins.insert(id(record.origin), entries.into());
+    }
+
+    /// All sites that were told.
+    pub fn sites(&self) -> impl Iterator<Item = (Id, &Site)> {
+        self.sites.iter().map(|(id, site)| (*id, &**site))
     }
 
     /// The site; `{unknown}` where it was never told (fails closed).

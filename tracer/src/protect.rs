@@ -11,6 +11,8 @@ use shared::intf;
 use shared::op::Op;
 use shared::policy::{ArgsView, Policy};
 
+use crate::persist::FOLDERS;
+
 /// The tracer's own files, which a subject may not write, rename, delete or link, whatever the profile says.
 ///
 /// They and the profile's scripts are told by where the path leads and by what `stat` says of it, looked up
@@ -51,9 +53,20 @@ impl Protected {
             let path = found.as_os_str().as_bytes();
             // Moving or removing a folder takes what is in it along.
             self.is_own(&found)
+                || FOLDERS.iter().any(|own| found.starts_with(own) || Path::new(own).starts_with(&found))
                 || self.paths.iter().any(|own| own.starts_with(&found))
                 || (changes && (policy.is_protected(path) || policy.is_above_protected(path)))
         })
+    }
+
+    /// Whether somebody but root may remove one of them.
+    pub fn exposed(&self) -> bool {
+        self.exposed
+    }
+
+    /// The tracer's files.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.paths.iter().map(PathBuf::as_path)
     }
 
     /// Whether that depends on the call's paths at all.

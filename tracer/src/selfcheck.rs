@@ -6,8 +6,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use introspect::{Image, SelfCheck};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
@@ -15,29 +13,6 @@ use shared::intf;
 
 use crate::images::{Images, subjects};
 use crate::kernel::read_as;
-
-/// Images whose check failed, by number; shared with the consumer.
-#[derive(Clone)]
-pub struct Failed(Arc<Vec<AtomicBool>>);
-
-impl Default for Failed {
-    fn default() -> Self {
-        Self(Arc::new((0..=intf::IMAGES_MAX).map(|_| AtomicBool::new(false)).collect()))
-    }
-}
-
-impl Failed {
-    /// Whether this image's sites cannot be believed.
-    pub fn has(&self, image: u32) -> bool {
-        self.0.get(image as usize).is_none_or(|failed| failed.load(Ordering::Relaxed))
-    }
-
-    fn set(&self, image: u32) {
-        if let Some(failed) = self.0.get(image as usize) {
-            failed.store(true, Ordering::Relaxed);
-        }
-    }
-}
 
 /// What a check came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,7 +28,6 @@ enum Checked {
 /// The checks of a session.
 #[derive(Default)]
 pub struct SelfChecks {
-    failed: Failed,
     done: HashSet<u32>,
     /// Processes in which an image's check failed.
     suspects: HashMap<u32, HashSet<u32>>,
@@ -63,11 +37,6 @@ pub struct SelfChecks {
 const PROOF: usize = 2;
 
 impl SelfChecks {
-    /// For the consumer.
-    pub fn failed(&self) -> Failed {
-        self.failed.clone()
-    }
-
     /// Checks images that have a process and were not checked yet; what people should know.
     pub fn run(&mut self, images: &Images, procs: &MapHandle) -> Vec<String> {
         if images.known().iter().all(|k| self.done.contains(&k.id)) {
@@ -91,9 +60,11 @@ impl SelfChecks {
                         continue;
                     }
                     self.done.insert(known.id);
-                    self.failed.set(known.id);
                     let path = known.image.path.display();
                     told.push(format!("warning: the self-check of {path} failed: {why}; its sites are {{unknown}} from now on"));
+                    if let Err(error) = images.fail(known.id) {
+                        told.push(format!("warning: the kernel side was not told: {error:#}"));
+                    }
                 }
             }
         }

@@ -24,14 +24,19 @@ use shared::profile::{PhpMatch, Profile, View};
 use crate::Phase;
 use crate::cli::{Args, Attribution, Mode, STATUS_VIOLATION, hinted};
 use crate::command::{self, Command};
-use crate::consumer::{Consumer, Message};
+use crate::consumer::{By, Consumer, Decided, Message};
 use crate::control::{Control, Request};
 use crate::images::{self, Images};
-use crate::kernel::{Kernel, ReadOnly, bytes_of, read_as, read_stats};
+use crate::kernel::{Kernel, ReadOnly, read_as, read_stats};
+use crate::layout;
+use crate::names::Names;
+use crate::persist::{self, Found, Pins};
 use crate::process::{self, Process};
 use crate::protect::Protected;
 use crate::report::{Ended, Outcome, Reporter, Settings};
 use crate::selfcheck::SelfChecks;
+use crate::switch::Switch;
+use crate::tables::KernelTables;
 
 /// What the consumer is told while it runs.
 enum Order {
@@ -44,6 +49,7 @@ pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
     check_environment()?;
     process::raise_descriptor_limit();
     let signals = block_signals()?;
+    let pins = hold_pins(phase, args)?;
     let profile = open_profile(args, mode)?;
     let command = match args.command.first() {
         Some(name) => Some((command::resolve(name)?, command::user_for(args.user.as_deref())?)),
@@ -62,7 +68,7 @@ pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
         }
         None => None,
     };
-    let mut session = Session::start(phase, args, mode, profile, &targets, child.as_mut())?;
+    let mut session = Session::start(phase, args, mode, profile, pins, &targets, child.as_mut())?;
     if child.is_none() {
         session.check_running_privileges(args)?;
     }
@@ -167,6 +173,33 @@ fn check_profile(args: &Args, mode: Mode, profile: Option<&Profile>, targets: &[
         }
     }
     Ok(())
+}
+
+/// The pins of an earlier session, or a place for ours. What was left must be adopted or ended: beside it, a second
+/// object would decide the same calls once more.
+fn hold_pins(phase: &dyn Phase, args: &Args) -> Result<Option<Pins>> {
+    if !args.persist {
+        if Pins::exist(phase.name()) {
+            return Err(hinted(
+                "enforcement by an earlier session goes on (--persist)",
+                format!("adopt it with --persist, or end it: {} --unpersist", phase.name()),
+            ));
+        }
+        return Ok(None);
+    }
+    if !phase.decides_in_kernel() {
+        return Err(hinted(
+            format!("{} decides in this process: nothing would enforce without it", phase.name()),
+            "use phase2-kernel-kill or phase3-lsm",
+        ));
+    }
+    if args.attribution == Attribution::Usdt {
+        return Err(hinted(
+            "--persist cannot keep USDT probes attached",
+            "use --attribution stack (the default)",
+        ));
+    }
+    Pins::hold(phase.name()).map(Some)
 }
 
 fn check_privileges(args: &Args, mode: Mode, uid: Option<u32>) -> Result<()> {
@@ -338,10 +371,12 @@ struct Session {
     kernel: Kernel,
     images: Images,
     self_checks: SelfChecks,
+    pins: Option<Pins>,
     socket: Option<Control>,
     stats: MapHandle,
     procs: MapHandle,
-    control: MapHandle,
+    switch: Switch,
+    tables: Option<KernelTables>,
     adoptions: MapHandle,
     stop: Arc<AtomicBool>,
     orders: Sender<Order>,
@@ -360,16 +395,68 @@ impl Session {
         args: &Args,
         mode: Mode,
         profile: Option<Profile>,
+        pins: Option<Pins>,
         targets: &[Target],
         child: Option<&mut Command>,
     ) -> Result<Self> {
-        let config = read_only(args, mode, &operations(args, mode, profile.as_ref())?)?;
-        let loaded = phase.load(&config).map_err(|e| load_failed(&e))?;
+        let found = pins.as_ref().map(Pins::found).transpose()?.flatten();
+        let started =
+            Self::start_with(phase, args, mode, profile, pins.as_ref(), found.as_ref(), targets, child);
+        match (started, pins, found) {
+            (Ok(mut session), pins, _) => {
+                session.pins = pins;
+                Ok(session)
+            }
+            // Nothing of an own start may stay behind; what an earlier session left goes on.
+            (Err(error), Some(pins), None) => {
+                let _ = pins.remove();
+                Err(error)
+            }
+            (Err(error), Some(pins), Some(_)) => {
+                pins.let_go();
+                Err(error)
+            }
+            (Err(error), None, _) => Err(error),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // one call, above
+    fn start_with(
+        phase: &dyn Phase,
+        args: &Args,
+        mode: Mode,
+        profile: Option<Profile>,
+        pins: Option<&Pins>,
+        found: Option<&Found>,
+        targets: &[Target],
+        child: Option<&mut Command>,
+    ) -> Result<Self> {
+        let protected =
+            (mode != Mode::Profile).then(|| Protected::new(own_files(args), args.allow_privileged));
+        let mut config = read_only(args, mode, &operations(args, mode, profile.as_ref())?)?;
+        config.exposed = protected.as_ref().is_some_and(Protected::exposed);
+        config.pins = pins.map(Pins::place_of_maps).transpose()?;
+        if let Some(found) = found {
+            config.hash_key = found.hash_key;
+            config.instance = found.instance.wrapping_add(1).max(1);
+        }
+        let loaded = phase.load(&config).map_err(|e| match pins {
+            Some(pins) if found.is_some() => pins.incompatible(&format!("{e:#}")),
+            _ => load_failed(&e),
+        })?;
         let mut kernel = Kernel::new(loaded);
-        let control = kernel.map("control")?;
-        let generation = 1;
-        set_control(&control, generation, mode)?;
+        let switch = Switch::new(&kernel.map("control")?)?;
+        let _ = switch.set_tracer(std::process::id());
+        let generation = found.map_or(1, |f| f.generation + 1);
+        if phase.decides_in_kernel() {
+            persist::Pins::sign(&kernel.map("identity")?, config.hash_key)?;
+        }
         fill_cgroups(&mut kernel, args)?;
+        if let Err(error) = layout::find(&mut kernel) {
+            crate::say(&format!(
+                "notice: names in memory that a process has not touched stay {{unknown}}: {error:#}"
+            ));
+        }
         let mut images = Images::new(&mut kernel, args.attribution == Attribution::Usdt, config.hash_key)?;
         let procs = kernel.map("procs")?;
         let stats = kernel.map("stats")?;
@@ -382,17 +469,28 @@ impl Session {
             Mode::Profile => None,
             _ => profile.as_ref().map(|p| Arc::new(Policy::new(p))),
         };
-        let protected =
-            (mode != Mode::Profile).then(|| Protected::new(own_files(args), args.allow_privileged));
-        let consumer = Consumer::new(
-            mode,
-            policy,
-            protected,
-            phase.enforcer(),
-            kernel.map("pairs")?,
-            self_checks.failed(),
-            to_reporter.clone(),
-        );
+        let tables = match &policy {
+            Some(_) if phase.decides_in_kernel() => {
+                let own = protected.iter().flat_map(Protected::paths);
+                let own = own.map(|p| p.as_os_str().as_encoded_bytes().into()).collect();
+                Some(KernelTables::new(&mut kernel, config.hash_key, own)?)
+            }
+            _ => None,
+        };
+        let patterned = match (&tables, &policy) {
+            (Some(tables), Some(policy)) => tables.load(policy, generation)?,
+            _ => false,
+        };
+        let decided = match &tables {
+            Some(_) => Some(Decided::new(kernel.map("stats")?, args.cross_check)),
+            None => None,
+        };
+        let mut names = Names::default();
+        if found.is_some() {
+            names.recall(&mut kernel)?;
+        }
+        let by = By { mode, policy, generation, protected, decided, names };
+        let consumer = Consumer::new(by, phase.enforcer(), kernel.map("pairs")?, to_reporter.clone());
         let (orders, taken) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let write_now = Arc::new(AtomicBool::new(false));
@@ -433,8 +531,18 @@ impl Session {
                 Err(_) => {}
             }
         }
+        images.forget_unused(&procs);
         for program in phase.call_programs() {
             kernel.attach(program)?;
+        }
+        // Attached, and not acting yet: from here on this object decides, and one of an earlier session no more.
+        switch.set(generation, mode, patterned);
+        switch.set_instance(config.instance);
+        if let Some(pins) = pins {
+            kernel.persist(pins, config.instance)?;
+        }
+        if let (Some(tables), Some(_)) = (&tables, found) {
+            tables.keep_only(generation);
         }
         let mut session = Self {
             name: phase.name(),
@@ -442,10 +550,12 @@ impl Session {
             kernel,
             images,
             self_checks,
+            pins: None,
             socket: None,
             stats,
             procs,
-            control,
+            switch,
+            tables,
             adoptions,
             stop,
             orders,
@@ -548,7 +658,11 @@ impl Session {
                  they did already is not seen, until they are reloaded (kill -USR2 the php-fpm master)"
             ));
         }
-        let ends = if self.mode == Mode::Sandbox { "; enforcement ends with this process" } else { "" };
+        let ends = match (&self.pins, self.mode) {
+            (Some(_), _) => "; it goes on without this process (--unpersist ends it)",
+            (None, Mode::Sandbox) => "; enforcement ends with this process",
+            _ => "",
+        };
         crate::say(&format!(
             "ready: {} {}, {}{} process(es) watched{ends}",
             self.name,
@@ -613,6 +727,10 @@ impl Session {
                 self.end_command();
                 child.poll()
             }
+            (_, None) if self.pins.is_some() => {
+                crate::say(&format!("notice: {left} process(es) stay watched (--unpersist ends it)"));
+                None
+            }
             (Mode::Sandbox, None) => {
                 crate::say(&format!("notice: {left} process(es) go on without a sandbox"));
                 None
@@ -656,16 +774,24 @@ impl Session {
         };
         match loaded.and_then(|p| p.check_view(View::Syscall).map(|()| p)) {
             Ok(profile) => {
-                // The kernel side first: from then on nothing is known to be allowed.
-                if let Err(error) = set_control(&self.control, self.generation + 1, self.mode) {
-                    return format!("warning: the profile stays as it was: {error:#}");
-                }
-                self.generation += 1;
                 let policy = Arc::new(Policy::new(&profile));
+                let next = self.generation + 1;
+                let patterned = match self.tables.as_ref().map(|tables| tables.load(&policy, next)) {
+                    None => false,
+                    Some(Ok(patterned)) => patterned,
+                    Some(Err(error)) => return format!("warning: the profile stays as it was: {error:#}"),
+                };
+                // The kernel side first: from then on nothing of the old profile is known to be allowed.
+                self.switch.set(next, self.mode, patterned);
+                self.generation = next;
+                if let Some(tables) = &self.tables {
+                    tables.keep_only(next);
+                }
                 let _ = self.orders.send(Order::Swap(policy.clone(), self.generation));
                 let _ = self.to_reporter.send(Message::Swapped(policy, profile.checksum()));
                 self.summary = summarize(&profile);
-                format!("notice: {} loaded again: {}", args.profile_file.display(), self.summary)
+                let now = self.summary.trim_end_matches(", ");
+                format!("notice: {} loaded again: {now}", args.profile_file.display())
             }
             Err(error) => format!("warning: the profile stays as it was: {error}"),
         }
@@ -688,9 +814,7 @@ impl Session {
         }
         self.mode = mode;
         let _ = self.orders.send(Order::Mode(mode));
-        if let Err(error) = set_control(&self.control, self.generation, mode) {
-            return format!("error: {error:#}\n");
-        }
+        self.switch.set_mode(mode);
         let _ = self.to_reporter.send(Message::Mode(mode));
         crate::say(&format!("notice: the mode is {} now", mode.name()));
         format!("mode {}\n", mode.name())
@@ -755,9 +879,10 @@ impl Session {
     /// Ends both threads: everything that was recorded is told.
     fn end(&mut self) -> Option<Outcome> {
         // From here on nobody reads what the kernel side may find lost, so nobody may die for it.
-        if self.mode == Mode::Sandbox {
-            let _ = set_control(&self.control, self.generation, Mode::Monitor);
+        if self.mode == Mode::Sandbox && self.pins.is_none() {
+            self.switch.set_mode(Mode::Monitor);
         }
+        self.switch.set_tracer(0);
         self.stop.store(true, Ordering::Release);
         if let Some(consumer) = self.consumer.take() {
             let _ = consumer.join();
@@ -834,16 +959,6 @@ fn summarize(profile: &Profile) -> String {
     format!("{} sites and {} grants, ", profile.sites().len(), profile.grants.len())
 }
 
-fn set_control(control: &MapHandle, generation: u32, mode: Mode) -> Result<()> {
-    let mode = match mode {
-        Mode::Profile => intf::MODE_PROFILE,
-        Mode::Monitor => intf::MODE_MONITOR,
-        Mode::Sandbox => intf::MODE_SANDBOX,
-    };
-    control.update(&0u32.to_ne_bytes(), bytes_of(&intf::control { generation, mode }), MapFlags::ANY)?;
-    Ok(())
-}
-
 fn read_only(args: &Args, mode: Mode, operations: &Selection) -> Result<ReadOnly> {
     const FORCE_WAKEUP: u64 = 2; // BPF_RB_FORCE_WAKEUP
     let mut key = [0; 16];
@@ -860,6 +975,10 @@ fn read_only(args: &Args, mode: Mode, operations: &Selection) -> Result<ReadOnly
         chain_limit: intf::CHAIN_MAX,
         policed: operations.ops(),
         usdt: args.attribution == Attribution::Usdt,
+        instance: 1,
+        exposed: false,
+        tell_allowed: args.cross_check,
+        pins: None,
     })
 }
 

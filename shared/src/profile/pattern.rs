@@ -9,10 +9,10 @@ use crate::site::Name;
 
 /// Names that PHP gives to code that no path leads to. No file can have them:
 /// a plain file's name is always resolved to an absolute path.
-const FILELESS: [&[u8]; 3] = [b"Command line code", b"Standard input code", b"php shell code"];
+pub(crate) const FILELESS: [&[u8]; 3] = [b"Command line code", b"Standard input code", b"php shell code"];
 
 /// What PHP appends to a file's name for code that was made while running.
-const EVALUATED: [&[u8]; 5] = [
+pub(crate) const EVALUATED: [&[u8]; 5] = [
     b" : eval()'d code",
     b" : assert code",
     b" : runtime-created function",
@@ -212,6 +212,24 @@ pub(crate) fn stored_names(roots: &[Root], file: &[u8]) -> Vec<Name> {
     names.into_iter().map(|(_, name)| name).chain([Name::from(file)]).collect()
 }
 
+/// Whether one of [`stored_names`] is what is wanted. Allocates nothing: it is asked before a signal is sent.
+pub(crate) fn any_stored_name(roots: &[Root], file: &[u8], wanted: impl Fn(&[u8]) -> bool) -> bool {
+    if !is_trusted_file(file) {
+        return false;
+    }
+    let mut buffer = [0; caps::NAME];
+    let mut stored = roots.iter().flat_map(|root| root.relative(file).map(move |rest| (&root.name, rest)));
+    let rooted = stored.any(|(root, rest)| {
+        let (colon, len) = (root.len(), root.len() + 1 + rest.len());
+        let Some(name) = buffer.get_mut(..len) else { return false };
+        name[..colon].copy_from_slice(root.as_bytes());
+        name[colon] = b':';
+        name[colon + 1..].copy_from_slice(rest);
+        wanted(name)
+    });
+    rooted || wanted(file)
+}
+
 /// Whether a stored name is one of generated code.
 pub(super) fn is_generated(generated: &[Generated], stored: &[u8]) -> bool {
     generated.iter().any(|generated| generated_match(&generated.pattern, stored))
@@ -318,6 +336,17 @@ mod tests {
             let pattern = escape_pattern(path.as_bytes());
             prop_assert!(matches(&pattern, path.as_bytes()));
             prop_assert_eq!(matches(&pattern, other.as_bytes()), path == other);
+        }
+
+        #[test]
+        fn any_stored_name_is_one_of_all(file in "(/[ab]{1,2}){1,4}", wanted in "(r|q):[ab/]{1,6}|(/[ab]{1,2}){1,4}") {
+            let roots = [Root::parse("r=/a/*").unwrap(), Root::parse("q=/*").unwrap()];
+            let all = stored_names(&roots, file.as_bytes());
+            prop_assert_eq!(
+                any_stored_name(&roots, file.as_bytes(), |name| name == wanted.as_bytes()),
+                all.iter().any(|name| name.as_bytes() == wanted.as_bytes())
+            );
+            prop_assert!(all.iter().all(|one| any_stored_name(&roots, file.as_bytes(), |name| name == one.as_bytes())));
         }
 
         #[test]

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* (Site, operation) pairs: what is known of them, and how a call is told. */
+#ifndef PAIRS_BPF_H
+#define PAIRS_BPF_H
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PAIRS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pair_key);
+	__type(value, struct pair);
+} pairs SEC(".maps");
+
+/* What is known of a pair. */
+enum { PAIR_NEW, PAIR_KNOWN, PAIR_SETTLED };
+
+struct last_slash {
+	char *path; /* PATH_ROOM of them */
+	u32 end;
+};
+
+static long find_slash(u32 i, struct last_slash *l)
+{
+	if (i >= PATH_ROOM)
+		return 1;
+	if (l->path[i & (PATH_ROOM - 1)] == '/')
+		l->end = i;
+	return 0;
+}
+
+/* Adds a path's directory to s->sip. 8 more bytes than the path may be read. */
+static __always_inline void hash_directory(struct scratch *s, char *path, u32 len)
+{
+	struct last_slash l = { path, 0 };
+	struct sip_path_loop p = { .sip = &s->sip, .bytes = path };
+
+	bpf_loop(len, find_slash, &l, 0);
+	p.end = l.end;
+	if (p.end > PATH_ROOM - 8)
+		return;
+	bpf_loop((p.end + 7) / 8, sip_path_word, &p, 0);
+	sip_word(&s->sip, p.end);
+}
+
+/* Of both paths' directories: for {engine}, which learns paths by directory. */
+__noinline u64 directories_hash(struct scratch *s)
+{
+	if (!s)
+		return 0;
+	sip_init(&s->sip, hash_key[0], hash_key[1]);
+	hash_directory(s, s->call.path, s->call.path_len);
+	hash_directory(s, s->call.path2, s->call.path2_len);
+	return sip_end(&s->sip).lo;
+}
+
+/* Opening only to read: learnt without its path. */
+static __always_inline bool opens_to_read(u32 op)
+{
+	u32 nr = op >> CLASS_BITS, class = op & ((1 << CLASS_BITS) - 1), kind;
+
+	if (nr >= NR_MAX)
+		return false;
+	kind = calls[bounded(nr)].class_kind;
+	return (kind == CLASS_OPEN || kind == CLASS_OPEN_HOW) && (class == OPEN_READ || class == OPEN_PATH);
+}
+
+static __always_inline void pair_key_of(struct scratch *s)
+{
+	struct rec_call *c = &s->call;
+	struct pair_key *k = &c->pair;
+
+	/* Keyed hashes: nobody outside can make two of these sums meet. */
+	k->who.lo = c->site.lo + 3 * c->who.origin.lo + 5 * c->who.program.lo;
+	k->who.hi = c->site.hi + 3 * c->who.origin.hi + 5 * c->who.program.hi;
+	k->op = c->op;
+	k->pad = 0;
+	k->detail = c->sink.lo;
+	if (c->site_kind == SITE_ENGINE && c->path_len && !opens_to_read(c->op))
+		k->detail = directories_hash(s);
+}
+
+/* What is known of a call while learning: told once, then only counted. */
+static __always_inline u32 recall_observation(struct scratch *s)
+{
+	struct pair *known = bpf_map_lookup_elem(&pairs, &s->call.pair);
+
+	if (!known)
+		return PAIR_NEW;
+	__sync_fetch_and_add(&known->count, 1);
+	if (!known->sent)
+		return PAIR_NEW;
+	count(STAT_DEDUPLICATED);
+	return PAIR_SETTLED;
+}
+
+/* The record of a call, with its chain; its return is told too, where somebody asks what became of it. */
+static __always_inline bool tell_call(struct scratch *s, struct task *task, struct image *img, u32 len)
+{
+	struct rec_call *c = &s->call;
+
+	if (img && chain_limit && c->site_kind != SITE_UNKNOWN && !(c->flags & CALL_SITE_RECORDED))
+		walk_chain(s, img);
+	if (task && s->mode != MODE_PROFILE)
+		task->want_return = 1;
+	if (len > sizeof(*c))
+		len = sizeof(*c);
+	rec_init(&c->h, REC_CALL, len);
+	return emit(&c->h, len, s->may_kill);
+}
+
+/* Marked as sent only when it was; an unknown site is told every time. */
+static __always_inline void tell_observation(struct scratch *s, struct task *task, struct image *img, u32 len)
+{
+	struct pair new = { .count = 1, .sent = 1 };
+
+	if (tell_call(s, task, img, len) && s->call.site_kind != SITE_UNKNOWN &&
+	    bpf_map_update_elem(&pairs, &s->call.pair, &new, BPF_ANY))
+		count(STAT_PAIRS_FULL);
+}
+
+#endif

@@ -1,0 +1,39 @@
+//! Phase 2: decided in the kernel, killed from the kernel.
+
+mod enforcer;
+mod skel;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use tracer::Phase;
+use tracer::enforce::Enforcer;
+use tracer::kernel::{Loaded, ReadOnly};
+
+struct KernelKill;
+
+impl Phase for KernelKill {
+    fn name(&self) -> &'static str {
+        env!("CARGO_PKG_NAME")
+    }
+
+    fn load(&self, config: &ReadOnly) -> Result<Box<dyn Loaded>> {
+        skel::load(config)
+    }
+
+    fn call_programs(&self) -> &'static [&'static str] {
+        &["sys_exit", "sys_enter"]
+    }
+
+    fn decides_in_kernel(&self) -> bool {
+        true
+    }
+
+    fn enforcer(&self) -> Box<dyn Enforcer> {
+        Box::new(enforcer::KernelKill)
+    }
+}
+
+fn main() -> ExitCode {
+    tracer::main(&KernelKill)
+}
