@@ -23,14 +23,14 @@ test: ## every test, on real PHP and this kernel; installs what is missing
 	@tools/run-tests
 
 bench: build ## how many calls get through before the kill (200 attacks each way, about 2 minutes)
-	@tools/as-root target/release/leak
+	@AS_ROOT=1 tools/as-root target/release/leak
 
 cost: build ## what a call costs, and what memory a profile takes
-	@tools/as-root target/release/cost
+	@AS_ROOT=1 tools/as-root target/release/cost
 
 php: ## unpack PHP 7.4 to 8.5 for the tests, and list them
 	@tools/deps test
-	@tools/as-root tests/php/fetch
+	@AS_ROOT=1 tools/as-root tests/php/fetch
 
 lint: ## formatting and lint checks
 	@tools/deps build lint

@@ -69,7 +69,8 @@ static __always_inline void set_phase(u32 phase)
 	struct proc *p = bpf_map_lookup_elem(&procs, &tgid);
 	struct task *task;
 
-	if (!acts() || !p || !p->image)
+	/* Both objects of an adoption: seen twice it is the same, seen by neither it would be lost. */
+	if (!p || !p->image)
 		return;
 	task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!task) {
@@ -99,7 +100,7 @@ static __always_inline void join_library(u64 ip, u64 cookie)
 	struct proc new = {};
 	struct scratch *s;
 
-	if (!acts() || !img || !(img->flags & IMAGE_LIBRARY) || (p && p->image))
+	if (!img || !(img->flags & IMAGE_LIBRARY) || (p && p->image))
 		return;
 	if (!p) {
 		if (scope_command || filter_pid || !passes_filters())

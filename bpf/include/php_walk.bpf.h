@@ -156,6 +156,7 @@ __noinline int read_function(struct scratch *s, struct image *img)
 	if (!s || !img)
 		return 0;
 	n = &s->names;
+	s->names_id.lo = s->names_id.hi = 0; /* nobody's, until they are interned */
 	type = s->func[0];
 	flags = *(u32 *)&s->func[FN_FLAGS];
 	function = func_u64(s, FN_NAME);

@@ -391,7 +391,9 @@ impl Consumer {
             if record.flags & intf::CALL_REVIEW == 0 || !self.is_protected(record, op) {
                 return;
             }
-            verdict = Verdict::violation(Reason::ProtectedObject);
+            // By an earlier profile it may have been right: told, and nobody is killed for it.
+            let log_only = record.generation != self.generation;
+            verdict = Verdict::Violation { reason: Reason::ProtectedObject, log_only, never_kill: false };
         }
         let action = self.enforce(&record.who, record.flags, verdict);
         let site = self.names.site(id(record.site));

@@ -98,10 +98,12 @@ impl Images {
         // The description first: from the moment the file is in `files`, processes are judged by it.
         self.by_id.update(&id.to_ne_bytes(), bytes_of(&record), MapFlags::ANY)?;
         let phases = attach_phases(kernel, path, &image, id);
+        // Also what was kept above ends where it cannot go on: a worker would stay its master for ever.
+        record.flags &= !intf::IMAGE_PHASES;
         if phases.is_ok() {
             record.flags |= intf::IMAGE_PHASES;
-            self.by_id.update(&id.to_ne_bytes(), bytes_of(&record), MapFlags::ANY)?;
         }
+        self.by_id.update(&id.to_ne_bytes(), bytes_of(&record), MapFlags::ANY)?;
         if self.usdt {
             attach_usdt(kernel, path, &image)?;
         }
@@ -113,6 +115,20 @@ impl Images {
 
     fn record(&self, id: u32) -> Option<intf::image> {
         read_as(&self.by_id.lookup(&id.to_ne_bytes(), MapFlags::ANY).ok()??)
+    }
+
+    /// What an earlier session watched, where somebody runs it still: its requests have to be seen by this one's probes.
+    pub fn add_running(&mut self, kernel: &mut Kernel, procs: &MapHandle) {
+        for pid in subjects(procs) {
+            let value = procs.lookup(&pid.to_ne_bytes(), MapFlags::ANY).ok().flatten();
+            let image = value.and_then(|value| read_as::<intf::proc_>(&value)).map_or(0, |p| p.image);
+            if image == 0 || self.get(image).is_some() {
+                continue;
+            }
+            if let Err(error) = self.add(kernel, Path::new(&format!("/proc/{pid}/exe"))) {
+                crate::say(&format!("warning: what process {pid} runs cannot be watched on: {error:#}"));
+            }
+        }
     }
 
     /// Files that an earlier session watched, and that nobody runs or names any more: their inodes' numbers may belong

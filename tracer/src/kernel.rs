@@ -202,6 +202,11 @@ impl Kernel {
         MapHandle::try_from(&map).with_context(|| format!("map {name}"))
     }
 
+    /// What is attached ends with this after all.
+    pub fn ends(&mut self) {
+        self.stays = false;
+    }
+
     /// From now on what is attached outlives this: its links, programs and maps are pinned.
     pub fn persist(&mut self, pins: &Pins, instance: u32) -> Result<()> {
         let object = self.loaded.object();

@@ -98,6 +98,14 @@ impl Pins {
         if !Self::exist(self.name) {
             return Ok(None);
         }
+        if !self.roots().iter().any(|root| objects(root).next().is_some()) {
+            // Of a start that died before anything acted.
+            self.remove()?;
+            for at in [SYSTEM, OWN] {
+                ensure_bpffs(Path::new(at))?;
+            }
+            return Ok(None);
+        }
         let incompatible = |why: String| self.incompatible(&why);
         let open = |map: &str| {
             MapHandle::from_pinned_path(self.maps().join(map))
@@ -152,7 +160,7 @@ impl Pins {
         Ok(())
     }
 
-    /// Pins what the object of this number needs, and then lets go of what those before it had.
+    /// Pins what the object of this number needs, beside what an earlier one has.
     pub fn pin(
         &self,
         instance: u32,
@@ -170,12 +178,19 @@ impl Pins {
                 pin(fd.as_raw_fd(), &folder.join(name))?;
             }
         }
+        Ok(())
+    }
+
+    /// Lets go of the object of this number: of a start that died, its pins would stand for ours.
+    pub fn forget(&self, instance: u32) -> Result<()> {
+        self.roots().iter().try_for_each(|root| remove(&root.join(format!("object-{instance}"))))
+    }
+
+    /// Lets go of all objects but that of this number.
+    pub fn keep_only(&self, instance: u32) -> Result<()> {
         for root in self.roots() {
-            for entry in fs::read_dir(&root)?.flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if name.starts_with("object-") && name != format!("object-{instance}") {
-                    remove(&entry.path())?;
-                }
+            for name in objects(&root).filter(|name| *name != format!("object-{instance}")) {
+                remove(&root.join(name))?;
             }
         }
         Ok(())
@@ -272,6 +287,12 @@ fn remove(at: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Names of the objects that have something pinned.
+fn objects(root: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    entries.map(|e| e.file_name().to_string_lossy().into_owned()).filter(|name| name.starts_with("object-"))
 }
 
 /// Ids of the links below a folder.

@@ -451,6 +451,16 @@ impl Session {
         if phase.decides_in_kernel() {
             persist::Pins::sign(&kernel.map("identity")?, config.hash_key)?;
         }
+        if found.is_some() {
+            refuse_root_subjects(args, mode, &kernel.map("procs")?)?;
+            // What an earlier session was asked to watch is not what this one is.
+            for name in ["watched", "cgroups", "adoptions"] {
+                let map = kernel.map(name)?;
+                for key in map.keys().collect::<Vec<_>>() {
+                    map.delete(&key)?;
+                }
+            }
+        }
         fill_cgroups(&mut kernel, args)?;
         if let Err(error) = layout::find(&mut kernel) {
             crate::say(&format!(
@@ -531,15 +541,22 @@ impl Session {
                 Err(_) => {}
             }
         }
-        images.forget_unused(&procs);
+        if found.is_some() {
+            images.add_running(&mut kernel, &procs);
+            images.forget_unused(&procs);
+        }
         for program in phase.call_programs() {
             kernel.attach(program)?;
         }
-        // Attached, and not acting yet: from here on this object decides, and one of an earlier session no more.
+        // Pinned before it acts: whoever ends this process at any moment, one object is attached and acts.
+        if let Some(pins) = pins {
+            pins.forget(config.instance)?;
+            kernel.persist(pins, config.instance)?;
+        }
         switch.set(generation, mode, patterned);
         switch.set_instance(config.instance);
         if let Some(pins) = pins {
-            kernel.persist(pins, config.instance)?;
+            pins.keep_only(config.instance)?;
         }
         if let (Some(tables), Some(_)) = (&tables, found) {
             tables.keep_only(generation);
@@ -593,10 +610,15 @@ impl Session {
             self.kernel.iterate("find_running")?;
             let now = images::subjects(&self.procs).len();
             if now == before {
-                return Ok(());
+                break;
             }
             before = now;
         }
+        // Their numbers may be other processes' by the next look round.
+        for key in self.adoptions.keys().collect::<Vec<_>>() {
+            let _ = self.adoptions.delete(&key);
+        }
+        Ok(())
     }
 
     /// Processes that mapped a library image: only `/proc` tells where.
@@ -618,16 +640,16 @@ impl Session {
 
     /// Kill strategies cannot contain a process that could kill the tracer first.
     fn check_running_privileges(&mut self, args: &Args) -> Result<()> {
-        let subjects = images::subjects(&self.procs);
-        let as_root = subjects.iter().filter(|pid| serves_as_root(**pid)).count();
-        if as_root > 0 {
-            let checked = refuse_privileged(args, self.mode, &format!("{as_root} subject(s) run as root"));
-            if checked.is_err() {
-                self.end();
+        let checked = refuse_root_subjects(args, self.mode, &self.procs);
+        if checked.is_err() {
+            // Refused: nothing of it may go on.
+            if let Some(pins) = self.pins.take() {
+                let _ = pins.remove();
+                self.kernel.ends();
             }
-            return checked;
+            self.end();
         }
-        Ok(())
+        checked
     }
 
     /// The ready line, and READY=1.
@@ -731,7 +753,7 @@ impl Session {
                 crate::say(&format!("notice: {left} process(es) stay watched (--unpersist ends it)"));
                 None
             }
-            (Mode::Sandbox, None) => {
+            (Mode::Sandbox, None) if left > 0 => {
                 crate::say(&format!("notice: {left} process(es) go on without a sandbox"));
                 None
             }
@@ -745,6 +767,11 @@ impl Session {
             Ok(id) => {
                 let version = self.images.get(id).and_then(|k| k.image.version.clone()).unwrap_or_default();
                 // Processes that were started from it before it was known.
+                if let Some(pins) = &self.pins
+                    && let Err(error) = self.kernel.persist(pins, self.switch.instance())
+                {
+                    crate::say(&format!("warning: it is not watched beyond this process: {error:#}"));
+                }
                 if let Err(error) = self.kernel.iterate("find_running") {
                     crate::say(&format!(
                         "warning: processes of the new {} stay unknown: {error:#}",
@@ -927,6 +954,14 @@ fn wait_for_signal(signals: &SignalFd, images: &Images, socket: Option<&Control>
         vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(images.as_fd(), PollFlags::POLLIN)];
     fds.extend(socket.map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
     let _ = poll(&mut fds, PollTimeout::try_from(at_most).unwrap_or(PollTimeout::ZERO));
+}
+
+fn refuse_root_subjects(args: &Args, mode: Mode, procs: &MapHandle) -> Result<()> {
+    let as_root = images::subjects(procs).into_iter().filter(|pid| serves_as_root(*pid)).count();
+    if as_root == 0 {
+        return Ok(());
+    }
+    refuse_privileged(args, mode, &format!("{as_root} subject(s) run as root"))
 }
 
 fn serves_as_root(pid: u32) -> bool {

@@ -5,10 +5,29 @@
  */
 #include "shim.h"
 
+enum { DECIDES_HERE = 0 };
+
 #include "compat.bpf.h"
 #include "siphash.h"
 #include "emit.bpf.h"
 #include "site.bpf.h"
+
+static void keep_names(struct scratch *s, struct hash128 *id)
+{
+	(void)s, (void)id;
+}
+
+/* The kernel's page cache: has what faults, where it is shared. */
+static bool is_shared;
+
+static bool read_shared(u64 *to, u64 addr, u32 words)
+{
+	if (!is_shared || (addr & 7) || words > 32)
+		return false;
+	memcpy(to, (void *)addr, words * 8);
+	return true;
+}
+
 #include "php_walk.bpf.h"
 
 struct zstr {
@@ -285,6 +304,29 @@ static void faulting(void)
 	no_faults();
 }
 
+/* What the process has not touched is read from the page cache where it is shared: names and class entries. */
+static void untouched(void)
+{
+	struct ex *e = frame(user(del, file, store, 0), bottom);
+	const struct {
+		const void *at;
+		size_t len;
+	} parts[] = { { file, 8 }, { file->val + 4, 4 }, { del, 8 }, { store, 8 }, { store->name, 8 } };
+
+	is_shared = true;
+	for (unsigned i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
+		no_faults();
+		fault(parts[i].at, parts[i].len);
+		CHECK(walk(e) == WALK_SITE);
+		CHECK(named(work.call.site, SITE_FUNCTION, "/srv/a.php", "Store", "del"));
+	}
+	no_faults();
+	fault(&globals.current, 8);
+	CHECK(walk(e) == WALK_UNKNOWN && work.call.unknown == UNK_GLOBALS);
+	no_faults();
+	is_shared = false;
+}
+
 static void chains(void)
 {
 	struct ex *e = frame(internal(unlink_name, 1, 0), frame(user(del, file, store, 0), bottom));
@@ -317,6 +359,7 @@ int main(void)
 	forgeries();
 	limits();
 	faulting();
+	untouched();
 	chains();
 	return 0;
 }

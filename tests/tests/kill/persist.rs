@@ -25,6 +25,8 @@ pub fn tests() -> Vec<Trial> {
         test("persistent_enforcement_lets_honest_processes_start_while_it_is_adopted", started_meanwhile),
         test("persistent_enforcement_of_another_format_is_refused_and_goes_on", other_format),
         test("persistent_enforcement_outlives_an_unmounted_bpffs", unmounted),
+        test("persistent_enforcement_that_was_refused_leaves_nothing", refused_start),
+        test("persistent_enforcement_starts_after_a_start_that_died", died_start),
     ]
 }
 
@@ -337,4 +339,29 @@ fn unmounted() {
     arena.attack("unlink").check("after another adoption");
     arena.stop(vec![worker]);
     unpersist(&arena);
+}
+
+/// The error is the end of it: nothing goes on enforcing that was not wanted.
+fn refused_start() {
+    let _cleanup = Cleanup;
+    let arena = learnt();
+    let mut root =
+        Command::new(arena.path("php")).args(["-r", "sleep(60);"]).spawn().expect("run PHP as root");
+    let ran = persistent(&arena).watch();
+    root.kill().and_then(|()| root.wait()).expect("end PHP");
+    refused(&ran, &["run as root", "--allow-privileged"]);
+    assert!(!Path::new(SYSTEM).exists() && !Path::new(OWN).exists(), "pins are left");
+    assert_eq!(arena.attack("unlink").leaks, OBJECTS, "{}", ran.stderr);
+}
+
+/// Killed after its maps were pinned and before anything acted: there is nothing to adopt.
+fn died_start() {
+    let _cleanup = Cleanup;
+    let arena = learnt();
+    fs::create_dir_all(Path::new(SYSTEM).join("phase2-kernel-kill/maps"))
+        .expect("make what a start makes first");
+    let session = persistent(&arena).start();
+    arena.attack("unlink").check("an attacker");
+    kill(session);
+    arena.attack("unlink").check("an attacker without a tracer");
 }
