@@ -336,8 +336,11 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 	if (!p && scope_command)
 		return;
 	mm = (u64)BPF_CORE_READ(t, mm);
-	if (p && p->mm == mm)
-		return; /* this exec, seen by the object that acted a moment ago */
+	if (p && p->mm == mm) {
+		if (!(p->flags & PROC_UNVOUCHED))
+			return; /* this exec, seen by the object that acted a moment ago */
+		p = NULL; /* the look round came between its new memory and here: not found running, but starting */
+	}
 	image = image_of_file(file, &key);
 	if (!p && !image && filter_pid)
 		return;
@@ -555,6 +558,7 @@ static __always_inline void on_iterate(struct task_struct *t)
 	img = image_by_id(image);
 	fresh.image = image;
 	fresh.start = BPF_CORE_READ(t, start_boottime);
+	fresh.mm = (u64)BPF_CORE_READ(t, mm);
 	if (!fresh.flags) {
 		fresh.flags = PROC_UNVOUCHED;
 		/* where it is (--cgroup) its first call tells */
