@@ -18,6 +18,9 @@ static __always_inline u32 recall(struct scratch *s);
  */
 static __always_inline bool decide(struct scratch *s);
 
+/* What the strategy does when a call returns, whether anybody waits for that or not. */
+static __always_inline void returned(struct task *task);
+
 static __always_inline void set_special(struct scratch *s, u32 kind, u32 phase)
 {
 	struct rec_call *c = &s->call;
@@ -220,7 +223,7 @@ static __always_inline int on_enter(u64 regs_at, u64 id)
 	c->nr = nr;
 	c->flags = 0;
 	c->unknown = 0;
-	c->reason = c->error = 0;
+	c->reason = c->error = c->spared = 0;
 	c->chain_len = 0;
 	c->line = 0;
 	c->target_pid = 0;
@@ -284,7 +287,10 @@ static __always_inline int on_return(s64 ret)
 	struct task *task = bpf_task_storage_get(&tasks, t, NULL, 0);
 	struct rec_return r = {};
 
-	if (!task || !task->want_return || !acts())
+	if (!task)
+		return 0;
+	returned(task);
+	if (!task->want_return || !acts())
 		return 0;
 	task->want_return = 0;
 	r.seq = task->seq;

@@ -528,6 +528,26 @@ struct hash128 {
 	u64 lo, hi;
 };
 
+/* What is written so that a call fails: never more bytes than there were, and put back when it returns. */
+struct rewrite_step {
+	u8 arg; /* the pointer, + 1; 0: no step */
+	u8 len; /* bytes: 1, 2, 4 or 8 */
+	u8 offset; /* in what it points to */
+	u8 ones; /* 1: all bits one; 0: a zero byte, which makes a text empty */
+};
+
+enum { REWRITE_STEPS = 2 };
+
+/* Why a violating call was not rewritten: it may have had its effect. */
+enum not_rewritten {
+	SPARED_NONE = 0,
+	SPARED_VALUE, /* nothing of it lies in memory, or what would be written is there already */
+	SPARED_SHARED, /* memory that other processes see */
+	SPARED_FAULT, /* not present or not writable at that moment: a read-only page, one not touched since a fork */
+	SPARED_BUSY, /* the memory map was being changed, or there was no room to remember what was there */
+	SPARED_FOREIGN, /* a 32-bit or x32 call: its arguments lie elsewhere */
+};
+
 /* One row of the table as the BPF side wants it: argument numbers + 1, 0 for none. */
 struct call_desc {
 	u8 class_kind;
@@ -539,7 +559,11 @@ struct call_desc {
 	u8 msghdr_arg;
 	u8 known; /* 1: the number is in the table */
 	u8 pid_args; /* bits: the arguments that are processes */
-	u8 pad[7];
+	/* Rewriting is no way to make it fail where this argument has one of these bits; 0: there is none. */
+	u8 empty_arg;
+	u8 empty_bits_at; /* the bit's number */
+	u8 pad[5];
+	struct rewrite_step steps[REWRITE_STEPS]; /* the first that can be written is enough */
 };
 
 /* ---- images ---- */
@@ -794,6 +818,8 @@ enum call_flags {
 	CALL_LOG_ONLY = 8192, /* a violation that a grant in `log` mode speaks of */
 	CALL_NEVER_KILL = 16384, /* a violation of {master} */
 	CALL_KILL_FAILED = 32768, /* the kill from the kernel failed: `error` says why */
+	CALL_REWRITTEN = 65536, /* an argument was rewritten, so that the call fails */
+	CALL_DENIED = 131072, /* a hook returned -EPERM */
 };
 
 struct rec_call {
@@ -814,6 +840,8 @@ struct rec_call {
 	u32 generation; /* of the profile at that moment */
 	u16 reason; /* enum reason */
 	u16 error; /* errno */
+	u16 spared; /* enum not_rewritten */
+	u16 pad[3];
 	struct hash128 site;
 	struct hash128 sink;
 	struct hash128 request; /* the request's main script */
@@ -879,6 +907,10 @@ struct rec_proc {
 	X(ALLOWED, "calls allowed there")                                                                    \
 	X(KILLED, "kills from the kernel for a violation")                                                   \
 	X(KILL_EBUSY, "of the failed kills: no room for the signal at that moment")                          \
+	X(REWRITTEN, "violating calls that were rewritten")                                                  \
+	X(NOT_REWRITTEN, "violating calls that could not be rewritten")                                      \
+	X(RESTORE_FAILED, "rewritten arguments that could not be put back")                                  \
+	X(DENIED, "violating calls that were denied")                                                        \
 	X(V_SITE, "violations: site-not-in-profile")                                                         \
 	X(V_OPERATION, "violations: operation-not-in-profile")                                               \
 	X(V_PROGRAM, "violations: program-not-in-profile")                                                   \
@@ -924,7 +956,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 1 };
+enum { PERSIST_FORMAT = 2 };
 
 struct identity {
 	u32 format;

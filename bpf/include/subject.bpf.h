@@ -26,6 +26,10 @@ struct task {
 	struct hash128 site, sink;
 	u32 usdt_depth;
 	u32 usdt_flags;
+	/* what was rewritten, until the call returns; rewritten_len 0: nothing */
+	u64 rewritten_at, rewritten_was;
+	u32 rewritten_len;
+	u32 pad;
 };
 
 struct {

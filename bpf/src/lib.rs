@@ -18,6 +18,15 @@ pub fn dir() -> &'static Path {
 
 /// Compiles `NAME.bpf.c` and writes the skeleton to `$OUT_DIR/skel.rs`. For build scripts.
 pub fn skeleton(name: &str) -> Result<()> {
+    build(name, "skel")
+}
+
+/// Several, each to `$OUT_DIR/NAME.rs`.
+pub fn skeletons(names: &[&str]) -> Result<()> {
+    names.iter().try_for_each(|name| build(name, name))
+}
+
+fn build(name: &str, to: &str) -> Result<()> {
     let source = dir().join(format!("{name}.bpf.c"));
     let out =
         PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set: call this from a build script")?);
@@ -37,7 +46,7 @@ pub fn skeleton(name: &str) -> Result<()> {
             "-Werror",
             "-Wno-unused-function",
         ])
-        .build_and_generate(out.join("skel.rs"))
+        .build_and_generate(out.join(format!("{to}.rs")))
         .with_context(|| format!("compile {}", source.display()))
 }
 

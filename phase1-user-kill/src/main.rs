@@ -31,5 +31,5 @@ impl Phase for UserKill {
 }
 
 fn main() -> ExitCode {
-    tracer::main(&UserKill)
+    tracer::main(&UserKill, None)
 }

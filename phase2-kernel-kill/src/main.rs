@@ -35,5 +35,5 @@ impl Phase for KernelKill {
 }
 
 fn main() -> ExitCode {
-    tracer::main(&KernelKill)
+    tracer::main(&KernelKill, None)
 }

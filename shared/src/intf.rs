@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn records_have_the_layout_that_their_readers_assume() {
         assert_eq!(size_of::<site_name>(), 8 + 3 * NAME_ROOM as usize);
-        assert_eq!(size_of::<call_desc>(), 16);
+        assert_eq!(size_of::<call_desc>(), 24);
         assert_eq!(OPS_MAX, 8192);
     }
 }

@@ -14,8 +14,10 @@ use thiserror::Error;
 use crate::intf::{self, Call};
 
 pub use args::{Args, ArgsSeen, describe_args, signal_name};
+pub use rewriting::{Rewriting, empty_path_bit, rewriting};
 
 mod args;
+mod rewriting;
 
 /// The names of the classes of each kind, in the order of their numbers.
 pub fn class_names(kind: u8) -> &'static [&'static str] {
@@ -558,7 +560,7 @@ pub fn desc(nr: u32) -> intf::call_desc {
         call.args.bytes().position(|letter| wanted.contains(&letter)).map_or(0, |index| index as u8 + 1)
     };
     let addr_arg = place(b"a");
-    intf::call_desc {
+    let mut desc = intf::call_desc {
         class_kind: call.class_kind,
         class_arg: call.class_arg,
         path_arg: place(b"pP"),
@@ -576,7 +578,9 @@ pub fn desc(nr: u32) -> intf::call_desc {
             .map(|(n, _)| 1 << n)
             .sum(),
         ..Default::default()
-    }
+    };
+    rewriting::fill(&mut desc, call);
+    desc
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{ArgGroup, Parser, ValueEnum};
 use shared::op::Selection;
@@ -73,6 +74,13 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["profile", "command"])]
     pub persist: bool,
 
+    /// Decide at the kernel's LSM hooks, which return an error before anything happens
+    #[arg(long)]
+    pub lsm: bool,
+    /// What is done about a violation: deny, kill, or deny,kill (default: deny,kill; with --lsm deny)
+    #[arg(long, value_name = "ACTION")]
+    pub action: Option<Actions>,
+
     /// How the PHP function is told
     #[arg(long, value_enum, default_value_t = Attribution::Stack)]
     pub attribution: Attribution,
@@ -114,6 +122,31 @@ pub enum Attribution {
     Stack,
     /// Shadow it with USDT probes, as the original did
     Usdt,
+}
+
+/// What is done about a violation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Actions {
+    /// The call fails.
+    pub deny: bool,
+    /// The process is sent SIGKILL.
+    pub kill: bool,
+}
+
+impl FromStr for Actions {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut actions = Self { deny: false, kill: false };
+        for word in text.split(',') {
+            match word.trim() {
+                "deny" => actions.deny = true,
+                "kill" => actions.kill = true,
+                other => return Err(format!("`{other}` is none of deny, kill, and deny,kill")),
+            }
+        }
+        Ok(actions)
+    }
 }
 
 /// What the session does.

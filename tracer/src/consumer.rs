@@ -515,10 +515,18 @@ impl Consumer {
         if self.mode != Mode::Sandbox || log_only || master {
             return Action::Logged;
         }
+        if flags & intf::CALL_KILLED != 0
+            && let Some(known) = self.processes.get_mut(&who.pid)
+        {
+            known.killed = true;
+        }
+        if flags & intf::CALL_DENIED != 0 {
+            return Action::Denied;
+        }
+        if flags & intf::CALL_REWRITTEN != 0 {
+            return Action::Rewritten;
+        }
         if flags & intf::CALL_KILLED != 0 {
-            if let Some(known) = self.processes.get_mut(&who.pid) {
-                known.killed = true;
-            }
             return Action::Killed;
         }
         // Decided by the mode of that moment, which was not the sandbox.

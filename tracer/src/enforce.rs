@@ -9,6 +9,10 @@ pub enum Action {
     Logged,
     /// The process was sent SIGKILL.
     Killed,
+    /// A hook returned an error.
+    Denied,
+    /// An argument was rewritten, so that the call fails.
+    Rewritten,
     /// It should have been, and was not.
     Missed(Miss),
 }
@@ -19,6 +23,8 @@ impl Action {
         match self {
             Self::Logged => "logged",
             Self::Killed => "killed",
+            Self::Denied => "denied",
+            Self::Rewritten => "rewritten",
             Self::Missed(_) => "missed",
         }
     }

@@ -14,6 +14,7 @@ use libbpf_rs::{
 use shared::intf;
 use shared::op::{OpSet, desc};
 
+use crate::cli::Actions;
 use crate::persist::Pins;
 
 /// What never changes while running: read-only data of the programs, one field a variable.
@@ -43,6 +44,8 @@ pub struct ReadOnly {
     pub exposed: bool,
     /// Allowed calls are told too, with what was decided.
     pub tell_allowed: bool,
+    /// What is done about a violation, where the strategy has a choice.
+    pub actions: Actions,
     /// Where maps are pinned, or found.
     pub pins: Option<PathBuf>,
 }
@@ -103,6 +106,11 @@ macro_rules! fill_read_only {
             to.msghdr_arg = from.msghdr_arg;
             to.known = from.known;
             to.pid_args = from.pid_args;
+            to.empty_arg = from.empty_arg;
+            to.empty_bits_at = from.empty_bits_at;
+            for (to, from) in to.steps.iter_mut().zip(from.steps) {
+                (to.arg, to.len, to.offset, to.ones) = (from.arg, from.len, from.offset, from.ones);
+            }
         }
     }};
 }

@@ -30,14 +30,42 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::cli::{Args, Hinted, STATUS_ERROR};
+use shared::profile::View;
+
+use crate::cli::{Actions, Args, Hinted, STATUS_ERROR};
 use crate::enforce::Enforcer;
 use crate::kernel::{Loaded, ReadOnly};
 
-/// One of the three binaries.
+/// One strategy of a binary.
 pub trait Phase {
-    /// `phase1-user-kill`
+    /// The binary: `phase1-user-kill`
     fn name(&self) -> &'static str;
+    /// The binary with what chooses this strategy: `phase3-lsm --lsm`
+    fn title(&self) -> &'static str {
+        self.name()
+    }
+    /// Where operations are seen.
+    fn view(&self) -> View {
+        View::Syscall
+    }
+    /// What it does about a violation where nothing else is asked for.
+    fn default_actions(&self) -> Actions {
+        Actions { deny: false, kill: true }
+    }
+    /// Whether it can do that about a violation. Errors: what it would take.
+    fn check_actions(&self, actions: Actions) -> Result<()> {
+        if actions.deny {
+            return Err(cli::hinted(
+                format!("{} can only kill", self.title()),
+                "leave --action out, or use phase3-lsm, which can deny",
+            ));
+        }
+        Ok(())
+    }
+    /// Whether it contains subjects that are root: where one call that gets through is enough, it does not.
+    fn contains_root(&self, _actions: Actions) -> bool {
+        false
+    }
     /// Opens, configures and loads its object.
     fn load(&self, config: &ReadOnly) -> Result<Box<dyn Loaded>>;
     /// Its programs that see calls, in the order in which they are attached.
@@ -55,16 +83,22 @@ pub fn say(text: &str) {
     live::say(text);
 }
 
-/// The whole program.
-pub fn main(phase: &dyn Phase) -> ExitCode {
+/// The whole program: `lsm` is the strategy behind `--lsm`, in the one binary that has it.
+pub fn main(phase: &dyn Phase, lsm: Option<&dyn Phase>) -> ExitCode {
     let given: Vec<_> = std::env::args_os().skip(1).collect();
     if given.first().is_some_and(|first| first == "ctl") {
         return exit(phase, control::client(phase.name(), &given[1..]));
     }
-    let command = Args::command().name(phase.name()).override_usage(format!(
-        "{} [--profile | --monitor | --sandbox] [OPTIONS] [-- COMMAND [ARGS]...]",
-        phase.name()
-    ));
+    let command = Args::command()
+        .name(phase.name())
+        .mut_args(|arg| {
+            let chooses = ["lsm", "action"].contains(&arg.get_id().as_str());
+            if chooses { arg.hide(lsm.is_none()) } else { arg }
+        })
+        .override_usage(format!(
+            "{} [--profile | --monitor | --sandbox] [OPTIONS] [-- COMMAND [ARGS]...]",
+            phase.name()
+        ));
     let args = match command.try_get_matches().and_then(|found| Args::from_arg_matches(&found)) {
         Ok(args) => args,
         Err(error) => {
@@ -75,7 +109,15 @@ pub fn main(phase: &dyn Phase) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { STATUS_ERROR } else { 0 });
         }
     };
-    exit(phase, dispatch(phase, &args))
+    let chosen = match (args.lsm, lsm) {
+        (false, _) => phase,
+        (true, Some(lsm)) => lsm,
+        (true, None) => {
+            let error = cli::hinted(format!("{} has no LSM hooks", phase.name()), "use phase3-lsm --lsm");
+            return exit(phase, Err(error));
+        }
+    };
+    exit(chosen, dispatch(chosen, &args))
 }
 
 /// The exit status; an error is told with its hint.
@@ -86,7 +128,7 @@ fn exit(phase: &dyn Phase, result: Result<u8>) -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             let hinted = error.chain().find_map(|e| e.downcast_ref::<Hinted>());
-            say(&format!("{}: {error:#}", phase.name()));
+            say(&format!("{}: {error:#}", phase.title()));
             if let Some(hint) = hinted.map(|h| &h.hint) {
                 say(&format!("Hint: {hint}"));
             }
@@ -104,7 +146,7 @@ fn dispatch(phase: &dyn Phase, args: &Args) -> Result<u8> {
     }
     match args.mode() {
         Some(mode) => session::run(phase, args, mode),
-        None if std::env::args_os().len() <= 1 => demo::run(phase),
+        None if std::env::args_os().len() <= 1 + usize::from(args.lsm) => demo::run(phase),
         None => Err(cli::hinted(
             "no mode given",
             "--profile learns, --monitor logs, --sandbox blocks; --help tells more",
@@ -114,7 +156,7 @@ fn dispatch(phase: &dyn Phase, args: &Args) -> Result<u8> {
 
 fn unpersist(phase: &dyn Phase) -> Result<u8> {
     session::check_environment()?;
-    let text = if persist::unpersist(phase.name())? {
+    let text = if persist::unpersist(phase.title())? {
         "enforcement has ended"
     } else {
         "nothing was left by an earlier session"

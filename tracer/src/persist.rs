@@ -60,7 +60,7 @@ impl Pins {
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
             hinted(
                 "another session keeps its enforcement alive already",
-                format!("ask it: {name} ctl status"),
+                format!("ask it: {} ctl status", name.split(' ').next().unwrap_or(name)),
             )
         })?;
         for at in [SYSTEM, OWN] {
@@ -223,8 +223,9 @@ pub fn unpersist(name: &'static str) -> Result<bool> {
     Ok(true)
 }
 
-fn roots(name: &str) -> [PathBuf; 2] {
-    [Path::new(SYSTEM).join(FOLDER).join(name), Path::new(OWN).join(name)]
+fn roots(title: &str) -> [PathBuf; 2] {
+    let name = title.replace(' ', "");
+    [Path::new(SYSTEM).join(FOLDER).join(&name), Path::new(OWN).join(&name)]
 }
 
 fn make_folder(path: &Path) -> Result<()> {

@@ -38,6 +38,8 @@ pub struct Settings {
     pub mode: Mode,
     /// As in events.
     pub strategy: &'static str,
+    /// Where operations are seen.
+    pub view: View,
     /// What is enforced, or (profile mode) added to.
     pub profile: Option<Profile>,
     /// Version and ABI, where they are known at the start.
@@ -365,7 +367,7 @@ impl Reporter {
         event.exe = exe.map(|p| text(p.as_bytes()));
         event.cgroup = cgroup_of(who.pid);
         event.script = call.request.as_ref().or(call.script.as_ref()).map(|s| text(s.as_bytes()));
-        event.view = Some(View::Syscall);
+        event.view = Some(self.settings.view);
         event.set_operation(op, r.nr);
         event.args = describe_args(r.nr, &r.args, &seen(call));
         let runs_php = who.image != 0 || who.proc_flags & intf::PROC_UNINTROSPECTED != 0;
@@ -389,12 +391,14 @@ impl Reporter {
         event.cause = match call.action {
             Action::Missed(why) => Some(why.to_string()),
             _ if r.unknown != 0 => Some(unknown_causes(r.unknown)),
-            _ => None,
+            _ => spared_cause(r.spared).map(ToOwned::to_owned),
         };
         if kind == Kind::Violation {
             event.action = Some(match call.action {
                 Action::Logged => event::Action::Logged,
                 Action::Killed => event::Action::Killed,
+                Action::Denied => event::Action::Denied,
+                Action::Rewritten => event::Action::Rewritten,
                 Action::Missed(_) => event::Action::Missed,
             });
             event.ret = ret;
@@ -669,7 +673,7 @@ fn learner_config(settings: &Settings, host: &str) -> Result<LearnerConfig> {
     }
     let (version, abi) = settings.php.clone().unwrap_or_default();
     Ok(LearnerConfig {
-        view: View::Syscall,
+        view: settings.view,
         attribution: match settings.args.attribution {
             cli::Attribution::Stack => Attribution::Stack,
             cli::Attribution::Usdt => Attribution::Usdt,
@@ -737,6 +741,18 @@ pub fn args_view(call: &Call) -> ArgsView<'_> {
     crate::consumer::args_view(&call.record, call.program.as_ref().map(shared::site::Name::as_bytes))
 }
 
+/// Why a violating call was not rewritten.
+fn spared_cause(spared: u16) -> Option<&'static str> {
+    match u32::from(spared) {
+        intf::SPARED_VALUE => Some("not-rewritten: nothing of it lies in memory"),
+        intf::SPARED_SHARED => Some("not-rewritten: shared memory"),
+        intf::SPARED_FAULT => Some("not-rewritten: memory not writable at that moment"),
+        intf::SPARED_BUSY => Some("not-rewritten: the memory map was being changed"),
+        intf::SPARED_FOREIGN => Some("not-rewritten: a 32-bit or x32 call"),
+        _ => None,
+    }
+}
+
 fn unknown_causes(bits: u32) -> String {
     const NAMES: [(u32, &str); 13] = [
         (intf::UNK_LINK, "link-unreadable"),
@@ -778,7 +794,7 @@ fn describe_script(file: &Name) -> Option<Script> {
 fn colored(line: &str, action: Action) -> String {
     let color = match action {
         Action::Logged => "33",
-        Action::Killed => "31",
+        Action::Killed | Action::Denied | Action::Rewritten => "31",
         Action::Missed(_) => "1;31",
     };
     match (live::takes_color(), line.split_once(' ')) {

@@ -22,7 +22,7 @@ use shared::policy::Policy;
 use shared::profile::{PhpMatch, Profile, View};
 
 use crate::Phase;
-use crate::cli::{Args, Attribution, Mode, STATUS_VIOLATION, hinted};
+use crate::cli::{Actions, Args, Attribution, Mode, STATUS_VIOLATION, hinted};
 use crate::command::{self, Command};
 use crate::consumer::{By, Consumer, Decided, Message};
 use crate::control::{Control, Request};
@@ -48,6 +48,7 @@ enum Order {
 pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
     check_environment()?;
     process::raise_descriptor_limit();
+    let actions = actions(phase, args)?;
     let signals = block_signals()?;
     let pins = hold_pins(phase, args)?;
     let profile = open_profile(args, mode)?;
@@ -56,19 +57,19 @@ pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
         None => None,
     };
     let targets = find_targets(args, command.as_ref().map(|(path, _)| path.as_path()))?;
-    check_profile(args, mode, profile.as_ref(), &targets)?;
+    check_profile(phase, args, mode, profile.as_ref(), &targets)?;
     if args.attribution == Attribution::Usdt {
         usdt::check(args, &targets)?;
     }
     // Before any thread: the child is a copy of this process.
     let mut child = match &command {
         Some((path, user)) => {
-            check_privileges(args, mode, user.as_ref().map(|u| u.uid.as_raw()))?;
+            check_privileges(phase, args, mode, user.as_ref().map(|u| u.uid.as_raw()))?;
             Some(Command::prepare(path, &args.command, user.as_ref())?)
         }
         None => None,
     };
-    let mut session = Session::start(phase, args, mode, profile, pins, &targets, child.as_mut())?;
+    let mut session = Session::start(phase, args, mode, actions, profile, pins, &targets, child.as_mut())?;
     if child.is_none() {
         session.check_running_privileges(args)?;
     }
@@ -161,9 +162,22 @@ fn without_profile(error: shared::profile::ProfileError, args: &Args) -> anyhow:
     hinted(error.to_string(), format!("learn one first: {}", command.join(" ")))
 }
 
-fn check_profile(args: &Args, mode: Mode, profile: Option<&Profile>, targets: &[Target]) -> Result<()> {
+/// What is done about a violation.
+fn actions(phase: &dyn Phase, args: &Args) -> Result<Actions> {
+    let actions = args.action.unwrap_or_else(|| phase.default_actions());
+    phase.check_actions(actions)?;
+    Ok(actions)
+}
+
+fn check_profile(
+    phase: &dyn Phase,
+    args: &Args,
+    mode: Mode,
+    profile: Option<&Profile>,
+    targets: &[Target],
+) -> Result<()> {
     let Some(profile) = profile else { return Ok(()) };
-    profile.check_view(View::Syscall).map_err(from_profile)?;
+    profile.check_view(phase.view()).map_err(from_profile)?;
     let primary = targets.iter().find(|t| t.primary);
     if let Some(version) = primary.and_then(|t| t.image.version.as_deref()) {
         match profile.check_php(version, args.accept_php_version || mode == Mode::Profile) {
@@ -179,10 +193,10 @@ fn check_profile(args: &Args, mode: Mode, profile: Option<&Profile>, targets: &[
 /// object would decide the same calls once more.
 fn hold_pins(phase: &dyn Phase, args: &Args) -> Result<Option<Pins>> {
     if !args.persist {
-        if Pins::exist(phase.name()) {
+        if Pins::exist(phase.title()) {
             return Err(hinted(
                 "enforcement by an earlier session goes on (--persist)",
-                format!("adopt it with --persist, or end it: {} --unpersist", phase.name()),
+                format!("adopt it with --persist, or end it: {} --unpersist", phase.title()),
             ));
         }
         return Ok(None);
@@ -199,12 +213,12 @@ fn hold_pins(phase: &dyn Phase, args: &Args) -> Result<Option<Pins>> {
             "use --attribution stack (the default)",
         ));
     }
-    Pins::hold(phase.name()).map(Some)
+    Pins::hold(phase.title()).map(Some)
 }
 
-fn check_privileges(args: &Args, mode: Mode, uid: Option<u32>) -> Result<()> {
+fn check_privileges(phase: &dyn Phase, args: &Args, mode: Mode, uid: Option<u32>) -> Result<()> {
     let uid = uid.unwrap_or_else(|| nix::unistd::getuid().as_raw());
-    if uid != 0 {
+    if uid != 0 || phase.contains_root(actions(phase, args)?) {
         return Ok(());
     }
     refuse_privileged(args, mode, "COMMAND would run as root")
@@ -387,21 +401,35 @@ struct Session {
     summary: String,
     write_now: Arc<AtomicBool>,
     reopen_events: Arc<AtomicBool>,
+    view: View,
+    /// Subjects that are root are contained.
+    contains_root: bool,
 }
 
 impl Session {
+    #[allow(clippy::too_many_arguments)] // one call, above
     fn start(
         phase: &dyn Phase,
         args: &Args,
         mode: Mode,
+        actions: Actions,
         profile: Option<Profile>,
         pins: Option<Pins>,
         targets: &[Target],
         child: Option<&mut Command>,
     ) -> Result<Self> {
         let found = pins.as_ref().map(Pins::found).transpose()?.flatten();
-        let started =
-            Self::start_with(phase, args, mode, profile, pins.as_ref(), found.as_ref(), targets, child);
+        let started = Self::start_with(
+            phase,
+            args,
+            mode,
+            actions,
+            profile,
+            pins.as_ref(),
+            found.as_ref(),
+            targets,
+            child,
+        );
         match (started, pins, found) {
             (Ok(mut session), pins, _) => {
                 session.pins = pins;
@@ -425,6 +453,7 @@ impl Session {
         phase: &dyn Phase,
         args: &Args,
         mode: Mode,
+        actions: Actions,
         profile: Option<Profile>,
         pins: Option<&Pins>,
         found: Option<&Found>,
@@ -434,6 +463,7 @@ impl Session {
         let protected =
             (mode != Mode::Profile).then(|| Protected::new(own_files(args), args.allow_privileged));
         let mut config = read_only(args, mode, &operations(args, mode, profile.as_ref())?)?;
+        config.actions = actions;
         config.exposed = protected.as_ref().is_some_and(Protected::exposed);
         config.pins = pins.map(Pins::place_of_maps).transpose()?;
         if let Some(found) = found {
@@ -452,7 +482,9 @@ impl Session {
             persist::Pins::sign(&kernel.map("identity")?, config.hash_key)?;
         }
         if found.is_some() {
-            refuse_root_subjects(args, mode, &kernel.map("procs")?)?;
+            if !phase.contains_root(actions) {
+                refuse_root_subjects(args, mode, &kernel.map("procs")?)?;
+            }
             // What an earlier session was asked to watch is not what this one is.
             for name in ["watched", "cgroups", "adoptions"] {
                 let map = kernel.map(name)?;
@@ -510,6 +542,7 @@ impl Session {
             args: args.clone(),
             mode,
             strategy: phase.enforcer().strategy(),
+            view: phase.view(),
             profile,
             php: primary.map(|i| (i.version.clone().unwrap_or_default(), i.abi.clone())),
             pairs: kernel.map("pairs")?,
@@ -562,7 +595,7 @@ impl Session {
             tables.keep_only(generation);
         }
         let mut session = Self {
-            name: phase.name(),
+            name: phase.title(),
             mode,
             kernel,
             images,
@@ -583,6 +616,8 @@ impl Session {
             summary,
             write_now,
             reopen_events,
+            view: phase.view(),
+            contains_root: phase.contains_root(actions),
         };
         session.adopt(args, child)?;
         if mode != Mode::Profile {
@@ -640,6 +675,9 @@ impl Session {
 
     /// Kill strategies cannot contain a process that could kill the tracer first.
     fn check_running_privileges(&mut self, args: &Args) -> Result<()> {
+        if self.contains_root {
+            return Ok(());
+        }
         let checked = refuse_root_subjects(args, self.mode, &self.procs);
         if checked.is_err() {
             // Refused: nothing of it may go on.
@@ -799,7 +837,7 @@ impl Session {
             Mode::Monitor => Profile::load(&args.profile_file),
             Mode::Sandbox => Profile::load_for_sandbox(&args.profile_file, args.force),
         };
-        match loaded.and_then(|p| p.check_view(View::Syscall).map(|()| p)) {
+        match loaded.and_then(|p| p.check_view(self.view).map(|()| p)) {
             Ok(profile) => {
                 let policy = Arc::new(Policy::new(&profile));
                 let next = self.generation + 1;
@@ -831,7 +869,8 @@ impl Session {
             if let Err(error) = Profile::load_for_sandbox(&args.profile_file, args.force) {
                 return format!("error: the mode stays {}: {error}\n", self.mode.name());
             }
-            let as_root = images::subjects(&self.procs).into_iter().any(serves_as_root);
+            let as_root =
+                !self.contains_root && images::subjects(&self.procs).into_iter().any(serves_as_root);
             if as_root && !args.allow_privileged {
                 return format!(
                     "error: the mode stays {}: subjects run as root (--allow-privileged)\n",
@@ -1013,6 +1052,7 @@ fn read_only(args: &Args, mode: Mode, operations: &Selection) -> Result<ReadOnly
         instance: 1,
         exposed: false,
         tell_allowed: args.cross_check,
+        actions: Actions { deny: false, kill: false },
         pins: None,
     })
 }

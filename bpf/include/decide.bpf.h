@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The way of a call whose strategy decides in the kernel: by the profile there, acting at once. */
+#ifndef DECIDE_BPF_H
+#define DECIDE_BPF_H
+
+/* What the strategy does about the violation in s->call, in a sandbox. Defined by each phase's entry-point file. */
+static __always_inline void act(struct scratch *s);
+
+static __always_inline u32 recall(struct scratch *s)
+{
+	s->call.generation = s->generation;
+	if (s->mode == MODE_PROFILE)
+		return recall_observation(s);
+	count(STAT_DECIDED);
+	if (tell_allowed || !allowed_plainly(s))
+		return PAIR_NEW;
+	count(STAT_ALLOWED);
+	return PAIR_SETTLED;
+}
+
+/* SIGKILL for the violation in s->call. */
+static __always_inline void kill_violator(struct scratch *s)
+{
+	struct rec_call *c = &s->call;
+	long failed = bpf_send_signal(SIGKILL);
+
+	if (!failed) {
+		count(STAT_KILLED);
+		c->flags |= CALL_KILLED;
+		return;
+	}
+	/* Fails open for this call, and tells: user space kills when it hears of it. */
+	count(STAT_KILL_FAILED);
+	if (failed == -EBUSY)
+		count(STAT_KILL_EBUSY);
+	c->flags |= CALL_KILL_FAILED;
+	c->error = -failed;
+}
+
+/* Acts on a violation, where one is acted on. Nobody's master: who PHP code has started. */
+static __always_inline void punish(struct scratch *s, u32 reason)
+{
+	struct rec_call *c = &s->call;
+	bool descendant = !hash_is_zero(&c->who.origin) || (c->who.proc_flags & PROC_ORIGIN_UNKNOWN);
+
+	c->reason = reason;
+	count(STAT_V_SITE + reason - REASON_SITE);
+	if (!descendant && c->who.role == ROLE_MASTER)
+		c->flags |= CALL_NEVER_KILL;
+	else if (descendant)
+		c->flags &= ~CALL_NEVER_KILL;
+	if (s->mode == MODE_SANDBOX && !(c->flags & CALL_LOG_ONLY))
+		act(s);
+}
+
+static __always_inline bool decide(struct scratch *s)
+{
+	u32 reason = decide_call(s);
+
+	if (reason) {
+		punish(s, reason);
+		return true;
+	}
+	count(STAT_ALLOWED);
+	return tell_allowed || (s->call.flags & CALL_REVIEW);
+}
+
+static __always_inline void judge(struct scratch *s, struct task *task, struct image *img, u32 len)
+{
+	s->call.seq = task ? ++task->seq : 0;
+	if (s->mode == MODE_PROFILE)
+		tell_observation(s, task, img, len);
+	else if (!tell_call(s, task, img, len) && (s->call.flags & CALL_REVIEW))
+		count(STAT_REVIEW_LOST); /* fails open for what a link leads to; by its own text it was decided */
+}
+
+/* What (origin, program) may do as such, of a program that is about to run or does: into s->call. */
+static __always_inline u32 decide_exec(struct scratch *s, struct who *who)
+{
+	struct rec_call *c = &s->call;
+	u32 reason;
+
+	c->who = *who;
+	c->op = NR_EXEC << CLASS_BITS;
+	c->nr = 0;
+	c->flags = CALL_DECIDED |
+		   CALL_PATH_FAULT; /* constraints of the program's path were asked at the call */
+	c->reason = c->error = c->spared = 0;
+	count(STAT_DECIDED);
+	reason = decide_program(s);
+	if (reason)
+		punish(s, reason);
+	else
+		count(STAT_ALLOWED);
+	return reason;
+}
+
+/* Whether the start of a program is judged: not of PHP that nobody who is watched has started. */
+static __always_inline bool exec_is_judged(struct scratch *s, struct who *w)
+{
+	return s->mode != MODE_PROFILE && !(w->proc_flags & PROC_IGNORED) && (!by_site(w) || by_program(w));
+}
+
+/* A program was started: the moment when (origin, program) as such is judged where no hook could before. */
+static __always_inline void judge_started(struct scratch *s)
+{
+	struct rec_proc *r = &s->out.proc;
+
+	if (!exec_is_judged(s, &r->who))
+		return;
+	decide_exec(s, &r->who);
+	r->flags = s->call.flags;
+	r->reason = s->call.reason;
+	r->error = s->call.error;
+}
+
+#endif

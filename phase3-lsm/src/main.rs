@@ -1,0 +1,55 @@
+//! Phase 3: decided in the kernel, blocked before it happens.
+
+mod enforcer;
+mod skel;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use tracer::Phase;
+use tracer::cli::{Actions, hinted};
+use tracer::enforce::Enforcer;
+use tracer::kernel::{Loaded, ReadOnly};
+
+/// At the system call: its argument is rewritten, so that it fails.
+struct Rewrite;
+
+impl Phase for Rewrite {
+    fn name(&self) -> &'static str {
+        env!("CARGO_PKG_NAME")
+    }
+
+    fn default_actions(&self) -> Actions {
+        Actions { deny: true, kill: true }
+    }
+
+    fn check_actions(&self, actions: Actions) -> Result<()> {
+        if actions.kill {
+            return Ok(());
+        }
+        Err(hinted(
+            "rewriting cannot deny every call: without the kill, what is passed by value would get through",
+            "use --action deny,kill (the default), or --lsm, whose hooks can deny them all",
+        ))
+    }
+
+    fn load(&self, config: &ReadOnly) -> Result<Box<dyn Loaded>> {
+        skel::load_rewrite(config)
+    }
+
+    fn call_programs(&self) -> &'static [&'static str] {
+        &["sys_exit", "sys_enter"]
+    }
+
+    fn decides_in_kernel(&self) -> bool {
+        true
+    }
+
+    fn enforcer(&self) -> Box<dyn Enforcer> {
+        Box::new(enforcer::Blocked { strategy: "rewrite" })
+    }
+}
+
+fn main() -> ExitCode {
+    tracer::main(&Rewrite, None)
+}
