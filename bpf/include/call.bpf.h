@@ -292,8 +292,9 @@ static __always_inline int on_return(s64 ret)
 	returned(task);
 	if (!task->want_return || !acts())
 		return 0;
-	task->want_return = 0;
 	r.seq = task->seq;
+	r.first = task->seq - task->want_return + 1;
+	task->want_return = 0;
 	r.ret = ret;
 	r.pid = t->tgid;
 	r.tid = t->pid;

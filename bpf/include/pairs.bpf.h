@@ -101,7 +101,7 @@ static __always_inline bool tell_call(struct scratch *s, struct task *task, stru
 	if (img && chain_limit && c->site_kind != SITE_UNKNOWN && !(c->flags & CALL_SITE_RECORDED))
 		walk_chain(s, img);
 	if (task && s->mode != MODE_PROFILE)
-		task->want_return = 1;
+		task->want_return++;
 	if (len > sizeof(*c))
 		len = sizeof(*c);
 	rec_init(&c->h, REC_CALL, len);

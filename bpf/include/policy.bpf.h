@@ -922,7 +922,8 @@ static __always_inline u32 decide_call(struct scratch *s)
 		return REASON_NONE;
 	if (reaches_protected(s))
 		return REASON_PROTECTED;
-	c->flags |= CALL_REVIEW;
+	if (!PATHS_FROM_KERNEL)
+		c->flags |= CALL_REVIEW;
 	return REASON_NONE;
 }
 

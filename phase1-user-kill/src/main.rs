@@ -21,10 +21,6 @@ impl Phase for UserKill {
         skel::load(config)
     }
 
-    fn call_programs(&self) -> &'static [&'static str] {
-        &["sys_exit", "sys_enter"]
-    }
-
     fn enforcer(&self) -> Box<dyn Enforcer> {
         Box::new(enforcer::UserKill)
     }

@@ -21,10 +21,6 @@ impl Phase for KernelKill {
         skel::load(config)
     }
 
-    fn call_programs(&self) -> &'static [&'static str] {
-        &["sys_exit", "sys_enter"]
-    }
-
     fn decides_in_kernel(&self) -> bool {
         true
     }

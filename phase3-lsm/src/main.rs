@@ -6,6 +6,8 @@ mod skel;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use shared::op::lsm::HOOKS;
+use shared::profile::View;
 use tracer::Phase;
 use tracer::cli::{Actions, hinted};
 use tracer::enforce::Enforcer;
@@ -37,10 +39,6 @@ impl Phase for Rewrite {
         skel::load_rewrite(config)
     }
 
-    fn call_programs(&self) -> &'static [&'static str] {
-        &["sys_exit", "sys_enter"]
-    }
-
     fn decides_in_kernel(&self) -> bool {
         true
     }
@@ -50,6 +48,51 @@ impl Phase for Rewrite {
     }
 }
 
+/// At the LSM hook, which returns an error.
+struct Lsm;
+
+impl Phase for Lsm {
+    fn name(&self) -> &'static str {
+        env!("CARGO_PKG_NAME")
+    }
+
+    fn title(&self) -> &'static str {
+        "phase3-lsm --lsm"
+    }
+
+    fn view(&self) -> View {
+        View::Lsm
+    }
+
+    fn default_actions(&self) -> Actions {
+        Actions { deny: true, kill: false }
+    }
+
+    fn check_actions(&self, _actions: Actions) -> Result<()> {
+        Ok(())
+    }
+
+    fn contains_root(&self, actions: Actions) -> bool {
+        actions.deny
+    }
+
+    fn load(&self, config: &ReadOnly) -> Result<Box<dyn Loaded>> {
+        skel::load_lsm(config)
+    }
+
+    fn call_programs(&self) -> Vec<&'static str> {
+        HOOKS.iter().map(|hook| hook.name).chain(["sys_exit"]).collect()
+    }
+
+    fn decides_in_kernel(&self) -> bool {
+        true
+    }
+
+    fn enforcer(&self) -> Box<dyn Enforcer> {
+        Box::new(enforcer::Blocked { strategy: "lsm" })
+    }
+}
+
 fn main() -> ExitCode {
-    tracer::main(&Rewrite, None)
+    tracer::main(&Rewrite, Some(&Lsm))
 }

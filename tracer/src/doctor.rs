@@ -184,7 +184,7 @@ fn memlock() -> Check {
 
 /// Loads and attaches everything, as a session would.
 fn programs(phase: &dyn Phase) -> Vec<Check> {
-    let config = match crate::session::probe_config() {
+    let config = match crate::session::probe_config(phase) {
         Ok(config) => config,
         Err(error) => return vec![Check::bad("programs", format!("{error:#}"), "")],
     };
@@ -201,8 +201,8 @@ fn programs(phase: &dyn Phase) -> Vec<Check> {
     let mut checks = vec![Check::good("programs load", "all, ring buffer and task storage with them")];
     let verified = Check::good("instructions verified", verified_instructions(&mut kernel));
     let hooks = ["process_fork", "process_exec", "process_exit"];
-    for name in hooks.iter().chain(phase.call_programs()) {
-        if let Err(error) = kernel.attach(name) {
+    for name in hooks.into_iter().chain(phase.call_programs()) {
+        if let Err(error) = kernel.attach_loaded(name) {
             checks.push(Check::bad(
                 "tracepoints",
                 format!("{error:#}"),

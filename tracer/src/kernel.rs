@@ -96,6 +96,7 @@ macro_rules! fill_read_only {
         data.usdt_attribution = u32::from(config.usdt);
         data.tracer_pid = std::process::id();
         data.instance = config.instance;
+        data.slots = $crate::kernel::scratch_slots();
         for (to, from) in data.calls.iter_mut().zip($crate::kernel::ReadOnly::descs()) {
             to.class_kind = from.class_kind;
             to.class_arg = from.class_arg;
@@ -133,15 +134,21 @@ pub trait Loaded {
     fn object(&mut self) -> &mut Object;
 }
 
+/// How many tasks can be decided about at once.
+pub fn scratch_slots() -> u32 {
+    const SLOTS: usize = 4; // as in emit.bpf.h
+    const LEAST: usize = 32; // SLOT_TRIES there
+    let cpus = libbpf_rs::num_possible_cpus().unwrap_or(LEAST);
+    (cpus * SLOTS).max(LEAST) as u32
+}
+
 /// Sizes that depend on the machine, and where maps are pinned; for a phase's open object, before load.
 pub fn prepare_maps(object: &mut OpenObject, config: &ReadOnly) -> Result<()> {
-    const SLOTS: usize = 4; // as in emit.bpf.h
-    let cpus = libbpf_rs::num_possible_cpus()?;
     let mut map = object
         .maps_mut()
         .find(|m| m.name() == OsStr::new("scratches"))
         .ok_or_else(|| anyhow!("the object has no map `scratches`"))?;
-    map.set_max_entries((cpus * SLOTS) as u32)?;
+    map.set_max_entries(scratch_slots())?;
     if let Some(pins) = &config.pins {
         for mut map in object.maps_mut().filter(|m| is_shared(m.name())) {
             let path = pins.join(map.name());
@@ -271,6 +278,11 @@ impl Kernel {
         let link = self.program(name)?.attach().with_context(|| format!("attach {name}"))?;
         self.links.push(link);
         Ok(())
+    }
+
+    /// Likewise, if it was loaded: what nobody needs, or this kernel has not, was left out.
+    pub fn attach_loaded(&mut self, name: &str) -> Result<()> {
+        if self.program(name)?.autoload() { self.attach(name) } else { Ok(()) }
     }
 
     /// Attaches at offsets (bytes) of a file, each with its cookie, in every process that maps it: `multi`

@@ -69,7 +69,9 @@ pub trait Phase {
     /// Opens, configures and loads its object.
     fn load(&self, config: &ReadOnly) -> Result<Box<dyn Loaded>>;
     /// Its programs that see calls, in the order in which they are attached.
-    fn call_programs(&self) -> &'static [&'static str];
+    fn call_programs(&self) -> Vec<&'static str> {
+        vec!["sys_exit", "sys_enter"]
+    }
     /// Whether the kernel side decides; user space then only hears of it.
     fn decides_in_kernel(&self) -> bool {
         false
