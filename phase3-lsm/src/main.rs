@@ -10,6 +10,7 @@ use tracer::Phase;
 use tracer::cli::{Actions, hinted};
 use tracer::enforce::Enforcer;
 use tracer::kernel::{Loaded, ReadOnly};
+use tracer::probe::Strategy;
 
 /// At the system call: its argument is rewritten, so that it fails.
 struct Rewrite;
@@ -43,6 +44,10 @@ impl Phase for Rewrite {
 
     fn decides_in_kernel(&self) -> bool {
         true
+    }
+
+    fn strategy(&self) -> Strategy {
+        Strategy::Rewrite
     }
 
     fn enforcer(&self) -> Box<dyn Enforcer> {
