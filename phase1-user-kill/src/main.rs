@@ -9,6 +9,7 @@ use anyhow::Result;
 use tracer::Phase;
 use tracer::enforce::Enforcer;
 use tracer::kernel::{Loaded, ReadOnly};
+use tracer::probe::Strategy;
 
 struct UserKill;
 
@@ -19,6 +20,10 @@ impl Phase for UserKill {
 
     fn load(&self, config: &ReadOnly) -> Result<Box<dyn Loaded>> {
         skel::load(config)
+    }
+
+    fn strategy(&self) -> Strategy {
+        Strategy::UserKill
     }
 
     fn enforcer(&self) -> Box<dyn Enforcer> {

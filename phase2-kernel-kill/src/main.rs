@@ -9,6 +9,7 @@ use anyhow::Result;
 use tracer::Phase;
 use tracer::enforce::Enforcer;
 use tracer::kernel::{Loaded, ReadOnly};
+use tracer::probe::Strategy;
 
 struct KernelKill;
 
@@ -23,6 +24,10 @@ impl Phase for KernelKill {
 
     fn decides_in_kernel(&self) -> bool {
         true
+    }
+
+    fn strategy(&self) -> Strategy {
+        Strategy::KernelKill
     }
 
     fn enforcer(&self) -> Box<dyn Enforcer> {

@@ -12,6 +12,7 @@ use tracer::Phase;
 use tracer::cli::{Actions, hinted};
 use tracer::enforce::Enforcer;
 use tracer::kernel::{Loaded, ReadOnly};
+use tracer::probe::Strategy;
 
 /// At the system call: its argument is rewritten, so that it fails.
 struct Rewrite;
@@ -43,6 +44,10 @@ impl Phase for Rewrite {
         true
     }
 
+    fn strategy(&self) -> Strategy {
+        Strategy::Rewrite
+    }
+
     fn enforcer(&self) -> Box<dyn Enforcer> {
         Box::new(enforcer::Blocked { strategy: "rewrite" })
     }
@@ -62,6 +67,10 @@ impl Phase for Lsm {
 
     fn view(&self) -> View {
         View::Lsm
+    }
+
+    fn strategy(&self) -> Strategy {
+        Strategy::Lsm
     }
 
     fn default_actions(&self) -> Actions {

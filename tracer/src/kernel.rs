@@ -300,9 +300,8 @@ impl Kernel {
             ..UprobeMultiOpts::default()
         };
         // A kernel that cannot is no error to be told (before Linux 6.6).
-        let tell = libbpf_rs::set_print(None);
-        let linked = self.program(multi)?.attach_uprobe_multi_with_opts(-1, file, "", opts);
-        libbpf_rs::set_print(tell);
+        let program = self.program(multi)?;
+        let linked = quietly(|| program.attach_uprobe_multi_with_opts(-1, file, "", opts));
         if let Ok(link) = linked {
             self.links.push(link);
             return Ok(());
@@ -350,6 +349,14 @@ impl Kernel {
             .map(|a| a.key)
             .ok_or_else(|| anyhow!("the kernel does not show descriptor {fd} of this process"))
     }
+}
+
+/// Does it without libbpf's own messages: what the caller makes of an error is all that is told.
+pub fn quietly<T>(act: impl FnOnce() -> T) -> T {
+    let tell = libbpf_rs::set_print(None);
+    let result = act();
+    libbpf_rs::set_print(tell);
+    result
 }
 
 /// Adds up the counters over all processors, by number.

@@ -17,6 +17,7 @@ pub mod layout;
 pub mod live;
 pub mod names;
 pub mod persist;
+pub mod probe;
 pub mod process;
 pub mod protect;
 pub mod report;
@@ -35,6 +36,7 @@ use shared::profile::View;
 use crate::cli::{Actions, Args, Hinted, STATUS_ERROR};
 use crate::enforce::Enforcer;
 use crate::kernel::{Loaded, ReadOnly};
+use crate::probe::Strategy;
 
 /// One strategy of a binary.
 pub trait Phase {
@@ -76,6 +78,8 @@ pub trait Phase {
     fn decides_in_kernel(&self) -> bool {
         false
     }
+    /// Which of the strategies that `--doctor` tells about is its own.
+    fn strategy(&self) -> Strategy;
     /// What it does about violations.
     fn enforcer(&self) -> Box<dyn Enforcer>;
 }
