@@ -2,7 +2,6 @@
 
 const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
-const LINK: u32 = 0o120_777;
 
 /// An archive that is being written.
 #[derive(Default)]
@@ -20,11 +19,6 @@ impl Archive {
     /// A file that may be executed.
     pub fn program(&mut self, name: &str, content: &[u8]) {
         self.entry(name, PROGRAM, content);
-    }
-
-    /// A symbolic link.
-    pub fn link(&mut self, name: &str, target: &[u8]) {
-        self.entry(name, LINK, target);
     }
 
     /// The whole archive.

@@ -5,7 +5,6 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -31,8 +30,6 @@ pub struct Machine {
     pub memory: u32,
     /// More words for the kernel's command line.
     pub append: String,
-    /// Folders that are empty, and in memory.
-    pub tmpfs: Vec<String>,
     /// How long all of it may take.
     pub timeout: Duration,
     /// Whether to say how long booting took.
@@ -54,7 +51,7 @@ const QEMU: &str = "qemu-system-x86_64";
 /// How long a guest may take to switch itself off, with its verdict given.
 const GRACE: Duration = Duration::from_secs(5);
 /// How much of the console is told.
-const CONSOLE_LINES: usize = 30;
+const CONSOLE_LINES: usize = 60;
 const CONSOLE_BYTES: usize = 1 << 20;
 
 /// Without these a panic would be a hang; `mitigations` and `tsc` save time where processors are emulated.
@@ -301,7 +298,7 @@ fn in_memory(name: &str, content: &[u8]) -> Result<File> {
     Ok(file)
 }
 
-/// busybox, the modules, and the way to this program among the host's files.
+/// busybox, the modules, and this program.
 fn initramfs(machine: &Machine) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for folder in ["bin", "dev", "proc", "sys", "modules", "lower", "upper", "new"] {
@@ -313,9 +310,8 @@ fn initramfs(machine: &Machine) -> Result<Vec<u8>> {
         let name = file.file_name().map(OsStr::to_string_lossy).unwrap_or_default();
         archive.program(&format!("modules/{name}"), &content);
     }
-    archive.program("memory", (machine.tmpfs.join("\n") + "\n").as_bytes());
-    let own = std::env::current_exe().context("cannot find this program")?;
-    archive.link("xtask", own.as_os_str().as_bytes());
+    // Not from the host's files: there may be another one by now.
+    archive.program("xtask", &fs::read("/proc/self/exe").context("cannot read this program")?);
     archive.program("init", include_bytes!("init.sh"));
     Ok(archive.finish())
 }

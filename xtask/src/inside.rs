@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::resource::{Resource, setrlimit};
@@ -24,6 +25,8 @@ const NOT_FOUND: u8 = 127;
 /// Runs the job that the host sends. Does not return: without process 1 there is no guest.
 pub fn main() -> Result<()> {
     ensure!(std::process::id() == 1, "this is process 1 of a guest, and nothing else");
+    // It is not the command's to find.
+    fs::remove_file("/run/xtask").context("cannot remove this program")?;
     let mut control = BufReader::new(port(CONTROL)?);
     let verdict = run(&mut control).unwrap_or_else(|error| Message::Failed(format!("{error:#}")));
     tell(control.get_mut(), &verdict)?;
@@ -38,6 +41,10 @@ fn run(control: &mut BufReader<File>) -> Result<Message> {
     let output = port(OUTPUT)?;
     // As a login has it; a kernel's own limit is lower than what services are used to.
     setrlimit(Resource::RLIMIT_NOFILE, 1024, 1 << 20).context("cannot set the limit of open files")?;
+    for folder in &job.tmpfs {
+        mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), Some("mode=1777"))
+            .with_context(|| format!("cannot mount a tmpfs on {}", folder.display()))?;
+    }
     ensure!(job.folder.is_dir(), "there is no {} in the guest", job.folder.display());
     tell(control.get_mut(), &Message::Ready)?;
     let (status, printed) = command(&job, output)?;

@@ -72,6 +72,7 @@ impl Cache {
 
     /// The kernel of this name, fetched if it is not there yet.
     pub fn kernel(&self, name: &str) -> Result<Kernel> {
+        check(name)?;
         if let Some(kernel) = self.cached(name) {
             return Ok(kernel);
         }
@@ -80,11 +81,11 @@ impl Cache {
     }
 
     /// The kernel of this name, if it is there.
-    pub fn cached(&self, name: &str) -> Option<Kernel> {
+    fn cached(&self, name: &str) -> Option<Kernel> {
         let version =
             fs::read_to_string(self.root.join("names").join(name)).unwrap_or_else(|_| name.to_owned());
         let folder = self.root.join("kernels").join(&version);
-        (is_name(name) && folder.is_dir()).then_some(Kernel { version, folder })
+        folder.is_dir().then_some(Kernel { version, folder })
     }
 
     /// The versions that are there, each with the names that stand for it.
@@ -108,7 +109,7 @@ impl Cache {
 
     /// Asks Debian for the newest kernel of this name, and fetches it if it is not there.
     pub fn fetch(&self, name: &str) -> Result<Kernel> {
-        ensure!(is_name(name), hinted(format!("`{name}` names no kernel"), "for example 6.12, or `newest`"));
+        check(name)?;
         // One at a time; the lock is gone with whoever holds it.
         let file = File::create(self.root.join("lock")).context("cannot make the cache's lock")?;
         let _lock = Flock::lock(file, FlockArg::LockExclusive)
@@ -192,6 +193,11 @@ impl Cache {
 }
 
 const UNPACKING: &str = ".unpacking-";
+
+fn check(name: &str) -> Result<()> {
+    ensure!(is_name(name), hinted(format!("`{name}` names no kernel"), "name one like 6.12, or `newest`"));
+    Ok(())
+}
 
 /// It is a file's name, too.
 fn is_name(name: &str) -> bool {

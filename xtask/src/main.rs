@@ -7,9 +7,13 @@ mod hint;
 mod image;
 mod inside;
 mod kernels;
+mod matrix;
 mod protocol;
+mod results;
+mod suites;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -41,6 +45,10 @@ enum Task {
     Vm(Vm),
     /// Lists the kernels that are here, or fetches more.
     Kernels(Kernels),
+    /// Runs the test suites under other kernels, each in a guest of its own, and prints a table.
+    ///
+    /// Ends with 1 if a test failed, or a guest gave no verdict.
+    TestKernels(TestKernels),
     /// What runs in the guest.
     #[command(hide = true)]
     Inside,
@@ -68,7 +76,7 @@ struct Vm {
     env: Vec<(String, String)>,
     /// An empty folder in memory in place of this one, e.g. /tmp.
     #[arg(long, value_name = "FOLDER")]
-    tmpfs: Vec<String>,
+    tmpfs: Vec<PathBuf>,
     /// Says on standard error how long booting took.
     #[arg(long)]
     verbose: bool,
@@ -93,6 +101,22 @@ enum KernelsTask {
     },
 }
 
+#[derive(Args)]
+struct TestKernels {
+    /// A kernel, by the beginning of its version; or `newest`. May be given more than once.
+    #[arg(long, value_name = "NAME", default_values = matrix::KERNELS)]
+    kernel: Vec<String>,
+    /// A suite, by its title or its test binary. May be given more than once; without it, all.
+    #[arg(long, value_name = "NAME")]
+    suite: Vec<String>,
+    /// Lists the suites.
+    #[arg(long)]
+    list: bool,
+    /// Arguments of the test binaries, e.g. a part of tests' names.
+    #[arg(last = true)]
+    arguments: Vec<OsString>,
+}
+
 fn assignment(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("not NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
@@ -103,6 +127,7 @@ fn main() -> ExitCode {
         Task::Vm(options) => vm(options),
         Task::Kernels(Kernels { task: None }) => list(),
         Task::Kernels(Kernels { task: Some(KernelsTask::Fetch { names }) }) => fetch(&names),
+        Task::TestKernels(options) => test_kernels(&options),
         Task::Inside => inside::main().map(|()| 0),
     };
     match result {
@@ -124,7 +149,6 @@ fn vm(options: Vm) -> Result<u8> {
         cpus: options.cpus,
         memory: options.memory,
         append: options.append,
-        tmpfs: options.tmpfs,
         timeout: Duration::from_secs(options.timeout),
         verbose: options.verbose,
     };
@@ -132,6 +156,7 @@ fn vm(options: Vm) -> Result<u8> {
         command: options.command,
         folder: std::env::current_dir().context("cannot tell the current folder")?,
         environment: environment(options.env),
+        tmpfs: options.tmpfs,
     };
     let ending = guest::run(&machine, &job, &mut std::io::stdout().lock())?;
     Ok(match ending {
@@ -146,6 +171,18 @@ fn vm(options: Vm) -> Result<u8> {
             NO_VERDICT
         }
     })
+}
+
+fn test_kernels(options: &TestKernels) -> Result<u8> {
+    let suites = suites::named(&options.suite)?;
+    if options.list {
+        for suite in &suites {
+            println!("{}", suite.title);
+        }
+        return Ok(0);
+    }
+    let passed = matrix::run(&options.kernel, &suites, &options.arguments)?;
+    Ok(u8::from(!passed))
 }
 
 fn failed(why: &str, console: &str) {

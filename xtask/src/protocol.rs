@@ -19,6 +19,8 @@ pub struct Job {
     pub folder: PathBuf,
     /// Its whole environment.
     pub environment: Vec<(OsString, OsString)>,
+    /// Folders that are empty and in memory.
+    pub tmpfs: Vec<PathBuf>,
 }
 
 /// From the host, once: everything has arrived.
