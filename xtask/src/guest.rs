@@ -260,8 +260,10 @@ fn inherit_and_end_with_us(command: &mut Command, descriptors: Vec<RawFd>) {
 /// The processor's own virtualization where it works, which being able to open it does not tell.
 fn accelerator() -> Result<&'static [&'static str]> {
     const KVM: &[&str] = &["-accel", "kvm", "-cpu", "host"];
-    const PARALLEL: &[&str] = &["-accel", "tcg,thread=multi", "-cpu", "max"];
-    const IN_TURN: &[&str] = &["-accel", "tcg,thread=single", "-cpu", "max"];
+    // Four levels of page tables instead of five: each miss is looked up by program.
+    const PROCESSOR: &str = "max,la57=off";
+    const PARALLEL: &[&str] = &["-accel", "tcg,thread=multi", "-cpu", PROCESSOR];
+    const IN_TURN: &[&str] = &["-accel", "tcg,thread=single", "-cpu", PROCESSOR];
     let openable = File::options().read(true).write(true).open("/dev/kvm").is_ok();
     if openable && runs_a_program(KVM)? {
         return Ok(KVM);
