@@ -19,15 +19,19 @@ pub enum Outcome {
 /// What a test binary has printed: each test in its order. One without an outcome had begun when the output ended.
 pub fn read(output: &str) -> Vec<(String, Outcome)> {
     let mut all: Vec<(String, Outcome)> = Vec::new();
+    // Whether the last test printed something itself before its outcome, which is then the last of the lines that
+    // look like one.
+    let mut open = false;
     for line in output.lines() {
         let begun = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "));
         if let Some((name, rest)) = begun {
-            all.push((name.trim_end().to_owned(), outcome(rest).unwrap_or(Outcome::NoVerdict)));
-        } else if let Some((_, open @ Outcome::NoVerdict)) = all.last_mut()
-            && let Some(outcome) = outcome(line)
-        {
-            // What the test printed itself came between.
-            *open = outcome;
+            let outcome = outcome(rest);
+            open = outcome.is_none();
+            all.push((name.trim_end().to_owned(), outcome.unwrap_or(Outcome::NoVerdict)));
+        } else if line == "failures:" || line.starts_with("test result: ") {
+            open = false;
+        } else if let (true, Some((_, last)), Some(outcome)) = (open, all.last_mut(), outcome(line)) {
+            *last = outcome;
         }
     }
     all
@@ -230,8 +234,8 @@ mod tests {
     use super::{End, Outcome, Run, Table, read};
 
     const OUTPUT: &str = "\nrunning 5 tests\ntest short           ... ok\ntest longer_than_that ... FAILED\n\
-        test by_itself ... \n1000 honest requests: ok\nok\ntest left_out ... ignored, no BPF LSM here\n\
-        test x ... ignored\ntest cut_off ... ";
+        test by_itself ... \n1000 honest requests: ok\nFAILED\nok\ntest left_out ... ignored, no BPF LSM here\n\
+        test x ... ignored\ntest cut_off ... \nfailures:\nok\n";
 
     #[test]
     fn each_test_has_the_outcome_that_it_printed() {
