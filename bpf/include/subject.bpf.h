@@ -29,7 +29,7 @@ struct task {
 	/* what was rewritten, until the call returns; rewritten_len 0: nothing */
 	u64 rewritten_at, rewritten_was;
 	u32 rewritten_len;
-	u32 pad;
+	u32 rewritten_ones;
 };
 
 struct {
@@ -409,6 +409,7 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 	if (task) {
 		task->phase = PHASE_STARTUP;
 		task->kind = SITE_NONE;
+		task->rewritten_len = 0; /* of memory that is not its own any more */
 		if (usdt_attribution)
 			usdt_reset(task);
 	} else {
