@@ -103,6 +103,15 @@ static __always_inline void put_back(struct task *task)
 	count(STAT_RESTORE_FAILED);
 }
 
+static __always_inline bool takes_empty_path(struct rec_call *c, const volatile struct call_desc *d)
+{
+	u64 flags = arg_of(c, d->empty_arg - 1);
+
+	if (d->class_kind == CLASS_OPEN_HOW && bpf_probe_read_user(&flags, sizeof(flags), (void *)flags))
+		return true;
+	return flags & (1ULL << (d->empty_bits_at & 63));
+}
+
 /*
  * Rewrites the call in s->call; enum not_rewritten. Where the call takes an empty path for the
  * descriptor, that would make it act on something else instead.
@@ -128,8 +137,7 @@ static __always_inline u32 rewrite_call(struct scratch *s, struct task *task)
 
 		if (!arg)
 			break;
-		if (d->empty_arg && arg == d->path_arg &&
-		    (arg_of(c, d->empty_arg - 1) & (1ULL << (d->empty_bits_at & 63)))) {
+		if (d->empty_arg && arg == d->path_arg && takes_empty_path(c, d)) {
 			spared = SPARED_EMPTY;
 			continue;
 		}

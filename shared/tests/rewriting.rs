@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use shared::intf::calls;
-use shared::op::{ByteValue, rewriting};
+use shared::op::{ByteValue, empty_path_bit, rewriting};
 
 /// A call with the memory that its arguments point to.
 struct Made<'a> {
@@ -236,4 +236,32 @@ fn structures() {
     // Last: of this thread alone, and then it has no privileges.
     made("setgroups", vec![Value(1), Memory(vec![0; 4])]);
     made("capset", vec![words(&[0x2008_0522]), words(&[0; 3])]);
+}
+
+/// Else an empty path would be another file than the one that was meant.
+#[test]
+fn no_flag_but_those_of_the_table_makes_a_call_take_an_empty_path() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let folder = File::open(dir.path()).unwrap();
+    let at = || Value(folder.as_raw_fd() as u64);
+    let empty = || Memory(vec![0]);
+    let to = || text(&dir.path().join("to"));
+    for bit in 0..32 {
+        let flag = || Value(1 << bit);
+        let none = || Value(u64::MAX);
+        for (name, args) in [
+            ("openat", vec![at(), empty(), flag(), Value(0o600)]),
+            ("unlinkat", vec![at(), empty(), flag()]),
+            ("renameat2", vec![at(), empty(), at(), to(), flag()]),
+            ("linkat", vec![at(), empty(), at(), to(), flag()]),
+            ("fchmodat2", vec![at(), empty(), Value(0o700), flag()]),
+            ("fchownat", vec![at(), empty(), none(), none(), flag()]),
+            ("utimensat", vec![at(), empty(), Value(0), flag()]),
+            ("openat2", vec![at(), empty(), words(&[1 << bit, 0, 0]), Value(24)]),
+        ] {
+            let call = calls().iter().find(|call| call.name == name).unwrap();
+            let known = empty_path_bit(call).is_some_and(|(_, known)| known == bit);
+            assert!(known || Made { name, args }.call().is_err(), "{name} with flag {:#x}", 1_u64 << bit);
+        }
+    }
 }
