@@ -113,21 +113,22 @@ static __always_inline bool takes_empty_path(struct rec_call *c, const volatile 
 }
 
 /*
- * Rewrites the call in s->call; enum not_rewritten. Where the call takes an empty path for the
- * descriptor, that would make it act on something else instead.
+ * Rewrites the call; enum not_rewritten. Where the call takes an empty path for the
+ * descriptor, that would make it act on something else instead. A function of its own: on 6.1
+ * there is no room for it on the stack of who walks.
  */
-static __always_inline u32 rewrite_call(struct scratch *s, struct task *task)
+__noinline u32 rewrite_call(struct rec_call *c, struct task *task)
 {
-	struct rec_call *c = &s->call;
-	u32 nr = c->nr, spared = SPARED_VALUE, i;
+	u32 nr, spared = SPARED_VALUE, i;
 	const volatile struct call_desc *d;
 
+	if (!c || !task)
+		return SPARED_BUSY;
 	if (c->op == NR_FOREIGN << CLASS_BITS)
 		return SPARED_FOREIGN;
+	nr = c->nr;
 	if (nr >= NR_MAX)
 		return SPARED_VALUE;
-	if (!task)
-		return SPARED_BUSY;
 	/* Of this call, where two objects saw it (an adoption); or of one whose return the kernel did not show us. */
 	put_back(task);
 	d = &calls[bounded(nr)];
