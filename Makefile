@@ -4,13 +4,13 @@ CARGO ?= cargo
 C_FILES = $(filter-out bpf/include/vmlinux.h,$(wildcard bpf/*.c bpf/include/*.h shared/src/*.c introspect/tests/*.c))
 CLANG_FORMAT ?= $(firstword $(shell command -v clang-format-14 clang-format) clang-format-14)
 
-.PHONY: help deps build demo test bench cost php lint fmt clean
+.PHONY: help deps build demo test vm test-kernels bench cost php lint fmt clean
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 deps: ## install what is missing (Debian packages; uses sudo when not root)
-	@tools/deps build test lint
+	@tools/deps build test lint guest
 
 build: ## build the binaries: target/release/{phase1-user-kill,phase2-kernel-kill,php-profile}
 	@tools/deps build
@@ -21,6 +21,15 @@ demo: build ## learn the bundled application, attack it under monitor and under 
 
 test: ## every test, on real PHP and this kernel; installs what is missing
 	@tools/run-tests
+
+vm: export GUEST_COMMAND = $(value CMD)
+vm: ## run a command under another kernel: make vm KERNEL=6.12 CMD='uname -r'
+	@tools/deps guest
+	@$(CARGO) run --quiet --package xtask -- vm --kernel '$(KERNEL)' -- sh -c "$$GUEST_COMMAND"
+
+test-kernels: ## the end-to-end suites under Linux 6.1, 6.12, 6.18 and the newest (hours, where processors are emulated)
+	@tools/deps build test guest
+	@$(CARGO) run --quiet --package xtask -- test-kernels $(ARGS)
 
 bench: build ## how many calls get through before the kill (200 attacks each way, about 2 minutes)
 	@AS_ROOT=1 tools/as-root target/release/leak

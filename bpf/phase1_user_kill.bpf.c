@@ -4,7 +4,7 @@
  * and kills. Here nothing is judged; the one thing done in the kernel is to kill a
  * subject whose record was lost, because nobody could decide about it any more.
  */
-enum { DECIDES_HERE = 0 };
+enum { DECIDES_HERE = 0, PATHS_FROM_KERNEL = 0 };
 
 #include "phase.bpf.h"
 

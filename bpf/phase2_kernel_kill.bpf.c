@@ -4,7 +4,7 @@
  * must not make it is sent SIGKILL there, with all its threads: the call in flight
  * is the last. User space hears of violations, and of what only it can find out.
  */
-enum { DECIDES_HERE = 1 };
+enum { DECIDES_HERE = 1, PATHS_FROM_KERNEL = 0 };
 
 #include "phase.bpf.h"
 #include "policy.bpf.h"

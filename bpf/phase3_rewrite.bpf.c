@@ -4,7 +4,7 @@
  * rewritten, so that the call fails before it does anything, and who made it is
  * sent SIGKILL: what cannot be rewritten gets through once, as in phase 2.
  */
-enum { DECIDES_HERE = 1 };
+enum { DECIDES_HERE = 1, PATHS_FROM_KERNEL = 0 };
 
 #include "phase.bpf.h"
 #include "policy.bpf.h"

@@ -1,5 +1,5 @@
 //! Compiles the C side.
 
 fn main() -> anyhow::Result<()> {
-    bpf::skeletons(&["phase3_rewrite"])
+    bpf::skeletons(&["phase3_rewrite", "phase3_lsm"])
 }

@@ -54,7 +54,8 @@ enum { REG_R10, REG_R9, REG_R8, REG_AX, REG_CX, REG_DX, REG_SI, REG_DI, REGS };
  * Work space of one hook. Not per CPU: the hook may be preempted on newer
  * kernels, and with another task's site in the buffer A would be judged as B.
  * Not in task storage: of its size, allocation there fails under fork bursts.
- * A slot belongs to whoever set `busy`; SLOTS of them per CPU.
+ * A slot belongs to whoever set `busy`; SLOTS of them per CPU, and where those are
+ * taken (by tasks that were preempted while they had one) those of others.
  */
 struct scratch {
 	u32 busy;
@@ -106,14 +107,18 @@ struct scratch {
 	struct hash128 links[ORIGIN_MAX];
 	struct origin_link link; /* being made */
 	struct proc fresh; /* likewise */
+	struct file_key exe; /* of it */
 	struct hash128 candidates[WAYS_MAX];
 	u32 candidates_len;
-	u32 pad3;
+	s32 verdict; /* what a hook returns */
 	struct rec_call call;
 	u64 slack; /* behind the last path, which is read by words */
 };
 
-enum { SLOTS = 4, CPUS_MAX = 1024 };
+enum { SLOTS = 4, CPUS_MAX = 1024, SLOT_TRIES = 32 };
+
+/* Set before load. */
+const volatile u32 slots = 8;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -171,23 +176,48 @@ static __always_inline void take_snapshot(struct scratch *s)
 	s->patterned = (both >> 32) & MODE_PATTERNED;
 }
 
-static __always_inline struct scratch *claim_scratch(void)
+struct claim {
+	u32 slot;
+	u32 claimed;
+};
+
+static long try_slot(u32 i, struct claim *c)
 {
-	u32 first = bpf_get_smp_processor_id() * SLOTS, i;
+	u32 slot = c->slot % slots;
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &slot);
 
-	for (i = 0; i < SLOTS; i++) {
-		u32 slot = first + i;
-		struct scratch *s = bpf_map_lookup_elem(&scratches, &slot);
-
-		if (s && try_claim(&s->busy)) {
-			s->may_kill = 1;
-			s->slot = slot;
-			take_snapshot(s);
-			return s;
-		}
+	if (s && try_claim(&s->busy)) {
+		c->slot = slot;
+		c->claimed = 1;
+		return 1;
 	}
-	count(STAT_SCRATCH_BUSY);
-	return NULL;
+	c->slot++;
+	return 0;
+}
+
+static __noinline struct scratch *claim_scratch(void)
+{
+	struct claim c = { bpf_get_smp_processor_id() * SLOTS, 0 };
+	struct scratch *s;
+
+	bpf_loop(SLOT_TRIES, try_slot, &c, 0);
+	s = c.claimed ? bpf_map_lookup_elem(&scratches, &c.slot) : NULL;
+	if (!s) {
+		count(STAT_SCRATCH_BUSY);
+		return NULL;
+	}
+	s->may_kill = 1;
+	s->slot = c.slot;
+	take_snapshot(s);
+	return s;
+}
+
+/* The same once more, as what it is: to 6.1 a function's argument is no memory that a map may take. */
+static __always_inline struct scratch *own_scratch(struct scratch *s)
+{
+	u32 slot = s->slot;
+
+	return bpf_map_lookup_elem(&scratches, &slot);
 }
 
 static __always_inline void release_scratch(struct scratch *s)

@@ -856,7 +856,7 @@ struct rec_call {
 
 struct rec_return {
 	struct rec_hdr h;
-	u64 seq;
+	u64 first, seq; /* what waited for it: hooks may see several operations in one system call */
 	s64 ret;
 	u32 pid, tid;
 };

@@ -18,7 +18,7 @@ struct {
 /* Small on purpose: a fork burst must find room for it. */
 struct task {
 	u64 seq;
-	u32 want_return; /* seq is waiting for its sys_exit */
+	u32 want_return; /* so many told operations wait for their sys_exit, seq the last of them */
 	u32 phase;
 	u32 kind; /* of `site`; SITE_NONE: nothing recorded */
 	u32 unknown;
@@ -30,6 +30,10 @@ struct task {
 	u64 rewritten_at, rewritten_was;
 	u32 rewritten_len;
 	u32 rewritten_ones;
+	/* of the io_uring that it made: whom the kernel's workers for it act for */
+	u32 ring_kind;
+	u32 pad;
+	struct hash128 ring_site;
 };
 
 struct {
@@ -322,16 +326,68 @@ static __always_inline void extend_origin(struct scratch *s, struct proc *p, str
 	emit(&o->h, sizeof(*o), true); /* every time: rare, and user space may have missed it */
 }
 
+/*
+ * What a task becomes by an exec, into s->fresh: before it or after. `p` is what it was, NULL for a stranger.
+ * Returns the image.
+ */
+static __always_inline u32 describe_exec(struct scratch *s, struct task_struct *t, struct linux_binprm *bprm,
+					 struct proc *p, struct task *task)
+{
+	struct file *file = BPF_CORE_READ(bprm, file);
+	struct proc *fresh = &s->fresh; /* in scratch: for a stack it is too much */
+	struct file_key key = {};
+	struct image *img;
+	u32 image, truncated;
+
+	image = image_of_file(file, &key);
+	s->exe = key;
+	__builtin_memset(fresh, 0, sizeof(*fresh));
+	truncated = path_of_file(s, file);
+	path_intern(s, &fresh->program, true);
+	if (p) {
+		fresh->flags = p->flags & (PROC_ORIGIN_UNKNOWN | PROC_IGNORED);
+		fresh->origin = p->origin;
+		fresh->depth = p->depth;
+	}
+	if (!image && bpf_map_lookup_elem(&watched, &fresh->program))
+		fresh->flags |= PROC_UNINTROSPECTED;
+	if (truncated)
+		fresh->flags |= PROC_ORIGIN_UNKNOWN;
+	/*
+	 * PHP code that execs is where the program comes from. The master is none:
+	 * at a reload (USR2) it execs itself and stays what it was.
+	 */
+	if (p && (p->image || (p->flags & PROC_UNINTROSPECTED)) && !(task && task->kind == SITE_MASTER))
+		extend_origin(s, fresh, task);
+	fresh->start = BPF_CORE_READ(t, group_leader, start_boottime);
+	fresh->image = image;
+	fresh->phase = PHASE_STARTUP;
+	img = image_by_id(image);
+	/* An fpm that PHP code has started is never the master, which may do more and is not killed. */
+	if (!hash_is_zero(&fresh->origin) || (fresh->flags & PROC_ORIGIN_UNKNOWN))
+		fresh->requests = 1;
+	fresh->role = role_of(fresh, img);
+	if (BPF_CORE_READ(bprm, interp) != BPF_CORE_READ(bprm, filename)) {
+		long n = bpf_probe_read_kernel_str(s->path, PATH_ROOM, BPF_CORE_READ(bprm, filename));
+
+		fresh->flags |= PROC_SCRIPT;
+		s->path_off = 0;
+		s->path_end = n > 0 ? n - 1 : 0;
+		s->path_state = 0;
+		path_intern(s, &fresh->script, true);
+	}
+	return image;
+}
+
 static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *bprm)
 {
-	u32 tgid = bpf_get_current_pid_tgid() >> 32, image, watched_file = 0;
+	u32 tgid = bpf_get_current_pid_tgid() >> 32, image;
 	struct file *file = BPF_CORE_READ(bprm, file);
-	struct proc *p, *fresh; /* in scratch: for a stack it is too much */
+	struct proc *p, *fresh;
 	struct file_key key = {};
 	struct image *img;
 	struct task *task;
 	struct scratch *s;
-	u32 truncated;
 	u64 mm;
 
 	if (!acts())
@@ -358,54 +414,21 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 		return;
 	}
 	fresh = &s->fresh;
-	__builtin_memset(fresh, 0, sizeof(*fresh));
-	fresh->mm = mm;
-	truncated = path_of_file(s, file);
-	path_intern(s, &fresh->program, false);
-	if (!image && bpf_map_lookup_elem(&watched, &fresh->program))
-		watched_file = 1;
 	if (!p) {
-		if ((!image && !watched_file) || filter_pid)
+		/* A stranger's program is not told, unless it is PHP. */
+		path_of_file(s, file);
+		path_intern(s, &fresh->program, false);
+		if ((!image && !bpf_map_lookup_elem(&watched, &fresh->program)) || filter_pid)
 			goto out;
-		if (!passes_filters())
-			fresh->flags = PROC_IGNORED;
-		task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	} else {
-		fresh->flags = p->flags & (PROC_ORIGIN_UNKNOWN | PROC_IGNORED);
-		fresh->origin = p->origin;
-		fresh->depth = p->depth;
-		task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	}
-	path_intern(s, &fresh->program, true);
-	if (truncated)
-		fresh->flags |= PROC_ORIGIN_UNKNOWN;
-	/*
-	 * PHP code that execs is where the program comes from. The master is none:
-	 * at a reload (USR2) it execs itself and stays what it was.
-	 */
-	if (p && (p->image || (p->flags & PROC_UNINTROSPECTED)) && !(task && task->kind == SITE_MASTER))
-		extend_origin(s, fresh, task);
-	fresh->start = BPF_CORE_READ(t, group_leader, start_boottime);
-	fresh->image = image;
-	fresh->phase = PHASE_STARTUP;
-	if (watched_file)
-		fresh->flags |= PROC_UNINTROSPECTED;
+	task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	describe_exec(s, t, bprm, p, task);
+	if (!p && !passes_filters())
+		fresh->flags |= PROC_IGNORED;
+	fresh->mm = mm;
 	img = image_by_id(image);
 	if (img)
 		fresh->bias = BPF_CORE_READ(t, mm, start_code) - img->first_exec_vaddr;
-	/* An fpm that PHP code has started is never the master, which may do more and is not killed. */
-	if (!hash_is_zero(&fresh->origin) || (fresh->flags & PROC_ORIGIN_UNKNOWN))
-		fresh->requests = 1;
-	fresh->role = role_of(fresh, img);
-	if (BPF_CORE_READ(bprm, interp) != BPF_CORE_READ(bprm, filename)) {
-		long n = bpf_probe_read_kernel_str(s->path, PATH_ROOM, BPF_CORE_READ(bprm, filename));
-
-		fresh->flags |= PROC_SCRIPT;
-		s->path_off = 0;
-		s->path_end = n > 0 ? n - 1 : 0;
-		s->path_state = 0;
-		path_intern(s, &fresh->script, true);
-	}
 	if (task) {
 		task->phase = PHASE_STARTUP;
 		task->kind = SITE_NONE;
@@ -419,7 +442,7 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 		goto out;
 	fill_who(&s->out.proc.who, t, fresh, PHASE_STARTUP);
 	s->out.proc.who.uid = (u32)bpf_get_current_uid_gid();
-	s->out.proc.exe = key;
+	s->out.proc.exe = s->exe;
 	s->out.proc.exit_code = 0;
 	s->out.proc.parent_role = 0;
 	s->out.proc.flags = 0;

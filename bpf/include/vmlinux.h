@@ -25,6 +25,7 @@ typedef __u16 __be16;
 typedef __u32 __be32;
 typedef __u32 __wsum;
 typedef _Bool bool;
+typedef unsigned short umode_t;
 #define true 1
 #define false 0
 #define NULL ((void *)0)
@@ -66,6 +67,7 @@ struct qstr {
 
 struct super_block {
 	u32 s_dev;
+	struct dentry *s_root;
 };
 
 struct inode {
@@ -121,6 +123,8 @@ struct folio {
 
 struct file {
 	struct inode *f_inode;
+	unsigned int f_flags;
+	unsigned int f_mode;
 	struct path f_path;
 	struct address_space *f_mapping;
 };
@@ -176,8 +180,31 @@ struct cred {
 	kuid_t uid;
 };
 
+struct iattr {
+	unsigned int ia_valid;
+};
+
+struct msghdr {
+	void *msg_name;
+	int msg_namelen;
+};
+
+struct sockaddr {
+	unsigned short sa_family;
+};
+
+struct socket;
+struct user_namespace;
+struct kernel_siginfo;
+struct key;
+union bpf_attr;
+struct perf_event_attr;
+struct qstr;
+
 struct task_struct {
 	struct thread_info thread_info;
+	unsigned int flags;
+	const struct cred *real_cred;
 	struct mm_struct *mm;
 	int exit_code;
 	int pid;

@@ -9,6 +9,7 @@ use anyhow::Result;
 use tracer::Phase;
 use tracer::enforce::Enforcer;
 use tracer::kernel::{Loaded, ReadOnly};
+use tracer::probe::Strategy;
 
 struct UserKill;
 
@@ -21,8 +22,8 @@ impl Phase for UserKill {
         skel::load(config)
     }
 
-    fn call_programs(&self) -> &'static [&'static str] {
-        &["sys_exit", "sys_enter"]
+    fn strategy(&self) -> Strategy {
+        Strategy::UserKill
     }
 
     fn enforcer(&self) -> Box<dyn Enforcer> {

@@ -9,6 +9,7 @@ use anyhow::Result;
 use tracer::Phase;
 use tracer::enforce::Enforcer;
 use tracer::kernel::{Loaded, ReadOnly};
+use tracer::probe::Strategy;
 
 struct KernelKill;
 
@@ -21,12 +22,12 @@ impl Phase for KernelKill {
         skel::load(config)
     }
 
-    fn call_programs(&self) -> &'static [&'static str] {
-        &["sys_exit", "sys_enter"]
-    }
-
     fn decides_in_kernel(&self) -> bool {
         true
+    }
+
+    fn strategy(&self) -> Strategy {
+        Strategy::KernelKill
     }
 
     fn enforcer(&self) -> Box<dyn Enforcer> {

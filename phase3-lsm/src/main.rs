@@ -6,10 +6,13 @@ mod skel;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use shared::op::lsm::HOOKS;
+use shared::profile::View;
 use tracer::Phase;
 use tracer::cli::{Actions, hinted};
 use tracer::enforce::Enforcer;
 use tracer::kernel::{Loaded, ReadOnly};
+use tracer::probe::Strategy;
 
 /// At the system call: its argument is rewritten, so that it fails.
 struct Rewrite;
@@ -46,12 +49,12 @@ impl Phase for Rewrite {
         skel::load_rewrite(config)
     }
 
-    fn call_programs(&self) -> &'static [&'static str] {
-        &["sys_exit", "sys_enter"]
-    }
-
     fn decides_in_kernel(&self) -> bool {
         true
+    }
+
+    fn strategy(&self) -> Strategy {
+        Strategy::Rewrite
     }
 
     fn enforcer(&self) -> Box<dyn Enforcer> {
@@ -59,6 +62,55 @@ impl Phase for Rewrite {
     }
 }
 
+/// At the LSM hook, which returns an error.
+struct Lsm;
+
+impl Phase for Lsm {
+    fn name(&self) -> &'static str {
+        env!("CARGO_PKG_NAME")
+    }
+
+    fn title(&self) -> &'static str {
+        "phase3-lsm --lsm"
+    }
+
+    fn view(&self) -> View {
+        View::Lsm
+    }
+
+    fn strategy(&self) -> Strategy {
+        Strategy::Lsm
+    }
+
+    fn default_actions(&self) -> Actions {
+        Actions { deny: true, kill: false }
+    }
+
+    fn check_actions(&self, _actions: Actions) -> Result<()> {
+        Ok(())
+    }
+
+    fn contains_root(&self, actions: Actions) -> bool {
+        actions.deny
+    }
+
+    fn load(&self, config: &ReadOnly) -> Result<Box<dyn Loaded>> {
+        skel::load_lsm(config)
+    }
+
+    fn call_programs(&self) -> Vec<&'static str> {
+        HOOKS.iter().map(|hook| hook.name).chain(["sys_exit"]).collect()
+    }
+
+    fn decides_in_kernel(&self) -> bool {
+        true
+    }
+
+    fn enforcer(&self) -> Box<dyn Enforcer> {
+        Box::new(enforcer::Blocked { strategy: "lsm" })
+    }
+}
+
 fn main() -> ExitCode {
-    tracer::main(&Rewrite, None)
+    tracer::main(&Rewrite, Some(&Lsm))
 }

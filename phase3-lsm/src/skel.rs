@@ -3,19 +3,35 @@
 use std::mem::MaybeUninit;
 
 use anyhow::{Context, Result};
+use libbpf_rs::btf::{Btf, types};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Object, libbpf_sys};
+use libbpf_rs::{Object, OpenObject, ProgramAttachType, ProgramType, libbpf_sys};
+use shared::op::lsm::{HOOKS, by_capability, hooks_for};
 use tracer::cli::hinted;
 use tracer::kernel::{Loaded, ReadOnly, prepare_maps};
+use tracer::probe::{LsmState, lsm_state};
 
 #[allow(clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, missing_docs)] // generated
-mod generated {
+mod rewrite {
     include!(concat!(env!("OUT_DIR"), "/phase3_rewrite.rs"));
 }
 
-struct RewriteObject(generated::Phase3RewriteSkel<'static>);
+#[allow(clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, missing_docs)] // generated
+mod lsm {
+    include!(concat!(env!("OUT_DIR"), "/phase3_lsm.rs"));
+}
+
+struct RewriteObject(rewrite::Phase3RewriteSkel<'static>);
+
+struct LsmObject(lsm::Phase3LsmSkel<'static>);
 
 impl Loaded for RewriteObject {
+    fn object(&mut self) -> &mut Object {
+        self.0.object_mut()
+    }
+}
+
+impl Loaded for LsmObject {
     fn object(&mut self) -> &mut Object {
         self.0.object_mut()
     }
@@ -41,11 +57,95 @@ pub fn load_rewrite(config: &ReadOnly) -> Result<Box<dyn Loaded>> {
     check_helper()?;
     // One for the life of the program.
     let storage = Box::leak(Box::new(MaybeUninit::uninit()));
-    let mut open = generated::Phase3RewriteSkelBuilder::default().open(storage).context("open the object")?;
+    let mut open = rewrite::Phase3RewriteSkelBuilder::default().open(storage).context("open the object")?;
     tracer::fill_read_only!(open, config);
     tracer::fill_decision_data!(open, config);
     let data = open.maps.rodata_data.as_deref_mut().expect("the object has read-only data");
     data.action_deny = u32::from(config.actions.deny);
     prepare_maps(open.open_object_mut(), config)?;
     Ok(Box::new(RewriteObject(open.load()?)))
+}
+
+/// Loads the programs of the hooks that are needed; nothing is attached.
+pub fn load_lsm(config: &ReadOnly) -> Result<Box<dyn Loaded>> {
+    // One for the life of the program.
+    let storage = Box::leak(Box::new(MaybeUninit::uninit()));
+    let kind = hook_kind()?;
+    let mut open = lsm::Phase3LsmSkelBuilder::default().open(storage).context("open the object")?;
+    tracer::fill_read_only!(open, config);
+    tracer::fill_decision_data!(open, config);
+    let kernel = Btf::from_vmlinux().context("read the kernel's types")?;
+    let data = open.maps.rodata_data.as_deref_mut().expect("the object has read-only data");
+    data.action_deny = u32::from(config.actions.deny);
+    data.action_kill = u32::from(config.actions.kill);
+    data.by_capability = by_capability();
+    data.setattr_third = u32::from(parameters(&kernel, &kind.function("inode_setattr")) == Some(3));
+    choose_hooks(open.open_object_mut(), &kernel, kind, config)?;
+    prepare_maps(open.open_object_mut(), config)?;
+    Ok(Box::new(LsmObject(open.load()?)))
+}
+
+/// How the programs are attached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// As an LSM of the kernel.
+    Lsm,
+    /// To the functions that ask the LSMs.
+    Function,
+}
+
+impl Kind {
+    /// The kernel's function that a hook's program is attached to.
+    fn function(self, hook: &str) -> String {
+        match self {
+            Self::Lsm => format!("bpf_lsm_{hook}"),
+            Self::Function if hook == "settime" => "security_settime64".into(),
+            Self::Function => format!("security_{hook}"),
+        }
+    }
+}
+
+/// What works here, by trying. Errors: nothing does; attached programs that never run would block nothing.
+fn hook_kind() -> Result<Kind> {
+    match lsm_state() {
+        LsmState::Works => Ok(Kind::Lsm),
+        LsmState::FallbackWorks(reason) => {
+            tracer::say(&format!("notice: {}; attached to the functions security_* instead", reason.why));
+            Ok(Kind::Function)
+        }
+        LsmState::NeverRuns(reason) | LsmState::Refused(reason) => Err(hinted(reason.why, reason.hint)),
+    }
+}
+
+/// Leaves out what is not policed, and what this kernel has not where it does not matter.
+fn choose_hooks(object: &mut OpenObject, kernel: &Btf<'_>, kind: Kind, config: &ReadOnly) -> Result<()> {
+    for hook in HOOKS {
+        let needed = hooks_for(&config.policed).any(|needed| needed.name == hook.name);
+        let function = kind.function(hook.name);
+        let there = parameters(kernel, &function).is_some();
+        if needed && !there && hook.optional.is_none() {
+            return Err(hinted(
+                format!("this kernel has no {function}"),
+                "Linux 6.1 or later with CONFIG_BPF_LSM, CONFIG_SECURITY_PATH and CONFIG_SECURITY_NETWORK is needed",
+            ));
+        }
+        let mut program = object
+            .progs_mut()
+            .find(|program| program.name() == hook.name)
+            .with_context(|| format!("the object has no program {}", hook.name))?;
+        program.set_autoload(needed && there);
+        if kind == Kind::Function && needed && there {
+            program.set_prog_type(ProgramType::Tracing);
+            program.set_attach_type(ProgramAttachType::ModifyReturn);
+            program.set_attach_target(0, Some(function))?;
+        }
+    }
+    Ok(())
+}
+
+/// How many parameters a function of the kernel has; `None` where it has no such function.
+fn parameters(kernel: &Btf<'_>, function: &str) -> Option<usize> {
+    let found: types::Func<'_> = kernel.type_by_name(function)?;
+    let prototype = types::FuncProto::try_from(found.next_type()?).ok()?;
+    Some(prototype.len())
 }

@@ -17,6 +17,7 @@ pub use args::{Args, ArgsSeen, describe_args, signal_name};
 pub use rewriting::{ByteValue, Rewriting, describe as describe_rewriting, empty_path_bit, rewriting};
 
 mod args;
+pub mod lsm;
 mod rewriting;
 
 /// The names of the classes of each kind, in the order of their numbers.
@@ -488,6 +489,14 @@ impl Selection {
             set.insert(Op::EXEC);
         }
         set
+    }
+
+    /// The calls that it names one by one.
+    pub fn named(&self) -> impl Iterator<Item = Op> + '_ {
+        self.0.iter().filter_map(|item| match item {
+            Item::Call(nr, class) => Some(Op::new(*nr, class.unwrap_or(0))),
+            _ => None,
+        })
     }
 
     /// Both together.

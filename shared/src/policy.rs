@@ -375,7 +375,7 @@ impl Policy {
     pub fn new(profile: &Profile) -> Self {
         let mut by_site: HashMap<&Site, Vec<&Grant>> = HashMap::new();
         let mut by_program: HashMap<(&[OriginEntry], &Name), Vec<&Grant>> = HashMap::new();
-        let builtin = builtin_master();
+        let builtin = builtin_master(profile.view);
         for grant in profile.grants.iter().chain(&builtin) {
             match &grant.who {
                 Who::Sites(sites) => {

@@ -5,6 +5,7 @@ mod cli {
     pub mod bad_data;
     pub mod control;
     pub mod descendants;
+    pub mod doctor;
     pub mod errors;
     pub mod golden;
     pub mod learning;
@@ -25,6 +26,7 @@ fn main() {
         cli::namespaces::tests(),
         cli::statuses::tests(),
         cli::errors::tests(),
+        cli::doctor::tests(),
         cli::bad_data::tests(),
         cli::reviewed::tests(),
         cli::usdt::tests(),

@@ -311,11 +311,14 @@ impl Consumer {
         }
         let heard = verdict_heard(record.flags, record.reason);
         let verdict = if let Some(heard) = heard {
-            self.cross_check(
-                heard,
-                || format!("exec by {}", who.pid),
-                |me| me.judge_program(&who, Op::EXEC, &ArgsView::default()),
-            );
+            // Quiet: a hook has judged it before it ran, and told that as a call.
+            if record.flags & intf::CALL_QUIET == 0 {
+                self.cross_check(
+                    heard,
+                    || format!("exec by {}", who.pid),
+                    |me| me.judge_program(&who, Op::EXEC, &ArgsView::default()),
+                );
+            }
             heard
         } else {
             self.judge_program(&who, Op::EXEC, &ArgsView::default())
@@ -382,6 +385,9 @@ impl Consumer {
             let of = *record;
             let what = || format!("{op} by site {:?} of {}", id(of.site), of.who.pid);
             self.cross_check(verdict, what, |me| {
+                if op == Op::EXEC {
+                    return me.judge_program(&of.who, op, &ArgsView::default());
+                }
                 let told = me.told(&mut of.clone());
                 me.judge(&of, op, &told)
             });
@@ -397,7 +403,7 @@ impl Consumer {
         }
         let action = self.enforce(&record.who, record.flags, verdict);
         let site = self.names.site(id(record.site));
-        self.tell(Box::new(*record), site, verdict, action, false);
+        self.tell(Box::new(*record), site, verdict, action, op == Op::EXEC);
     }
 
     /// For tests: whether user space would have decided the same.

@@ -7,7 +7,8 @@ use anyhow::Result;
 use introspect::{Image, Sapi};
 
 use crate::images::has_probe;
-use crate::kernel::{Kernel, ReadOnly};
+use crate::kernel::{Kernel, ReadOnly, quietly};
+use crate::probe::{self, Reason, StrategyReport, Surroundings, Verdict};
 use crate::{Phase, say};
 
 /// How a check came out.
@@ -42,16 +43,17 @@ impl Check {
     }
 }
 
-/// Prints every check; status 0 if this strategy works here, else 125.
+/// Prints every check, and which strategies work here; status 0 if this binary's own does, else 125.
 pub fn run(phase: &dyn Phase) -> Result<u8> {
+    let around = Surroundings::read();
     let mut checks = vec![
         privileges(),
         machine(),
         pid_namespace(),
         btf(),
         mounted("tracefs", "/sys/kernel/tracing/events", "mount -t tracefs tracefs /sys/kernel/tracing"),
-        lockdown(),
-        lsm(),
+        lockdown(&around),
+        lsm(&around),
         memlock(),
     ];
     if phase.decides_in_kernel() {
@@ -59,20 +61,52 @@ pub fn run(phase: &dyn Phase) -> Result<u8> {
     }
     if checks[0].state == State::Good {
         checks.extend(programs(phase));
+        checks.push(call_functions());
     }
-    let works = checks.iter().all(|c| c.state != State::Bad);
     for check in &checks {
         print(check);
     }
     say("");
     images();
     say("");
-    if works {
-        say(&format!("{} works here", phase.name()));
-        return Ok(0);
+    Ok(strategies(phase, &checks))
+}
+
+/// Tells about every strategy; the status is that of this binary's own, which needs all the checks besides.
+fn strategies(phase: &dyn Phase, checks: &[Check]) -> u8 {
+    let mut reports = probe::strategies();
+    let own =
+        reports.iter_mut().find(|r| r.strategy == phase.strategy()).expect("every strategy has a report");
+    if let Some(bad) = checks.iter().find(|c| c.state == State::Bad)
+        && own.works()
+    {
+        let why = format!("{}: {}", bad.what, bad.found);
+        own.verdict = Verdict::Fails(Reason { why, hint: bad.advice.clone() });
     }
-    say(&format!("{} does not work here", phase.name()));
-    Ok(crate::cli::STATUS_ERROR)
+    let status = if own.works() { 0 } else { crate::cli::STATUS_ERROR };
+    reports.iter().for_each(print_strategy);
+    status
+}
+
+fn print_strategy(report: &StrategyReport) {
+    let name = report.strategy;
+    let hint = match &report.verdict {
+        Verdict::Works(seen) => {
+            say(&format!("ok    {name} works here: {seen}"));
+            return;
+        }
+        Verdict::WorksLess(reason) => {
+            say(&format!("note  {name} works here: {}", reason.why));
+            &reason.hint
+        }
+        Verdict::Fails(reason) => {
+            say(&format!("FAIL  {name} does not work here: {}", reason.why));
+            &reason.hint
+        }
+    };
+    if !hint.is_empty() {
+        say(&format!("      Hint: {hint}"));
+    }
 }
 
 fn print(check: &Check) {
@@ -139,35 +173,28 @@ fn mounted(what: &'static str, path: &str, command: &str) -> Check {
     Check::worse(what, "not mounted: uprobes go through perf instead", command.to_owned())
 }
 
-fn selected(text: &str) -> &str {
-    text.split(['[', ']']).nth(1).unwrap_or("unknown")
-}
-
-fn lockdown() -> Check {
-    match fs::read_to_string("/sys/kernel/security/lockdown") {
-        Ok(text) if selected(&text) == "confidentiality" => Check::bad(
+fn lockdown(around: &Surroundings) -> Check {
+    match around.lockdown.as_deref() {
+        Some("confidentiality") => Check::bad(
             "lockdown",
             "confidentiality: programs may not read memory",
             "boot without lockdown=confidentiality",
         ),
-        Ok(text) => Check::good("lockdown", format!("{} (rewriting needs none)", selected(&text))),
-        Err(_) => {
-            Check::worse("lockdown", "not known", "mount -t securityfs securityfs /sys/kernel/security")
-        }
+        Some(mode) => Check::good("lockdown", format!("{mode} (rewriting needs none)")),
+        None if around.securityfs => Check::good("lockdown", "this kernel has none"),
+        None => Check::worse("lockdown", "not known", probe::MOUNT_SECURITYFS),
     }
 }
 
-fn lsm() -> Check {
-    match fs::read_to_string("/sys/kernel/security/lsm") {
-        Ok(text) if text.trim().split(',').any(|l| l == "bpf") => Check::good("LSM list", text.trim()),
-        Ok(text) => Check::worse(
+fn lsm(around: &Surroundings) -> Check {
+    match &around.lsms {
+        Some(active) if probe::lists_bpf(active) => Check::good("LSM list", active),
+        Some(active) => Check::worse(
             "LSM list",
-            format!("{}: without bpf (only --lsm of phase 3 needs it)", text.trim()),
-            format!("boot with lsm={},bpf", text.trim()),
+            format!("{active}: without bpf (only --lsm of phase 3 needs it)"),
+            format!("boot with {}", probe::boot_parameter(active)),
         ),
-        Err(_) => {
-            Check::worse("LSM list", "not known", "mount -t securityfs securityfs /sys/kernel/security")
-        }
+        None => Check::worse("LSM list", "not known", probe::MOUNT_SECURITYFS),
     }
 }
 
@@ -182,9 +209,19 @@ fn memlock() -> Check {
     Check::good("RLIMIT_MEMLOCK", format!("{shown} (not needed since Linux 5.11)"))
 }
 
+/// What no strategy is built on yet.
+fn call_functions() -> Check {
+    let found = if probe::calls_can_be_denied() {
+        "can return an error (fmod_ret/__x64_sys_*; no strategy needs it)"
+    } else {
+        "cannot return an error (fmod_ret/__x64_sys_*, seen on Linux 7.3; no strategy needs it)"
+    };
+    Check::good("functions of calls", found)
+}
+
 /// Loads and attaches everything, as a session would.
 fn programs(phase: &dyn Phase) -> Vec<Check> {
-    let config = match crate::session::probe_config() {
+    let config = match crate::session::probe_config(phase) {
         // As a session would: what is never done is not verified.
         Ok(config) => ReadOnly { actions: phase.default_actions(), ..config },
         Err(error) => return vec![Check::bad("programs", format!("{error:#}"), "")],
@@ -195,15 +232,15 @@ fn programs(phase: &dyn Phase) -> Vec<Check> {
             return vec![Check::bad(
                 "programs load",
                 format!("{error:#}"),
-                "Linux 6.1 or later with BTF is needed",
+                "see below what this strategy lacks; Linux 6.1 or later with BTF is needed in any case",
             )];
         }
     };
     let mut checks = vec![Check::good("programs load", "all, ring buffer and task storage with them")];
     let verified = Check::good("instructions verified", verified_instructions(&mut kernel));
     let hooks = ["process_fork", "process_exec", "process_exit"];
-    for name in hooks.iter().chain(phase.call_programs()) {
-        if let Err(error) = kernel.attach(name) {
+    for name in hooks.into_iter().chain(phase.call_programs()) {
+        if let Err(error) = kernel.attach_loaded(name) {
             checks.push(Check::bad(
                 "tracepoints",
                 format!("{error:#}"),
@@ -242,7 +279,7 @@ fn bpffs() -> Check {
 }
 
 fn load(phase: &dyn Phase, config: &ReadOnly) -> Result<Kernel> {
-    Ok(Kernel::new(phase.load(config)?))
+    Ok(Kernel::new(quietly(|| phase.load(config))?))
 }
 
 fn uprobe(kernel: &mut Kernel) -> Check {
@@ -306,15 +343,4 @@ fn self_check(pid: i32, path: &Path) -> String {
         }
     };
     check().unwrap_or_else(|error| format!("self-check failed: {error:#}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_selected_word_is_in_brackets() {
-        assert_eq!(selected("none [integrity] confidentiality\n"), "integrity");
-        assert_eq!(selected(""), "unknown");
-    }
 }

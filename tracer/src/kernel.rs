@@ -96,6 +96,7 @@ macro_rules! fill_read_only {
         data.usdt_attribution = u32::from(config.usdt);
         data.tracer_pid = std::process::id();
         data.instance = config.instance;
+        data.slots = $crate::kernel::scratch_slots();
         for (to, from) in data.calls.iter_mut().zip($crate::kernel::ReadOnly::descs()) {
             to.class_kind = from.class_kind;
             to.class_arg = from.class_arg;
@@ -133,15 +134,21 @@ pub trait Loaded {
     fn object(&mut self) -> &mut Object;
 }
 
+/// How many tasks can be decided about at once.
+pub fn scratch_slots() -> u32 {
+    const SLOTS: usize = 4; // as in emit.bpf.h
+    const LEAST: usize = 32; // SLOT_TRIES there
+    let cpus = libbpf_rs::num_possible_cpus().unwrap_or(LEAST);
+    (cpus * SLOTS).max(LEAST) as u32
+}
+
 /// Sizes that depend on the machine, and where maps are pinned; for a phase's open object, before load.
 pub fn prepare_maps(object: &mut OpenObject, config: &ReadOnly) -> Result<()> {
-    const SLOTS: usize = 4; // as in emit.bpf.h
-    let cpus = libbpf_rs::num_possible_cpus()?;
     let mut map = object
         .maps_mut()
         .find(|m| m.name() == OsStr::new("scratches"))
         .ok_or_else(|| anyhow!("the object has no map `scratches`"))?;
-    map.set_max_entries((cpus * SLOTS) as u32)?;
+    map.set_max_entries(scratch_slots())?;
     if let Some(pins) = &config.pins {
         for mut map in object.maps_mut().filter(|m| is_shared(m.name())) {
             let path = pins.join(map.name());
@@ -273,6 +280,11 @@ impl Kernel {
         Ok(())
     }
 
+    /// Likewise, if it was loaded: what nobody needs, or this kernel has not, was left out.
+    pub fn attach_loaded(&mut self, name: &str) -> Result<()> {
+        if self.program(name)?.autoload() { self.attach(name) } else { Ok(()) }
+    }
+
     /// Attaches at offsets (bytes) of a file, each with its cookie, in every process that maps it: `multi`
     /// through one link where the kernel can, else `single` at each.
     pub fn attach_uprobes(
@@ -288,9 +300,8 @@ impl Kernel {
             ..UprobeMultiOpts::default()
         };
         // A kernel that cannot is no error to be told (before Linux 6.6).
-        let tell = libbpf_rs::set_print(None);
-        let linked = self.program(multi)?.attach_uprobe_multi_with_opts(-1, file, "", opts);
-        libbpf_rs::set_print(tell);
+        let program = self.program(multi)?;
+        let linked = quietly(|| program.attach_uprobe_multi_with_opts(-1, file, "", opts));
         if let Ok(link) = linked {
             self.links.push(link);
             return Ok(());
@@ -338,6 +349,14 @@ impl Kernel {
             .map(|a| a.key)
             .ok_or_else(|| anyhow!("the kernel does not show descriptor {fd} of this process"))
     }
+}
+
+/// Does it without libbpf's own messages: what the caller makes of an error is all that is told.
+pub fn quietly<T>(act: impl FnOnce() -> T) -> T {
+    let tell = libbpf_rs::set_print(None);
+    let result = act();
+    libbpf_rs::set_print(tell);
+    result
 }
 
 /// Adds up the counters over all processors, by number.

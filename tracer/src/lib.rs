@@ -17,6 +17,7 @@ pub mod layout;
 pub mod live;
 pub mod names;
 pub mod persist;
+pub mod probe;
 pub mod process;
 pub mod protect;
 pub mod report;
@@ -35,6 +36,7 @@ use shared::profile::View;
 use crate::cli::{Actions, Args, Hinted, STATUS_ERROR};
 use crate::enforce::Enforcer;
 use crate::kernel::{Loaded, ReadOnly};
+use crate::probe::Strategy;
 
 /// One strategy of a binary.
 pub trait Phase {
@@ -73,11 +75,15 @@ pub trait Phase {
     /// Opens, configures and loads its object.
     fn load(&self, config: &ReadOnly) -> Result<Box<dyn Loaded>>;
     /// Its programs that see calls, in the order in which they are attached.
-    fn call_programs(&self) -> &'static [&'static str];
+    fn call_programs(&self) -> Vec<&'static str> {
+        vec!["sys_exit", "sys_enter"]
+    }
     /// Whether the kernel side decides; user space then only hears of it.
     fn decides_in_kernel(&self) -> bool {
         false
     }
+    /// Which of the strategies that `--doctor` tells about is its own.
+    fn strategy(&self) -> Strategy;
     /// What it does about violations.
     fn enforcer(&self) -> Box<dyn Enforcer>;
 }

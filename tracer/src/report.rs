@@ -233,8 +233,10 @@ impl Reporter {
         match message {
             Message::Call(call) => self.call(call),
             Message::Return(back) => {
-                if let Some(pending) = self.pending.remove(&(back.tid, back.seq)) {
-                    self.conclude(&pending.call, Some(back.ret));
+                for seq in back.first..=back.seq {
+                    if let Some(pending) = self.pending.remove(&(back.tid, seq)) {
+                        self.conclude(&pending.call, Some(back.ret));
+                    }
                 }
             }
             Message::Process(kind, record, program) => self.process(u32::from(kind), &record.who, program),
@@ -293,7 +295,7 @@ impl Reporter {
         if matches!(call.action, Action::Missed(_)) {
             self.missed += 1;
         }
-        if call.is_exec {
+        if call.is_exec && call.record.seq == 0 {
             // Seen running: the exec has succeeded.
             self.conclude(&call, Some(0));
             return;

@@ -17,7 +17,8 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, RingBufferBuilder};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use shared::intf;
-use shared::op::Selection;
+use shared::op::lsm::{seen_as, seen_of};
+use shared::op::{OpSet, Selection};
 use shared::policy::Policy;
 use shared::profile::{PhpMatch, Profile, View};
 
@@ -90,10 +91,10 @@ pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
 /// Numbers in records are those of this namespace; in another one they would mean other processes.
 pub const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
-/// A configuration to try loading with: it polices nothing and has no subjects.
-pub fn probe_config() -> Result<ReadOnly> {
+/// A configuration to try loading with: it has no subjects.
+pub fn probe_config(phase: &dyn Phase) -> Result<ReadOnly> {
     let args = Args::parse_from(["probe", "--monitor", "--", "true"]);
-    read_only(&args, Mode::Monitor, &Selection::default())
+    read_only(&args, Mode::Monitor, policed(phase, &Selection::default())?)
 }
 
 pub(crate) fn check_environment() -> Result<()> {
@@ -465,7 +466,8 @@ impl Session {
     ) -> Result<Self> {
         let protected =
             (mode != Mode::Profile).then(|| Protected::new(own_files(args), args.allow_privileged));
-        let mut config = read_only(args, mode, &operations(args, mode, profile.as_ref())?)?;
+        let operations = operations(args, mode, profile.as_ref())?;
+        let mut config = read_only(args, mode, policed(phase, &operations)?)?;
         config.actions = actions;
         config.exposed = protected.as_ref().is_some_and(Protected::exposed);
         config.pins = pins.map(Pins::place_of_maps).transpose()?;
@@ -582,7 +584,7 @@ impl Session {
             images.forget_unused(&procs);
         }
         for program in phase.call_programs() {
-            kernel.attach(program)?;
+            kernel.attach_loaded(program)?;
         }
         // Pinned before it acts: whoever ends this process at any moment, one object is attached and acts.
         if let Some(pins) = pins {
@@ -1036,7 +1038,21 @@ fn summarize(profile: &Profile) -> String {
     format!("{} sites and {} grants, ", profile.sites().len(), profile.grants.len())
 }
 
-fn read_only(args: &Args, mode: Mode, operations: &Selection) -> Result<ReadOnly> {
+/// What a selection means in the strategy's view. Errors: it names what that view does not see.
+fn policed(phase: &dyn Phase, operations: &Selection) -> Result<OpSet> {
+    if phase.view() == View::Syscall {
+        return Ok(operations.ops());
+    }
+    if let Some(unseen) = operations.named().find(|op| seen_as(*op).is_empty()) {
+        return Err(hinted(
+            format!("no LSM hook sees `{unseen}`"),
+            "leave it out of --syscalls, or leave --lsm out; docs/lsm.md says what hooks see",
+        ));
+    }
+    Ok(seen_of(&operations.ops()))
+}
+
+fn read_only(args: &Args, mode: Mode, policed: OpSet) -> Result<ReadOnly> {
     const FORCE_WAKEUP: u64 = 2; // BPF_RB_FORCE_WAKEUP
     let mut key = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut key).context("read /dev/urandom")?;
@@ -1050,7 +1066,7 @@ fn read_only(args: &Args, mode: Mode, operations: &Selection) -> Result<ReadOnly
         filter_cgroup: !args.cgroup.is_empty(),
         filter_pid: !args.pid.is_empty(),
         chain_limit: intf::CHAIN_MAX,
-        policed: operations.ops(),
+        policed,
         usdt: args.attribution == Attribution::Usdt,
         instance: 1,
         exposed: false,

@@ -213,7 +213,7 @@ fn show(profile: &Profile) -> String {
         }
     }
     out.push_str("\n{master}: built in\n");
-    show_grants(&mut out, &builtin_master().iter().collect::<Vec<_>>());
+    show_grants(&mut out, &builtin_master(profile.view).iter().collect::<Vec<_>>());
     out
 }
 

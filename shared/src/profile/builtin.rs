@@ -2,6 +2,8 @@
 
 use super::{Constraint, Grant, GrantKey, GrantMode, Who};
 use crate::op::Op;
+use crate::op::lsm::seen_as;
+use crate::profile::View;
 use crate::site::Site;
 
 /// Respawning and scaling: children, their pipes, and signals to them.
@@ -87,7 +89,21 @@ fn paths(patterns: &[&str]) -> Vec<Constraint> {
 
 /// What `{master}` may do in every profile: start, respawn, reload (an exec of
 /// itself), reopen logs, scale. A profile can add to it, and not take away.
-pub fn builtin_master() -> Vec<Grant> {
+pub fn builtin_master(view: View) -> Vec<Grant> {
+    let calls = builtin_calls();
+    match view {
+        View::Syscall => calls,
+        View::Lsm => calls.iter().flat_map(as_hooks_see).collect(),
+    }
+}
+
+/// Several calls are one operation there; what none sees needs no grant.
+fn as_hooks_see(grant: &Grant) -> impl Iterator<Item = Grant> + use<> {
+    let grant = grant.clone();
+    seen_as(grant.operation).into_iter().map(move |operation| Grant { operation, ..grant.clone() })
+}
+
+fn builtin_calls() -> Vec<Grant> {
     let any = ANY.iter().map(|op| grant(op, Vec::new()));
     let logs = LOGS.iter().map(|op| grant(op, paths(LOG_PATHS)));
     let run = RUN.iter().map(|op| grant(op, paths(RUN_PATHS)));
@@ -100,8 +116,10 @@ mod tests {
 
     #[test]
     fn built_in_grants_are_valid() {
-        for grant in builtin_master() {
-            grant.check(crate::profile::View::Syscall).unwrap();
+        for view in [View::Syscall, View::Lsm] {
+            for grant in builtin_master(view) {
+                grant.check(view).unwrap();
+            }
         }
     }
 }

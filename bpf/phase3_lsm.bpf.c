@@ -1,0 +1,617 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Phase 3 with LSM: decided at the hooks, where the kernel has resolved what the call
+ * is about. A call that the profile does not allow gets -EPERM before it does anything,
+ * and PHP goes on. docs/lsm.md says which hook sees what.
+ *
+ * Where BPF programs are no LSM of this kernel, the same programs are attached as
+ * fmod_ret to the functions security_*: user space changes their type before load.
+ */
+enum { DECIDES_HERE = 1, PATHS_FROM_KERNEL = 1 };
+
+#include "phase.bpf.h"
+#include "policy.bpf.h"
+#include "decide.bpf.h"
+#include "lsm.bpf.h"
+
+static __always_inline void judge_exec(struct scratch *s)
+{
+	/* Judged at bprm_creds_from_file, before there was no way back: here it is only told. */
+	s->out.proc.flags = CALL_DECIDED | CALL_QUIET;
+}
+
+static __always_inline void returned(struct task *task)
+{
+}
+
+/* ---- files ---- */
+
+SEC("lsm/file_open")
+int BPF_PROG(file_open, struct file *file)
+{
+	u32 flags = file->f_flags, op = op_of(SYS_openat, class_open(flags));
+	struct scratch *s;
+	s32 verdict;
+
+	if (!op_is_policed(op) || (flags & FMODE_EXEC))
+		return 0;
+	/* Judged as the same operation when its name was made. */
+	if ((flags & O_CREAT) && (file->f_mode & FMODE_CREATED))
+		return 0;
+	s = hook_begin(op, &verdict);
+	if (!s)
+		return verdict;
+	s->call.args[2] = flags;
+	path_of_open(s, file);
+	return hook_end(s);
+}
+
+/* A regular file is made: by open or by mknod. Here, because file_open comes when it is there already. */
+SEC("lsm/path_mknod")
+int BPF_PROG(path_mknod, const struct path *dir, struct dentry *dentry, umode_t mode)
+{
+	bool regular = !(mode & S_IFMT) || (mode & S_IFMT) == S_IFREG;
+
+	return name_hook(regular ? op_of(SYS_openat, OPEN_CREATE) : op_of(SYS_mknod, 0), dir, dentry);
+}
+
+SEC("lsm/path_unlink")
+int BPF_PROG(path_unlink, const struct path *dir, struct dentry *dentry)
+{
+	return name_hook(op_of(SYS_unlink, 0), dir, dentry);
+}
+
+SEC("lsm/path_mkdir")
+int BPF_PROG(path_mkdir, const struct path *dir, struct dentry *dentry)
+{
+	return name_hook(op_of(SYS_mkdir, 0), dir, dentry);
+}
+
+SEC("lsm/path_rmdir")
+int BPF_PROG(path_rmdir, const struct path *dir, struct dentry *dentry)
+{
+	return name_hook(op_of(SYS_rmdir, 0), dir, dentry);
+}
+
+SEC("lsm/path_rename")
+int BPF_PROG(path_rename, const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir,
+	     struct dentry *new_dentry)
+{
+	u32 op = op_of(SYS_rename, 0);
+	struct scratch *s;
+	s32 verdict;
+
+	if (!op_is_policed(op))
+		return 0;
+	s = hook_begin(op, &verdict);
+	if (!s)
+		return verdict;
+	path_in(s, old_dir, old_dentry, 0);
+	path_in(s, new_dir, new_dentry, 1);
+	return hook_end(s);
+}
+
+SEC("lsm/path_link")
+int BPF_PROG(path_link, struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry)
+{
+	u32 op = op_of(SYS_link, 0);
+	struct scratch *s;
+	s32 verdict;
+
+	if (!op_is_policed(op))
+		return 0;
+	s = hook_begin(op, &verdict);
+	if (!s)
+		return verdict;
+	path_in(s, new_dir, old_dentry, 0); /* both are in the same mount, or there is no link */
+	path_in(s, new_dir, new_dentry, 1);
+	return hook_end(s);
+}
+
+SEC("lsm/path_symlink")
+int BPF_PROG(path_symlink, const struct path *dir, struct dentry *dentry, const char *old_name)
+{
+	u32 op = op_of(SYS_symlink, 0);
+	struct scratch *s;
+	s32 verdict;
+
+	if (!op_is_policed(op))
+		return 0;
+	s = hook_begin(op, &verdict);
+	if (!s)
+		return verdict;
+	take_text(s, old_name);
+	path_in(s, dir, dentry, 1);
+	return hook_end(s);
+}
+
+/* Truncation as part of an open was judged as that. */
+static __always_inline bool is_opening(void)
+{
+	u32 nr = current_nr();
+
+	return nr == SYS_open || nr == SYS_openat || nr == SYS_openat2 || nr == SYS_creat;
+}
+
+SEC("lsm/path_truncate")
+int BPF_PROG(path_truncate, const struct path *path)
+{
+	return is_opening() ? 0 : path_hook(op_of(SYS_truncate, 0), path);
+}
+
+/* Linux 6.2 (2022-12); before it path_truncate sees both. */
+SEC("lsm/file_truncate")
+int BPF_PROG(file_truncate, struct file *file)
+{
+	u32 op = op_of(SYS_truncate, 0);
+	struct scratch *s;
+	s32 verdict;
+
+	if (!op_is_policed(op) || is_opening())
+		return 0;
+	s = hook_begin(op, &verdict);
+	if (!s)
+		return verdict;
+	path_of_open(s, file);
+	return hook_end(s);
+}
+
+SEC("lsm/path_chmod")
+int BPF_PROG(path_chmod, const struct path *path, umode_t mode)
+{
+	return path_hook(op_of(SYS_chmod, 0), path);
+}
+
+SEC("lsm/path_chown")
+int BPF_PROG(path_chown, const struct path *path)
+{
+	return path_hook(op_of(SYS_chown, 0), path);
+}
+
+/* Which argument has the attributes: the third since Linux 6.9 (2024-03), the second before. Set before load. */
+const volatile u32 setattr_third = 1;
+
+/* Times; everything else has hooks of its own. */
+SEC("lsm/inode_setattr")
+int inode_setattr(u64 *ctx)
+{
+	struct iattr *attr;
+	u32 what;
+
+	/* The context may only be read at offsets that are constant, and the compiler would join these. */
+	if (setattr_third)
+		asm volatile("%0 = *(u64 *)(%1 + 16)" : "=r"(attr) : "r"(ctx));
+	else
+		asm volatile("%0 = *(u64 *)(%1 + 8)" : "=r"(attr) : "r"(ctx));
+	what = BPF_CORE_READ(attr, ia_valid);
+
+	if (!(what & ATTR_TIMES) || (what & ATTR_OTHER))
+		return 0;
+	return inode_hook(op_of(SYS_utimensat, 0));
+}
+
+SEC("lsm/inode_setxattr")
+int inode_setxattr(u64 *ctx)
+{
+	return inode_hook(op_of(SYS_setxattr, 0));
+}
+
+SEC("lsm/inode_removexattr")
+int inode_removexattr(u64 *ctx)
+{
+	return inode_hook(op_of(SYS_removexattr, 0));
+}
+
+SEC("lsm/path_chroot")
+int BPF_PROG(path_chroot, const struct path *path)
+{
+	return path_hook(op_of(SYS_chroot, 0), path);
+}
+
+SEC("lsm/file_ioctl")
+int BPF_PROG(file_ioctl, struct file *file, unsigned int cmd)
+{
+	return valued_hook(op_of(SYS_ioctl, class_ioctl(cmd)), 1, cmd);
+}
+
+SEC("lsm/file_fcntl")
+int BPF_PROG(file_fcntl, struct file *file, unsigned int cmd)
+{
+	return valued_hook(op_of(SYS_fcntl, class_fcntl(cmd)), 1, cmd);
+}
+
+/* Only loaded where `write` is policed: it runs at every read and write. */
+SEC("lsm/file_permission")
+int BPF_PROG(file_permission, struct file *file, int mask)
+{
+	return (mask & MAY_WRITE) ? plain_hook(op_of(SYS_write, 0)) : 0;
+}
+
+/* ---- memory ---- */
+
+static __always_inline s32 memory_hook(u32 nr, u64 prot, bool anonymous)
+{
+	u32 op = op_of(nr, class_mem(prot)), tgid;
+	struct task_struct *t;
+	struct scratch *s;
+	struct proc *p;
+	s32 verdict;
+
+	if (!op_is_policed(op))
+		return 0;
+	t = bpf_get_current_task_btf();
+	tgid = t->tgid;
+	p = bpf_map_lookup_elem(&procs, &tgid);
+	if (p && is_loading(t, p))
+		return 0; /* a program that was judged is being mapped */
+	s = hook_begin(op, &verdict);
+	if (!s)
+		return verdict;
+	s->call.args[2] = prot;
+	s->call.args[MMAP_FD] = anonymous ? (u32)-1 : 0;
+	return hook_end(s);
+}
+
+SEC("lsm/mmap_file")
+int BPF_PROG(mmap_file, struct file *file, unsigned long reqprot, unsigned long prot)
+{
+	return memory_hook(SYS_mmap, prot, !file);
+}
+
+SEC("lsm/file_mprotect")
+int BPF_PROG(file_mprotect, struct vm_area_struct *vma, unsigned long reqprot, unsigned long prot)
+{
+	return memory_hook(SYS_mprotect, prot, false);
+}
+
+/* ---- programs and tasks ---- */
+
+SEC("lsm/bprm_creds_for_exec")
+int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
+{
+	struct scratch *s;
+	s32 verdict;
+
+	/* Also where it is not policed: where a program comes from is always recorded. */
+	s = hook_begin(op_of(SYS_execve, 0), &verdict);
+	if (!s)
+		return verdict;
+	if (path_of_file(s, BPF_CORE_READ(bprm, file)))
+		s->path_state = 1;
+	take_path(s, false);
+	return hook_end(s);
+}
+
+/* The program that it comes to, interpreters resolved: the last moment at which it can be refused. */
+SEC("lsm/bprm_creds_from_file")
+int BPF_PROG(bprm_creds_from_file, struct linux_binprm *bprm)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct scratch *s;
+	struct task *task;
+	s32 verdict;
+	u32 tgid = t->tgid;
+	struct proc *p;
+
+	if (!op_is_policed(NR_EXEC << CLASS_BITS))
+		return 0;
+	p = bpf_map_lookup_elem(&procs, &tgid);
+	if (!p || (p->flags & (PROC_COMMAND | PROC_IGNORED)) || !acts())
+		return 0;
+	s = claim_scratch();
+	if (!s)
+		return mode_now() == MODE_SANDBOX && p->role != ROLE_MASTER ? -EPERM : 0; /* fails closed */
+	s->verdict = 0;
+	if (s->mode == MODE_PROFILE)
+		goto out; /* learnt when it runs */
+	task = bpf_task_storage_get(&tasks, t, NULL, 0);
+	describe_exec(s, t, bprm, p, task);
+	fill_who(&s->out.proc.who, t, &s->fresh, PHASE_STARTUP);
+	s->out.proc.who.uid = (u32)bpf_get_current_uid_gid();
+	if (exec_is_judged(s, &s->out.proc.who) && judge_program(s)) {
+		s->call.seq = task ? ++task->seq : 0;
+		hook_tell(s, task, NULL);
+	}
+out:
+	verdict = verdict_of(s);
+	release_scratch(s);
+	return verdict;
+}
+
+SEC("lsm/task_alloc")
+int BPF_PROG(task_alloc, struct task_struct *child, unsigned long clone_flags)
+{
+	u32 op = op_of(SYS_clone, class_clone3(clone_flags));
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct scratch *s;
+	s32 verdict;
+
+	if (BPF_CORE_READ(child, flags) & PF_IO_WORKER) {
+		worker_made(t, child);
+		return 0;
+	}
+	s = hook_begin(op, &verdict);
+	if (!s)
+		return verdict;
+	s->call.args[0] = clone_flags;
+	return hook_end(s);
+}
+
+/* Whom a signal is for: by the task itself, not by a number. */
+static __always_inline u32 target_class(struct task_struct *target, u32 own)
+{
+	u32 tgid = BPF_CORE_READ(target, tgid);
+
+	if (tgid == own)
+		return KILL_SELF;
+	return bpf_map_lookup_elem(&procs, &tgid) || ended_child(tgid, own) ? KILL_SUBJECT : KILL_STRANGER;
+}
+
+SEC("lsm/task_kill")
+int BPF_PROG(task_kill, struct task_struct *target, struct kernel_siginfo *info, int sig,
+	     const struct cred *cred)
+{
+	u32 own = bpf_get_current_pid_tgid() >> 32, op = op_of(SYS_kill, target_class(target, own));
+	struct target whom = { .pid = BPF_CORE_READ(target, tgid), .signal = sig };
+	struct scratch *s;
+	s32 verdict;
+
+	/* With credentials: on behalf of somebody who asked for it before. */
+	if (cred || !op_is_policed(op))
+		return 0;
+	s = hook_begin_at(op, whom, &verdict);
+	return s ? hook_end(s) : verdict;
+}
+
+SEC("lsm/ptrace_access_check")
+int BPF_PROG(ptrace_access_check, struct task_struct *child, unsigned int mode)
+{
+	struct target whom = { .pid = BPF_CORE_READ(child, tgid) };
+	u32 op = op_of(SYS_ptrace, 0);
+	struct scratch *s;
+	s32 verdict;
+
+	if (!(mode & PTRACE_MODE_ATTACH) || !op_is_policed(op))
+		return 0;
+	s = hook_begin_at(op, whom, &verdict);
+	return s ? hook_end(s) : verdict;
+}
+
+SEC("lsm/ptrace_traceme")
+int BPF_PROG(ptrace_traceme, struct task_struct *parent)
+{
+	return plain_hook(op_of(SYS_ptrace, 0));
+}
+
+SEC("lsm/task_prctl")
+int BPF_PROG(task_prctl, int option, unsigned long arg2)
+{
+	return valued_hook(op_of(SYS_prctl, class_prctl(option)), 0, (u32)option);
+}
+
+SEC("lsm/task_fix_setuid")
+int BPF_PROG(task_fix_setuid, struct cred *new, const struct cred *old)
+{
+	return valued_hook(op_of(SYS_setuid, 0), 0, BPF_CORE_READ(new, uid.val));
+}
+
+SEC("lsm/task_fix_setgid")
+int BPF_PROG(task_fix_setgid, struct cred *new, const struct cred *old)
+{
+	return plain_hook(op_of(SYS_setgid, 0));
+}
+
+SEC("lsm/task_fix_setgroups")
+int BPF_PROG(task_fix_setgroups, struct cred *new, const struct cred *old)
+{
+	return plain_hook(op_of(SYS_setgroups, 0));
+}
+
+SEC("lsm/capset")
+int BPF_PROG(capset, struct cred *new, const struct cred *old)
+{
+	return plain_hook(op_of(SYS_capset, 0));
+}
+
+SEC("lsm/userns_create")
+int BPF_PROG(userns_create, const struct cred *cred)
+{
+	return plain_hook(op_of(SYS_unshare, 0));
+}
+
+/* Calls that no other hook sees, as long as they take a capability that the caller has. */
+SEC("lsm/capable")
+int BPF_PROG(capable, const struct cred *cred)
+{
+	u32 nr = current_nr();
+
+	if (nr >= NR_MAX || !by_capability[bounded(nr)])
+		return 0;
+	return plain_hook(op_of(nr, 0));
+}
+
+/* ---- sockets ---- */
+
+SEC("lsm/socket_create")
+int BPF_PROG(socket_create, int family, int type, int protocol, int kern)
+{
+	u32 op = op_of(SYS_socket, class_family(family));
+	struct scratch *s;
+	s32 verdict;
+
+	if (kern || !op_is_policed(op))
+		return 0;
+	s = hook_begin(op, &verdict);
+	if (!s)
+		return verdict;
+	s->call.args[0] = family;
+	s->call.args[1] = type;
+	return hook_end(s);
+}
+
+SEC("lsm/socket_bind")
+int BPF_PROG(socket_bind, struct socket *sock, struct sockaddr *address, int len)
+{
+	return address_hook(SYS_bind, address, len);
+}
+
+SEC("lsm/socket_connect")
+int BPF_PROG(socket_connect, struct socket *sock, struct sockaddr *address, int len)
+{
+	return address_hook(SYS_connect, address, len);
+}
+
+SEC("lsm/socket_listen")
+int BPF_PROG(socket_listen, struct socket *sock, int backlog)
+{
+	return valued_hook(op_of(SYS_listen, 0), 1, backlog);
+}
+
+SEC("lsm/socket_accept")
+int BPF_PROG(socket_accept, struct socket *sock, struct socket *new)
+{
+	return plain_hook(op_of(SYS_accept, 0));
+}
+
+SEC("lsm/socket_sendmsg")
+int BPF_PROG(socket_sendmsg, struct socket *sock, struct msghdr *msg)
+{
+	void *name = BPF_CORE_READ(msg, msg_name);
+
+	return name ? address_hook(SYS_sendto, name, BPF_CORE_READ(msg, msg_namelen)) : 0;
+}
+
+/* ---- the system ---- */
+
+SEC("lsm/sb_mount")
+int BPF_PROG(sb_mount, const char *dev_name, const struct path *path)
+{
+	u32 op = op_of(SYS_mount, 0);
+	struct scratch *s;
+	s32 verdict;
+
+	if (!op_is_policed(op))
+		return 0;
+	s = hook_begin(op, &verdict);
+	if (!s)
+		return verdict;
+	take_text(s, dev_name);
+	path_of(s, path, 1);
+	return hook_end(s);
+}
+
+SEC("lsm/move_mount")
+int BPF_PROG(move_mount, const struct path *from, const struct path *to)
+{
+	u32 op = op_of(SYS_move_mount, 0);
+	struct scratch *s;
+	s32 verdict;
+
+	if (!op_is_policed(op))
+		return 0;
+	s = hook_begin(op, &verdict);
+	if (!s)
+		return verdict;
+	path_of(s, from, 0);
+	path_of(s, to, 1);
+	return hook_end(s);
+}
+
+SEC("lsm/sb_umount")
+int BPF_PROG(sb_umount, struct vfsmount *mnt)
+{
+	u32 op = op_of(SYS_umount2, 0);
+	struct scratch *s;
+	s32 verdict;
+
+	if (!op_is_policed(op))
+		return 0;
+	s = hook_begin(op, &verdict);
+	if (!s)
+		return verdict;
+	path_at(s, mnt, BPF_CORE_READ(mnt, mnt_root), 0);
+	return hook_end(s);
+}
+
+SEC("lsm/sb_pivotroot")
+int BPF_PROG(sb_pivotroot, const struct path *old_path, const struct path *new_path)
+{
+	return path_hook(op_of(SYS_pivot_root, 0), new_path);
+}
+
+SEC("lsm/bpf")
+int BPF_PROG(bpf, int cmd)
+{
+	return valued_hook(op_of(SYS_bpf, 0), 0, cmd);
+}
+
+SEC("lsm/perf_event_open")
+int BPF_PROG(perf_event_open)
+{
+	return plain_hook(op_of(SYS_perf_event_open, 0));
+}
+
+SEC("lsm/key_permission")
+int BPF_PROG(key_permission)
+{
+	return plain_hook(op_of(SYS_keyctl, 0));
+}
+
+SEC("lsm/key_alloc")
+int BPF_PROG(key_alloc)
+{
+	return plain_hook(op_of(SYS_keyctl, 0));
+}
+
+SEC("lsm/syslog")
+int BPF_PROG(syslog, int type)
+{
+	return valued_hook(op_of(SYS_syslog, 0), 0, type);
+}
+
+SEC("lsm/settime")
+int BPF_PROG(settime)
+{
+	return plain_hook(op_of(SYS_clock_settime, 0));
+}
+
+/* Descriptors without a name in the file system: the kernel says what they are. */
+SEC("lsm/inode_init_security_anon")
+int BPF_PROG(inode_init_security_anon, struct inode *inode, const struct qstr *name)
+{
+	const unsigned char *text = BPF_CORE_READ(name, name);
+	u64 what = 0;
+	u32 nr;
+
+	bpf_probe_read_kernel(&what, sizeof(what), text);
+	if (what == start_of("[io_uring]"))
+		nr = SYS_io_uring_setup;
+	else if (what == start_of("[userfaultfd]"))
+		nr = SYS_userfaultfd;
+	else if (what == start_of("[secretmem]"))
+		nr = SYS_memfd_secret;
+	else
+		return 0;
+	return plain_hook(op_of(nr, 0));
+}
+
+SEC("lsm/uring_sqpoll")
+int BPF_PROG(uring_sqpoll)
+{
+	return plain_hook(op_of(SYS_io_uring_setup, 0));
+}
+
+/* Requests with handed over credentials would pass for the kernel's own (is_internal): never granted. */
+SEC("lsm/uring_override_creds")
+int BPF_PROG(uring_override_creds, const struct cred *new)
+{
+	return plain_hook(op_of(SYS_io_uring_register, 0));
+}
+
+SEC("raw_tp/sys_exit")
+int sys_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	return on_return(ctx->args[1]);
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,286 @@
+//! The LSM view: which hook sees what, under the names of the system calls that are there for it.
+//!
+//! Several calls that do the same are one operation here: `unlink` is also `unlinkat`, and `openat:create` whatever
+//! makes a regular file. What no hook sees has no operation in this view.
+
+use super::{Op, OpSet, class_names};
+use crate::intf::{self, Call};
+
+/// One hook.
+#[derive(Debug, Clone, Copy)]
+pub struct Hook {
+    /// As the kernel calls it, and our program for it.
+    pub name: &'static str,
+    /// What it sees: calls of the table.
+    pub calls: &'static [&'static str],
+    /// Not on every kernel from 6.1 on; what sees it there, or why it does not matter.
+    pub optional: Option<&'static str>,
+}
+
+const fn hook(name: &'static str, calls: &'static [&'static str]) -> Hook {
+    Hook { name, calls, optional: None }
+}
+
+const fn optional(name: &'static str, calls: &'static [&'static str], without: &'static str) -> Hook {
+    Hook { name, calls, optional: Some(without) }
+}
+
+/// Calls that only `capable` sees: those whose caller has the capability.
+pub const BY_CAPABILITY: &[&str] = &[
+    "acct",
+    "adjtimex",
+    "clock_adjtime",
+    "delete_module",
+    "fanotify_init",
+    "finit_module",
+    "fsconfig",
+    "fsmount",
+    "fsopen",
+    "fspick",
+    "init_module",
+    "ioperm",
+    "iopl",
+    "kexec_file_load",
+    "kexec_load",
+    "mount_setattr",
+    "open_by_handle_at",
+    "open_tree",
+    "open_tree_attr",
+    "process_madvise",
+    "quotactl",
+    "reboot",
+    "setdomainname",
+    "sethostname",
+    "setns",
+    "swapoff",
+    "swapon",
+    "unshare",
+    "vhangup",
+];
+
+/// Every hook that is used.
+pub const HOOKS: &[Hook] = &[
+    hook("file_open", &["openat"]),
+    hook("path_mknod", &["openat", "mknod"]),
+    hook("path_unlink", &["unlink"]),
+    hook("path_mkdir", &["mkdir"]),
+    hook("path_rmdir", &["rmdir"]),
+    hook("path_rename", &["rename"]),
+    hook("path_link", &["link"]),
+    hook("path_symlink", &["symlink"]),
+    hook("path_truncate", &["truncate"]),
+    optional("file_truncate", &["truncate"], "path_truncate sees ftruncate, too, before Linux 6.2"),
+    hook("path_chmod", &["chmod"]),
+    hook("path_chown", &["chown"]),
+    hook("inode_setattr", &["utimensat"]),
+    hook("inode_setxattr", &["setxattr"]),
+    hook("inode_removexattr", &["removexattr"]),
+    hook("path_chroot", &["chroot"]),
+    hook("file_ioctl", &["ioctl"]),
+    hook("file_fcntl", &["fcntl"]),
+    hook("file_permission", &["write"]),
+    hook("mmap_file", &["mmap"]),
+    hook("file_mprotect", &["mprotect"]),
+    hook("bprm_creds_for_exec", &["execve"]),
+    hook("bprm_creds_from_file", &["exec"]),
+    hook("task_alloc", &["clone"]),
+    hook("task_kill", &["kill"]),
+    hook("ptrace_access_check", &["ptrace"]),
+    hook("ptrace_traceme", &["ptrace"]),
+    hook("task_prctl", &["prctl"]),
+    hook("task_fix_setuid", &["setuid"]),
+    hook("task_fix_setgid", &["setgid"]),
+    hook("task_fix_setgroups", &["setgroups"]),
+    hook("capset", &["capset"]),
+    hook("userns_create", &["unshare"]),
+    hook("capable", BY_CAPABILITY),
+    hook("socket_create", &["socket"]),
+    hook("socket_bind", &["bind"]),
+    hook("socket_connect", &["connect"]),
+    hook("socket_listen", &["listen"]),
+    hook("socket_accept", &["accept"]),
+    hook("socket_sendmsg", &["sendto"]),
+    hook("sb_mount", &["mount"]),
+    hook("move_mount", &["move_mount"]),
+    hook("sb_umount", &["umount2"]),
+    hook("sb_pivotroot", &["pivot_root"]),
+    hook("bpf", &["bpf"]),
+    hook("perf_event_open", &["perf_event_open"]),
+    hook("key_permission", &["keyctl"]),
+    hook("key_alloc", &["keyctl"]),
+    hook("syslog", &["syslog"]),
+    hook("settime", &["clock_settime"]),
+    hook("inode_init_security_anon", &["io_uring_setup", "userfaultfd", "memfd_secret"]),
+    hook("uring_sqpoll", &["io_uring_setup"]),
+    hook("uring_override_creds", &["io_uring_register"]),
+];
+
+/// Calls of the table under whose name another call is seen.
+const SAME: &[(&str, &[&str])] = &[
+    ("openat", &["open", "openat2", "mq_open"]),
+    ("unlink", &["unlinkat"]),
+    ("rename", &["renameat", "renameat2"]),
+    ("mkdir", &["mkdirat"]),
+    ("rmdir", &["unlinkat"]),
+    ("link", &["linkat"]),
+    ("symlink", &["symlinkat"]),
+    ("mknod", &["mknodat"]),
+    ("truncate", &["ftruncate"]),
+    ("chmod", &["fchmod", "fchmodat", "fchmodat2"]),
+    ("chown", &["fchown", "lchown", "fchownat"]),
+    ("utimensat", &["utime", "utimes", "futimesat"]),
+    ("setxattr", &["lsetxattr", "fsetxattr", "setxattrat"]),
+    ("removexattr", &["lremovexattr", "fremovexattr", "removexattrat"]),
+    // Where `write` is policed, also what copies from file to file.
+    ("write", &["pwrite64", "writev", "pwritev", "pwritev2"]),
+    ("mprotect", &["pkey_mprotect"]),
+    ("mmap", &["remap_file_pages"]),
+    ("execve", &["execveat"]),
+    ("clone", &["clone3"]),
+    ("kill", &["tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"]),
+    ("ptrace", &["process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp"]),
+    ("setuid", &["setreuid", "setresuid", "setfsuid"]),
+    ("setgid", &["setregid", "setresgid", "setfsgid"]),
+    ("socket", &["socketpair"]),
+    ("accept", &["accept4"]),
+    ("sendto", &["sendmsg", "sendmmsg"]),
+    ("keyctl", &["add_key", "request_key"]),
+    ("clock_settime", &["settimeofday"]),
+    ("io_uring_setup", &["io_uring_enter"]),
+];
+
+fn call(name: &str) -> Option<&'static Call> {
+    intf::calls().iter().find(|call| call.name == name)
+}
+
+fn is_seen(name: &str) -> bool {
+    HOOKS.iter().any(|hook| hook.calls.contains(&name))
+}
+
+/// The operations as which hooks see this one of the syscall view; none where no hook does.
+pub fn seen_as(op: Op) -> Vec<Op> {
+    let Some(of) = op.call() else { return vec![op] };
+    let make = |nr: u16| Op::new(nr, op.class());
+    let mut seen: Vec<Op> = is_seen(of.name).then(|| make(of.nr)).into_iter().collect();
+    for (name, others) in SAME {
+        if let Some(call) = call(name).filter(|_| others.contains(&of.name)) {
+            match (class_names(of.class_kind).len(), class_names(call.class_kind).len()) {
+                (_, 0) => seen.push(Op::new(call.nr, 0)),
+                // Its own table does not tell what the hook does.
+                (0, classes) => seen.extend((0..classes as u8).map(|class| Op::new(call.nr, class))),
+                _ => seen.push(make(call.nr)),
+            }
+        }
+    }
+    let fixed = |text: &str| Op::parse(text).expect("a test parses it");
+    match of.name {
+        "creat" => seen.push(fixed("openat:create")),
+        // A regular file may be made by it.
+        "mknod" | "mknodat" => seen.push(fixed("openat:create")),
+        // A name in the file system is made for it.
+        "bind" if u32::from(op.class()) == intf::FAMILY_UNIX => seen.push(fixed("mknod")),
+        "fork" | "vfork" => seen.push(fixed("clone:process")),
+        _ => {}
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    seen
+}
+
+/// What hooks see of a set of the syscall view.
+pub fn seen_of(ops: &OpSet) -> OpSet {
+    ops.iter().flat_map(seen_as).collect()
+}
+
+/// Whether an operation is one of this view.
+pub fn is_of_view(op: Op) -> bool {
+    op.call().is_none_or(|call| is_seen(call.name))
+}
+
+/// The hooks that are needed to see a set of this view.
+pub fn hooks_for(ops: &OpSet) -> impl Iterator<Item = &'static Hook> {
+    HOOKS.iter().filter(|hook| {
+        // Where a child or a program comes from is always recorded.
+        ["task_alloc", "bprm_creds_for_exec"].contains(&hook.name)
+            || hook.calls.iter().any(|name| match call(name) {
+                Some(call) => ops.contains_call(call.nr),
+                None => ops.contains(Op::EXEC),
+            })
+    })
+}
+
+/// By number: what only `capable` sees.
+pub fn by_capability() -> [u8; intf::NR_MAX as usize] {
+    let mut numbers = [0; intf::NR_MAX as usize];
+    for call in BY_CAPABILITY.iter().filter_map(|name| call(name)) {
+        numbers[usize::from(call.nr)] = 1;
+    }
+    numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::Selection;
+
+    fn seen(text: &str) -> Vec<String> {
+        seen_as(Op::parse(text).unwrap()).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_does_the_same_is_one_operation() {
+        assert_eq!(seen("unlink"), ["unlink"]);
+        assert_eq!(seen("unlinkat"), ["rmdir", "unlink"]);
+        assert_eq!(seen("open:read"), ["openat:read"]);
+        assert_eq!(seen("creat"), ["openat:create"]);
+        assert_eq!(seen("mknod"), ["mknod", "openat:create"]);
+        assert_eq!(seen("bind:unix"), ["bind:unix", "mknod"]);
+        assert_eq!(seen("bind:inet"), ["bind:inet"]);
+        assert_eq!(seen("fork"), ["clone:process"]);
+        assert_eq!(seen("clone3:thread"), ["clone:thread"]);
+        assert_eq!(seen("kill:self"), ["kill:self"]);
+        assert_eq!(seen("pidfd_send_signal"), ["kill:self", "kill:subject", "kill:stranger"]);
+        assert_eq!(seen("sendmsg:inet"), ["sendto:inet"]);
+        assert_eq!(seen("socketpair:unix"), ["socket:unix"]);
+        assert_eq!(seen("seccomp"), Vec::<String>::new());
+        assert_eq!(seen("exec"), ["exec"]);
+    }
+
+    #[test]
+    fn every_name_is_a_call() {
+        let named = HOOKS.iter().flat_map(|hook| hook.calls).filter(|name| **name != "exec");
+        let same = SAME.iter().flat_map(|(name, others)| others.iter().chain([name]));
+        for name in named.chain(BY_CAPABILITY).chain(same) {
+            assert!(call(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn classes_of_what_is_the_same_are_the_same() {
+        for (name, others) in SAME {
+            let classes = |name: &str| class_names(call(name).unwrap().class_kind);
+            for other in *others {
+                let (one, two) = (classes(name), classes(other));
+                assert!(one == two || one.is_empty() || two.is_empty(), "{name} and {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_original_s_twenty_have_a_hook_each() {
+        let seed = "seed".parse::<Selection>().unwrap().ops();
+        for op in seed.iter().filter(|op| op.call().is_some()) {
+            assert!(!seen_as(op).is_empty(), "{op}");
+        }
+        assert_eq!(hooks_for(&seen_of(&seed)).filter(|hook| hook.name == "path_unlink").count(), 1);
+        assert!(hooks_for(&seen_of(&seed)).all(|hook| hook.name != "file_permission"));
+    }
+
+    #[test]
+    fn operations_of_the_view_are_seen_as_themselves() {
+        for op in seen_of(&"all".parse::<Selection>().unwrap().ops()).iter() {
+            assert!(is_of_view(op), "{op}");
+            assert!(seen_as(op).contains(&op), "{op}");
+        }
+    }
+}
