@@ -23,7 +23,7 @@ use shared::policy::Policy;
 use shared::profile::{PhpMatch, Profile, View};
 
 use crate::Phase;
-use crate::cli::{Actions, Args, Attribution, Mode, STATUS_VIOLATION, hinted};
+use crate::cli::{Actions, Args, Attribution, Hinted, Mode, STATUS_VIOLATION, hinted};
 use crate::command::{self, Command};
 use crate::consumer::{By, Consumer, Decided, Message};
 use crate::control::{Control, Request};
@@ -73,6 +73,9 @@ pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
     let mut session = Session::start(phase, args, mode, actions, profile, pins, &targets, child.as_mut())?;
     if child.is_none() {
         session.check_running_privileges(args)?;
+    }
+    if let (Some(warning), true) = (phase.warning(actions), mode != Mode::Profile) {
+        crate::say(&format!("warning: {warning}"));
     }
     session.announce(args);
     if let Some(child) = &mut child
@@ -1079,6 +1082,9 @@ fn read_only(args: &Args, mode: Mode, policed: OpSet) -> Result<ReadOnly> {
 }
 
 fn load_failed(error: &anyhow::Error) -> anyhow::Error {
+    if let Some(Hinted { hint, .. }) = error.chain().find_map(|e| e.downcast_ref()) {
+        return hinted(format!("{error:#}"), hint.clone()); // it says itself what is to be done
+    }
     hinted(format!("the kernel refused the programs: {error:#}"), "--doctor tells what this kernel lacks")
 }
 

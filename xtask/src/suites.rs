@@ -21,6 +21,7 @@ pub struct Suite {
 
 const PHASE1: Option<&str> = Some("phase1-user-kill");
 const PHASE2: Option<&str> = Some("phase2-kernel-kill");
+const PHASE3: Option<&str> = Some("phase3-lsm");
 const NONE: &[(&str, &str)] = &[];
 /// Each decision of the kernel side is judged once more in user space.
 const CROSS: &[(&str, &str)] = &[("CROSS_CHECK", "1")];
@@ -36,6 +37,7 @@ pub const SUITES: &[Suite] = &[
     suite("phase2-service", ("e2e", "service"), PHASE2, CROSS, 900),
     suite("phase2-versions", ("e2e", "versions"), PHASE2, CROSS, 1800),
     suite("phase2-kill", ("e2e", "kill"), PHASE2, NONE, 3600),
+    suite("rewrite", ("e2e", "rewrite"), PHASE3, NONE, 1800),
 ];
 
 const fn suite(
