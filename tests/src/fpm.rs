@@ -20,7 +20,7 @@ use crate::session::ends_with_test;
 pub const PHP_FPM: &str = "/usr/sbin/php-fpm8.2";
 /// Who the workers are.
 pub const POOL_USER: &str = "www-data";
-const WAIT: Duration = Duration::from_secs(20);
+const WAIT: Duration = Duration::from_secs(60);
 
 /// Polls until `done` is true; panics with `what` if it never is.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {

@@ -3,6 +3,7 @@
 //! Everything here runs as root, on this kernel, with real PHP. A test that cannot run fails and says why,
 //! unless its reason is on the list of known limits (`KNOWN_LIMITS`).
 
+pub mod arena;
 pub mod fpm;
 pub mod session;
 pub mod suite;

@@ -24,6 +24,11 @@ pub fn kernel_kill() -> PathBuf {
     built("KERNEL_KILL", "phase2-kernel-kill")
 }
 
+/// The binary of phase 3, likewise.
+pub fn rewriting() -> PathBuf {
+    built("REWRITING", "phase3-lsm")
+}
+
 /// The profile tool.
 pub fn php_profile() -> PathBuf {
     built("PHP_PROFILE", "php-profile")
@@ -179,7 +184,8 @@ impl Running {
 
     /// Waits for a line that contains `text`; panics with all that was said if it does not come.
     pub fn wait_for(&mut self, text: &str) {
-        let until = Instant::now() + Duration::from_secs(20);
+        // Only ever waited for where something is wrong; loading takes long where a processor is emulated.
+        let until = Instant::now() + Duration::from_secs(120);
         while Instant::now() < until {
             match self.lines.recv_timeout(Duration::from_millis(100)) {
                 Ok(line) => {

@@ -1,6 +1,8 @@
 //! The runner: tests that need root, counted skips.
 
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 
 /// Reasons for which a test may be skipped also under `CI=true`, each with what it waits for.
 pub const KNOWN_LIMITS: &[&str] = &[];
@@ -17,6 +19,18 @@ pub fn test(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
             Failed::from(text)
         })
     })
+}
+
+/// Pins and control sockets have fixed names, one set for a machine. Here they are this suite's alone, and gone
+/// with it, however it ends.
+pub fn own_pins_and_sockets() {
+    const NONE: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).expect("make mounts private");
+    // What is below must not appear when a test unmounts ours.
+    while umount2("/sys/fs/bpf", MntFlags::MNT_DETACH).is_ok() {}
+    mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), NONE).expect("mount a bpffs");
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).expect("mount /run");
 }
 
 /// Runs them one at a time (they share the machine's PHP), and exits.

@@ -8,7 +8,7 @@ use e2e::session::{Ran, Session};
 use e2e::suite::test;
 use libtest_mimic::Trial;
 
-use super::arena::{Arena, Status, checked};
+use e2e::arena::{Arena, Status, checked};
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {

@@ -10,7 +10,7 @@ use e2e::suite::test;
 use libtest_mimic::Trial;
 use nix::unistd::User;
 
-use super::arena::{Arena, Status, Trap, deploy, spread, succeeds};
+use e2e::arena::{Arena, Status, Trap, deploy, spread, succeeds};
 
 /// Of each operation with each SAPI.
 const ATTACKS: usize = 63;

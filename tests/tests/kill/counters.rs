@@ -4,7 +4,7 @@ use e2e::session::Running;
 use e2e::suite::test;
 use libtest_mimic::Trial;
 
-use super::arena::{Arena, Status, checked, succeeds};
+use e2e::arena::{Arena, Status, checked, succeeds};
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {

@@ -16,7 +16,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::arena::{Arena, Attacked, Beat, OBJECTS, Status, Trap, spread, succeeds};
+use e2e::arena::{Arena, Attacked, Beat, OBJECTS, Status, Trap, spread, succeeds};
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {
@@ -79,7 +79,7 @@ impl Stream {
             let folder = arena.folder(&format!("traps-{class}"));
             let mut all = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
-                let trap = Trap::set(&folder.join("trap"), "unlink", super::arena::USER);
+                let trap = Trap::set(&folder.join("trap"), "unlink", e2e::arena::USER);
                 let output = arena.attacker(class, "unlink", &trap).output().expect("run PHP");
                 all.push(Attacked { leaks: trap.leaks(), output });
                 count.fetch_add(1, Ordering::Relaxed);

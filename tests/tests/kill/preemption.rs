@@ -9,7 +9,7 @@ use e2e::session::ends_with_test;
 use e2e::suite::test;
 use libtest_mimic::Trial;
 
-use super::arena::{Arena, Status, Worker, pin};
+use e2e::arena::{Arena, Status, Worker, pin};
 
 /// How long, in all.
 const LONG: Duration = Duration::from_secs(20);
@@ -100,5 +100,5 @@ fn attack(arena: &Arena, script: &str, operation: &str, cpu: Option<usize>) {
     let mut command = arena.php(script, &[&trap.folder.display().to_string(), operation, "attack"]);
     pin(&mut command, cpu);
     let output = command.output().expect("run PHP");
-    super::arena::Attacked { leaks: trap.leaks(), output }.check(script);
+    e2e::arena::Attacked { leaks: trap.leaks(), output }.check(script);
 }

@@ -11,7 +11,7 @@ use e2e::session::{Running, tracer};
 use e2e::suite::test;
 use libtest_mimic::Trial;
 
-use super::arena::{Arena, Attacked, Beat, Status, Worker, ask, spread};
+use e2e::arena::{Arena, Attacked, Beat, Status, Worker, ask, spread};
 
 /// What each worker waits after a hundred calls, in microseconds: two make about 10,000 a second.
 const PAUSE: u32 = 18_000;
@@ -158,7 +158,7 @@ fn modes() {
         if n % 25 == 0 {
             // Nobody is killed in between, and as many as reach for it get it.
             let trap = arena.trap("unlink");
-            super::arena::succeeds(&mut arena.attacker("Bad", "unlink", &trap));
+            e2e::arena::succeeds(&mut arena.attacker("Bad", "unlink", &trap));
             assert_eq!(trap.leaks(), trap.count);
         }
         if n % 25 == 1 {

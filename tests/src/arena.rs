@@ -9,8 +9,8 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use e2e::fpm::wait_until;
-use e2e::session::{Running, Session, ends_with_test, tracer};
+use crate::fpm::wait_until;
+use crate::session::{Running, Session, ends_with_test, tracer};
 use nix::sys::stat::Mode;
 use tempfile::TempDir;
 
@@ -24,6 +24,12 @@ const FIRST_SIGNAL: u32 = 34;
 
 /// A folder in memory: ext4 takes a millisecond to make a file where thousands were just deleted.
 pub struct Arena(TempDir);
+
+impl Default for Arena {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Arena {
     /// With PHP and the victims of this suite.
@@ -148,7 +154,8 @@ pub fn deploy(to: &Path) {
     fs::copy("/usr/bin/touch", to.join("unlearnt")).expect("copy a program");
 }
 
-fn open_folder(path: &Path) -> PathBuf {
+/// Makes a folder for everybody to write in.
+pub fn open_folder(path: &Path) -> PathBuf {
     fs::create_dir_all(path).expect("make a folder");
     fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("open a folder");
     path.into()
@@ -209,10 +216,11 @@ pub struct Trap {
 }
 
 /// A process that leaves every signal pending.
-struct Target(Child);
+pub struct Target(Child);
 
 impl Target {
-    fn start(user: u32) -> Self {
+    /// As this user.
+    pub fn start(user: u32) -> Self {
         let mut command = Command::new("/usr/bin/sleep");
         command.arg("600").uid(user).gid(user).stdin(Stdio::null());
         // SAFETY: async-signal-safe calls on the child's own mask.
@@ -225,10 +233,23 @@ impl Target {
         Self(command.spawn().expect("start a process to be signalled"))
     }
 
-    fn signalled(&self) -> usize {
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn status(&self, line: &str) -> String {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("read its status");
-        let mask = status.lines().find_map(|l| l.strip_prefix("ShdPnd:")).expect("pending signals");
-        let mask = u64::from_str_radix(mask.trim(), 16).expect("a number");
+        status.lines().find_map(|l| l.strip_prefix(line)).expect(line).trim().into()
+    }
+
+    /// Signals that wait for its user, each as often as it was sent.
+    pub fn queued(&self) -> usize {
+        self.status("SigQ:").split('/').next().and_then(|n| n.parse().ok()).expect("a number")
+    }
+
+    fn signalled(&self) -> usize {
+        let mask = u64::from_str_radix(&self.status("ShdPnd:"), 16).expect("a number");
         (mask >> (FIRST_SIGNAL - 1)).count_ones() as usize
     }
 }
@@ -311,14 +332,16 @@ impl Trap {
     }
 }
 
-fn make_fifo(path: &Path) -> File {
+/// A pipe for everybody, whose reading never waits.
+pub fn make_fifo(path: &Path) -> File {
     nix::unistd::mkfifo(path, Mode::from_bits_truncate(0o666)).expect("make a pipe");
     fs::set_permissions(path, fs::Permissions::from_mode(0o666)).expect("open a pipe");
     // Both ends: nobody who opens it has to wait.
     File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path).expect("open a pipe")
 }
 
-fn listen() -> TcpListener {
+/// On a port of its own; accepting never waits.
+pub fn listen() -> TcpListener {
     let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
     listener.set_nonblocking(true).expect("do not wait");
     listener
