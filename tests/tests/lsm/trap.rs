@@ -97,7 +97,7 @@ impl Trap {
         match operation {
             "read" | "include" | "change" | "truncate_open" | "append" | "ftruncate" | "unlink"
             | "rename" | "link" | "touch" | "int80" | "uring" | "uring_async" | "setxattr" | "write_file" => {
-                files("", 0o666, PRECIOUS)
+                files("", 0o666, PRECIOUS);
             }
             "chmod" => files("", 0o644, PRECIOUS),
             // A change of owner takes this bit away, also where nothing changes.

@@ -1,13 +1,14 @@
 //! What the tests share: a PHP, a php-fpm, one session in which everything honest is learnt, one under sandbox.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fmt::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::{fmt, fs};
 
 use e2e::arena::{Arena, USER};
 use e2e::fpm::{Fpm, Setup, age};
@@ -23,11 +24,16 @@ pub const ATTACKS: usize = 100;
 pub const TWINS: usize = 3;
 
 /// What a run of `attack.php` or `calls` told of one operation.
-#[derive(Debug)]
 pub struct Told {
     pub done: usize,
     pub denied: usize,
-    pub other: Value,
+    other: Value,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} done, {} told EPERM, told otherwise: {}", self.done, self.denied, self.other)
+    }
 }
 
 /// The shared files and pools.
@@ -118,30 +124,31 @@ pub fn run(arena: &Arena, user: u32, class: &str, traps: &[Trap], count: usize) 
     text
 }
 
-/// Each was done, every time.
-pub fn assert_done(text: &str, operations: &[&str], traps: &[Trap], count: usize) {
+/// What is not as it should be: done so often, told `EPERM` so often, and with so many effects.
+fn wrong(text: &str, operations: &[&str], traps: &[Trap], done: usize, denied: usize) -> String {
     let told = told(text);
-    let mut wrong = Vec::new();
+    let mut wrong = String::new();
     for (operation, trap) in operations.iter().zip(traps) {
-        let done = told.get(*operation).map(|told| told.done);
-        if done != Some(count) || trap.leaks().is_some_and(|leaks| leaks != count) {
-            wrong.push(format!("{operation}: {:?}, effects: {:?}", told.get(*operation), trap.leaks()));
+        let (told, effects) = (told.get(*operation), trap.leaks());
+        let is_right = told.is_some_and(|told| (told.done, told.denied) == (done, denied));
+        if !is_right || effects.is_some_and(|effects| effects != done) {
+            let told = told.map_or_else(|| "nothing told".into(), ToString::to_string);
+            let _ = writeln!(wrong, "{operation}: {told}; effects: {effects:?}");
         }
     }
-    assert!(wrong.is_empty(), "not done, or without effect:\n{}\n{text}", wrong.join("\n"));
+    wrong
+}
+
+/// Each was done, every time.
+pub fn assert_done(text: &str, operations: &[&str], traps: &[Trap], count: usize) {
+    let wrong = wrong(text, operations, traps, count, 0);
+    assert!(wrong.is_empty(), "not done, or without effect:\n{wrong}\n{text}");
 }
 
 /// None was done, and each told so.
 pub fn assert_denied(text: &str, operations: &[&str], traps: &[Trap], count: usize) {
-    let told = told(text);
-    let mut wrong = Vec::new();
-    for (operation, trap) in operations.iter().zip(traps) {
-        let is_denied = told.get(*operation).is_some_and(|told| (told.done, told.denied) == (0, count));
-        if !is_denied || trap.leaks().is_some_and(|leaks| leaks != 0) {
-            wrong.push(format!("{operation}: {:?}, effects: {:?}", told.get(*operation), trap.leaks()));
-        }
-    }
-    assert!(wrong.is_empty(), "LEAKS, or not told EPERM:\n{}", wrong.join("\n"));
+    let wrong = wrong(text, operations, traps, 0, count);
+    assert!(wrong.is_empty(), "LEAKS, or not told EPERM:\n{wrong}");
 }
 
 /// A profile as JSON.

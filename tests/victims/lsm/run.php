@@ -37,6 +37,7 @@ function run(string $class, string $operation, string $folder, int $count, strin
                 $errno = pcntl_get_last_error();
                 break;
             case 'kill':
+            case 'kill_subject':
                 $done = $class::kill((int) $extra, 34 + $n % 30);
                 $errno = posix_get_last_error();
                 break;
