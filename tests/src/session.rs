@@ -199,7 +199,9 @@ impl Running {
                 Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }
-        panic!("the tracer never said `{text}`, but:\n{}", self.said);
+        let ended = self.child.try_wait().ok().flatten();
+        let ended = ended.map_or_else(|| "it runs".into(), |status| format!("it ended: {status}"));
+        panic!("the tracer never said `{text}` ({ended}), but:\n{}", self.said);
     }
 
     /// Events so far.
