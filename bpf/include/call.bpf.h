@@ -104,22 +104,26 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 }
 
 /* The request's main script, for people. */
-static __always_inline void find_request(struct scratch *s, struct proc *p, struct image *img)
+__noinline int find_request(struct scratch *s, struct proc *p, struct image *img)
 {
-	u64 sg = globals_at(s, img, p->bias, img->sg), path = 0;
+	u64 sg, path = 0;
 	long n;
 
+	if (!s || !p || !img)
+		return 0;
+	sg = globals_at(s, img, p->bias, img->sg);
 	if (!img->sg || !sg ||
 	    bpf_probe_read_user(&path, sizeof(path), (void *)(sg + img->path_translated)) || !path)
-		return;
+		return 0;
 	n = bpf_probe_read_user_str(s->path, PATH_ROOM, (void *)path);
 	if (n <= 1)
-		return;
+		return 0;
 	s->path_off = 0;
 	s->path_end = n - 1;
 	s->path_state = 0;
 	if (!path_intern(s, &s->call.request, true))
 		s->call.flags |= CALL_REQUEST_SCRIPT;
+	return 0;
 }
 
 static __always_inline void record_site(struct rec_call *c, struct task *task)

@@ -176,23 +176,48 @@ static __always_inline void take_snapshot(struct scratch *s)
 	s->patterned = (both >> 32) & MODE_PATTERNED;
 }
 
+struct claim {
+	u32 slot;
+	u32 claimed;
+};
+
+static long try_slot(u32 i, struct claim *c)
+{
+	u32 slot = c->slot % slots;
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &slot);
+
+	if (s && try_claim(&s->busy)) {
+		c->slot = slot;
+		c->claimed = 1;
+		return 1;
+	}
+	c->slot++;
+	return 0;
+}
+
 static __noinline struct scratch *claim_scratch(void)
 {
-	u32 first = bpf_get_smp_processor_id() * SLOTS, i;
+	struct claim c = { bpf_get_smp_processor_id() * SLOTS, 0 };
+	struct scratch *s;
 
-	for (i = 0; i < SLOT_TRIES; i++) {
-		u32 slot = (first + i) % slots;
-		struct scratch *s = bpf_map_lookup_elem(&scratches, &slot);
-
-		if (s && try_claim(&s->busy)) {
-			s->may_kill = 1;
-			s->slot = slot;
-			take_snapshot(s);
-			return s;
-		}
+	bpf_loop(SLOT_TRIES, try_slot, &c, 0);
+	s = c.claimed ? bpf_map_lookup_elem(&scratches, &c.slot) : NULL;
+	if (!s) {
+		count(STAT_SCRATCH_BUSY);
+		return NULL;
 	}
-	count(STAT_SCRATCH_BUSY);
-	return NULL;
+	s->may_kill = 1;
+	s->slot = c.slot;
+	take_snapshot(s);
+	return s;
+}
+
+/* The same once more, as what it is: to 6.1 a function's argument is no memory that a map may take. */
+static __always_inline struct scratch *own_scratch(struct scratch *s)
+{
+	u32 slot = s->slot;
+
+	return bpf_map_lookup_elem(&scratches, &slot);
 }
 
 static __always_inline void release_scratch(struct scratch *s)

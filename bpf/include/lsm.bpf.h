@@ -138,6 +138,9 @@ __noinline u32 hook_recall(struct scratch *s)
 {
 	if (!s)
 		return PAIR_NEW;
+	s = own_scratch(s);
+	if (!s)
+		return PAIR_NEW;
 	if (s->mode == MODE_PROFILE)
 		pair_key_of(s);
 	return recall(s);
@@ -148,14 +151,11 @@ __noinline u32 hook_decide(struct scratch *s)
 	return s ? decide(s) : 1;
 }
 
-__noinline int hook_tell(struct scratch *s, struct task *task, struct image *img)
+static __always_inline void hook_tell(struct scratch *s, struct task *task, struct image *img)
 {
-	struct rec_call *c;
+	struct rec_call *c = &s->call;
 	u32 len;
 
-	if (!s)
-		return 0;
-	c = &s->call;
 	if (img && !(c->flags & CALL_SITE_RECORDED) && c->site_kind != SITE_UNKNOWN) {
 		struct task_struct *t = bpf_get_current_task_btf();
 		u32 tgid = t->tgid;
@@ -166,7 +166,6 @@ __noinline int hook_tell(struct scratch *s, struct task *task, struct image *img
 	}
 	len = c->path2_len ? sizeof(*c) : offsetof(struct rec_call, path) + (c->path_len & (PATH_ROOM - 1));
 	judge(s, task, img, len);
-	return 0;
 }
 
 /* Where a child, a program or the kernel's workers for an io_uring come from is recorded, policed or not. */

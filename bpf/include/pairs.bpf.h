@@ -94,10 +94,13 @@ static __always_inline u32 recall_observation(struct scratch *s)
 }
 
 /* The record of a call, with its chain; its return is told too, where somebody asks what became of it. */
-static __always_inline bool tell_call(struct scratch *s, struct task *task, struct image *img, u32 len)
+__noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img, u32 len)
 {
-	struct rec_call *c = &s->call;
+	struct rec_call *c;
 
+	if (!s)
+		return 0;
+	c = &s->call;
 	if (img && chain_limit && c->site_kind != SITE_UNKNOWN && !(c->flags & CALL_SITE_RECORDED))
 		walk_chain(s, img);
 	if (task && s->mode != MODE_PROFILE)

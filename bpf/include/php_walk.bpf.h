@@ -319,6 +319,20 @@ __noinline int walk_step(struct scratch *s, struct image *img)
 	return 1;
 }
 
+/*
+ * Along the chain from s->next; false where it did not end within the limit. No callback:
+ * of the eight frames that a program's call stack may have, reading shared memory takes five.
+ */
+static __always_inline bool walk(struct scratch *s, struct image *img)
+{
+	u32 i;
+
+	for (i = 0; i < WALK_MAX; i++)
+		if (walk_step(s, img))
+			return true;
+	return false;
+}
+
 /* Where the engine's globals of this task are; 0 where it has none. */
 static __always_inline u64 globals_at(struct scratch *s, struct image *img, u64 bias, u64 symbol)
 {
@@ -369,7 +383,6 @@ static __always_inline u32 walk_site(struct scratch *s, struct image *img)
 {
 	struct rec_call *c = &s->call;
 	u64 ced = 0;
-	u32 i;
 
 	count(STAT_WALKS);
 	if (!s->eg)
@@ -382,10 +395,7 @@ static __always_inline u32 walk_site(struct scratch *s, struct image *img)
 		return WALK_EMPTY;
 	s->next = ced;
 	s->depth = s->have_site = s->have_sink = s->want_chain = 0;
-	for (i = 0; i < WALK_MAX; i++)
-		if (walk_step(s, img))
-			break;
-	if (i == WALK_MAX)
+	if (!walk(s, img))
 		c->unknown |= UNK_TRUNCATED;
 	if (c->unknown)
 		return WALK_UNKNOWN;
@@ -402,7 +412,7 @@ static __always_inline u32 walk_site(struct scratch *s, struct image *img)
 static __always_inline void walk_chain(struct scratch *s, struct image *img)
 {
 	struct rec_call *c = &s->call;
-	u32 unknown = c->unknown, i;
+	u32 unknown = c->unknown;
 	u64 ced = 0;
 
 	c->chain_len = 0;
@@ -411,9 +421,7 @@ static __always_inline void walk_chain(struct scratch *s, struct image *img)
 		return;
 	s->next = ced;
 	s->want_chain = 1;
-	for (i = 0; i < WALK_MAX; i++)
-		if (walk_step(s, img))
-			break;
+	walk(s, img);
 	c->unknown = unknown; /* the chain is only shown */
 }
 

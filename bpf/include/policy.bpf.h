@@ -113,11 +113,8 @@ static __always_inline bool has_no_room(long error)
 /* s->out.site has them, for the record. Also what adopts this after its tracer ended knows ids by them. */
 static __always_inline void keep_names(struct scratch *s, struct hash128 *id)
 {
-	struct scratch *own;
-	u32 slot = s->slot;
+	struct scratch *own = own_scratch(s);
 
-	/* once more: to 6.1 a function's argument is no memory that a map may take */
-	own = bpf_map_lookup_elem(&scratches, &slot);
 	if (!own)
 		return;
 	/* not stored: what comes from there cannot be resolved later, and is not granted (fails closed) */
@@ -342,13 +339,14 @@ static __noinline struct policy *policy_of(struct scratch *s, u32 kind, struct h
 /* Remembered only where something is granted: what is not is no way to fill the table. */
 static __noinline struct policy *remember(struct scratch *s, struct hash128 *id, u32 node)
 {
+	struct scratch *own = own_scratch(s);
 	struct policy_key k = {};
 
 	k.id = *id;
 	k.generation = s->generation;
 	k.kind = POLICY_RESOLVED;
 	k.node = node;
-	if (has_no_room(bpf_map_update_elem(&policies, &k, &s->policy, BPF_NOEXIST)))
+	if (!own || has_no_room(bpf_map_update_elem(&policies, &k, &own->policy, BPF_NOEXIST)))
 		count(STAT_RESOLVED_FULL); /* resolved again at the next call */
 	return &s->policy;
 }

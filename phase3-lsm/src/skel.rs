@@ -8,8 +8,8 @@ use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Object, OpenObject, ProgramAttachType, ProgramType};
 use shared::op::lsm::{HOOKS, by_capability, hooks_for};
 use tracer::cli::hinted;
-use tracer::probe::{LsmState, lsm_state};
 use tracer::kernel::{Loaded, ReadOnly, prepare_maps};
+use tracer::probe::{LsmState, lsm_state};
 
 #[allow(clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, missing_docs)] // generated
 mod rewrite {
