@@ -117,7 +117,7 @@ fn play(phase: &dyn Phase) -> Result<()> {
         scene.user.name
     ));
 
-    tell("");
+    tell("\n1 learn");
     stage::adopt_orphans()?;
     let stage = Stage::start(&scene, Mode::Profile)?;
     let mut answered = 0;
@@ -132,18 +132,20 @@ fn play(phase: &dyn Phase) -> Result<()> {
         .find_map(|l| l.strip_prefix("profile ")?.split_once(": "))
         .map_or("", |p| p.1);
     let asked = ROUNDS * plan.honest.len();
-    tell(&format!("1 learn    honest requests: {answered} of {asked} answered"));
-    tell(&format!("           profile: {profile}"));
+    tell(&format!("  honest requests: {answered} of {asked} answered"));
+    tell(&format!("  profile: {profile}"));
 
+    tell("2 monitor");
     let stage = Stage::start(&scene, Mode::Monitor)?;
     let monitored = actors.attacks(&stage)?;
     let under_monitor = stage.finish()?;
     tell(&format!(
-        "2 monitor  {} attacks: {} violations logged, nothing stopped",
+        "  {} attacks: {} violations logged, nothing stopped",
         plan.attacks.len(),
         under_monitor.violations.len()
     ));
 
+    tell("3 sandbox");
     let stage = Stage::start(&scene, Mode::Sandbox)?;
     let from = Timestamp::now();
     let honest = actors.honest(&stage)?;
@@ -154,11 +156,11 @@ fn play(phase: &dyn Phase) -> Result<()> {
     let under_sandbox = stage.finish()?;
     let all = plan.honest.len();
     let wrong = under_sandbox.between(from, to).count();
-    tell(&format!("3 sandbox  honest requests: {honest} of {all} answered, {wrong} violations"));
+    tell(&format!("  honest requests: {honest} of {all} answered, {wrong} violations"));
     let (answers, sent) =
         sandboxed.iter().fold((0, 0), |(a, s), attack| (a + attack.answered, s + attack.sent));
-    tell(&format!("           the same attacks: {answers} of {sent} requests answered"));
-    tell(&format!("           honest requests after them: {after} of {all} answered"));
+    tell(&format!("  the same attacks: {answers} of {sent} requests answered"));
+    tell(&format!("  honest requests after them: {after} of {all} answered"));
     if let Some(example) = under_sandbox.example() {
         tell(&format!("\nFor example:\n  {}", example.replace(&*work.0.to_string_lossy(), "…")));
     }
