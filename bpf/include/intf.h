@@ -999,6 +999,7 @@ enum table_limits {
 /* Per operation (raw number): the bit's number + 1 in the low bits, 0 for what is never granted. */
 enum op_info {
 	OP_INDEX = 1023,
+	OP_MOVES = 0x2000, /* could take a folder away with all that is in it, or cover it */
 	OP_PROTECTS = 0x4000, /* could change a script, by a path */
 	OP_REMOVES = 0x8000, /* could take a file away or change what it is, by a path */
 };
@@ -1026,6 +1027,7 @@ enum policy_flags {
 	POLICY_IS_MASTER = 1, /* violations never kill */
 	POLICY_IS_SCRIPT = 2, /* of a script entry: may not be opened for writing, renamed or linked */
 	POLICY_IS_OWN = 4, /* of a script entry: may not be removed or changed either */
+	POLICY_IS_ABOVE = 8, /* of a folder above such an entry: may not be moved or covered */
 };
 
 /* What one site, program or generated file may do. */

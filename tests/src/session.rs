@@ -185,7 +185,7 @@ impl Running {
     /// Waits for a line that contains `text`; panics with all that was said if it does not come.
     pub fn wait_for(&mut self, text: &str) {
         // Only ever waited for where something is wrong; loading takes long where a processor is emulated.
-        let until = Instant::now() + Duration::from_secs(120);
+        let until = Instant::now() + Duration::from_secs(600);
         while Instant::now() < until {
             match self.lines.recv_timeout(Duration::from_millis(100)) {
                 Ok(line) => {
@@ -199,7 +199,10 @@ impl Running {
                 Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }
-        panic!("the tracer never said `{text}`, but:\n{}", self.said);
+        std::thread::sleep(Duration::from_secs(1)); // its output ends before it does
+        let ended = self.child.try_wait().ok().flatten();
+        let ended = ended.map_or_else(|| "it runs".into(), |status| format!("it ended: {status}"));
+        panic!("the tracer never said `{text}` ({ended}), but:\n{}", self.said);
     }
 
     /// Events so far.

@@ -465,7 +465,7 @@ impl Session {
         child: Option<&mut Command>,
     ) -> Result<Self> {
         let protected =
-            (mode != Mode::Profile).then(|| Protected::new(own_files(args), args.allow_privileged));
+            (mode != Mode::Profile).then(|| Protected::new(protected_files(args), args.allow_privileged));
         let operations = operations(args, mode, profile.as_ref())?;
         let mut config = read_only(args, mode, policed(phase, &operations)?)?;
         config.actions = actions;
@@ -1032,6 +1032,11 @@ fn where_it_will_be(path: &Path) -> Option<PathBuf> {
 fn own_files(args: &Args) -> Vec<PathBuf> {
     let own = [Some(args.profile_file.clone()), args.events.clone()];
     own.into_iter().flatten().filter_map(|p| where_it_will_be(&p)).collect()
+}
+
+/// With the folders of its pins and its socket, which may not be there yet.
+fn protected_files(args: &Args) -> Vec<PathBuf> {
+    own_files(args).into_iter().chain(persist::FOLDERS.iter().map(PathBuf::from)).collect()
 }
 
 fn summarize(profile: &Profile) -> String {

@@ -48,7 +48,7 @@ fn one(kernel: &Kernel, suite: &Suite, built: &Built, arguments: &[OsString], lo
         kernel: kernel.clone(),
         cpus: CPUS,
         memory: MEMORY,
-        append: String::new(),
+        append: suite.append.into(),
         timeout: Duration::from_secs(suite.seconds),
         verbose: false,
     };

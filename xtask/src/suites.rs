@@ -17,6 +17,8 @@ pub struct Suite {
     pub environment: &'static [(&'static str, &'static str)],
     /// How long it may take, with a processor that is emulated: seconds.
     pub seconds: u64,
+    /// More words for the kernel's command line.
+    pub append: &'static str,
 }
 
 const PHASE1: Option<&str> = Some("phase1-user-kill");
@@ -37,7 +39,10 @@ pub const SUITES: &[Suite] = &[
     suite("phase2-service", ("e2e", "service"), PHASE2, CROSS, 900),
     suite("phase2-versions", ("e2e", "versions"), PHASE2, CROSS, 1800),
     suite("phase2-kill", ("e2e", "kill"), PHASE2, NONE, 3600),
-    suite("rewrite", ("e2e", "rewrite"), PHASE3, NONE, 1800),
+    suite("phase3-rewrite", ("e2e", "rewrite"), PHASE3, NONE, 1800),
+    suite("phase3-lsm", ("e2e", "lsm"), PHASE3, NONE, 3600),
+    suite("phase3-lsm-preempt", ("e2e", "lsm"), PHASE3, NONE, 1800).under("preempt=full"),
+    suite("phase3-lsm-without-bpf", ("e2e", "lsm"), PHASE3, NONE, 1800).under("lsm=landlock,lockdown,yama"),
 ];
 
 const fn suite(
@@ -47,7 +52,15 @@ const fn suite(
     environment: &'static [(&'static str, &'static str)],
     seconds: u64,
 ) -> Suite {
-    Suite { title, test, tracer, environment, seconds }
+    Suite { title, test, tracer, environment, seconds, append: "" }
+}
+
+impl Suite {
+    /// With these words on the kernel's command line.
+    const fn under(mut self, append: &'static str) -> Self {
+        self.append = append;
+        self
+    }
 }
 
 /// The suites with these titles or test binaries; all, where none is named.

@@ -1,0 +1,165 @@
+//! A hundred attacks on each operation that PHP has a function for: none is done, each is told `EPERM`, PHP goes on.
+
+use std::collections::BTreeMap;
+
+use e2e::arena::{Status, USER};
+use e2e::suite::test;
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use super::world::{ATTACKS, TWINS, World, assert_denied, assert_done, learnt, run, traps};
+
+/// With what hooks call them. Those of one process.
+pub const OPERATIONS: &[(&str, &str)] = &[
+    ("read", "openat:read"),
+    ("include", "openat:read"),
+    ("change", "openat:write"),
+    ("truncate_open", "openat:truncate"),
+    ("append", "openat:write"),
+    ("create", "openat:create"),
+    ("put", "openat:create"),
+    ("ftruncate", "truncate"),
+    ("unlink", "unlink"),
+    ("mkdir", "mkdir"),
+    ("rmdir", "rmdir"),
+    ("rename", "rename"),
+    ("link", "link"),
+    ("symlink", "symlink"),
+    ("mkfifo", "mknod"),
+    ("mknod", "openat:create"),
+    ("chmod", "chmod"),
+    ("chown", "chown"),
+    ("touch", "utimensat"),
+    ("exec", "clone:process"),
+    ("popen", "clone:process"),
+    ("proc_open", "clone:process"),
+    ("fork", "clone:process"),
+    ("kill", "kill:stranger"),
+    ("kill_subject", "kill:subject"),
+    ("socket_inet", "socket:inet"),
+    ("socket_unix", "socket:unix"),
+    ("stream", "socket:inet"),
+    ("bind_inet", "bind:inet"),
+    ("bind_unix", "bind:unix"),
+    ("connect_inet", "connect:inet"),
+    ("connect_unix", "connect:unix"),
+    ("listen", "listen"),
+    ("sendto", "sendto:inet"),
+    ("setuid", "setuid"),
+    ("setgid", "setgid"),
+];
+/// After one that is done the process is another one.
+pub const ALONE: &[(&str, &str)] = &[("pcntl_exec", "execve"), ("unshare", "unshare")];
+
+/// Without what hooks call them.
+pub fn names(operations: &[(&'static str, &str)]) -> Vec<&'static str> {
+    operations.iter().map(|(name, _)| *name).collect()
+}
+
+/// Each is done by this class.
+fn all_done(world: &World, class: &str) {
+    let together = names(OPERATIONS);
+    let set = traps(&world.arena, &together, TWINS, USER);
+    let text = run(&world.arena, USER, class, &set, TWINS);
+    assert_done(&text, &together, &set, TWINS);
+    for (operation, _) in ALONE {
+        let set = traps(&world.arena, &[operation], 1, USER);
+        let text = run(&world.arena, USER, class, &set, 1);
+        let is_done = set[0].leaks().map_or_else(|| text.contains(r#""done":1"#), |leaks| leaks == 1);
+        assert!(is_done, "{operation} is not done: {text}");
+    }
+}
+
+/// The learnt twin of each.
+pub fn twins(world: &World) {
+    all_done(world, "Good");
+}
+
+/// Before anything is enforced.
+pub fn baseline() -> Vec<Trial> {
+    vec![test("attacks_work_where_nothing_is_enforced", || all_done(learnt(), "Bad"))]
+}
+
+/// All of them.
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("a_hundred_attacks_on_each_operation_do_nothing", hundred),
+        test("attackers_of_their_own_do_nothing", separate),
+    ]
+}
+
+fn hundred() {
+    let world = learnt();
+    let _session = world.sandbox();
+    twins(world);
+    let all: Vec<&str> = names(OPERATIONS).into_iter().chain(names(ALONE)).collect();
+    let set = traps(&world.arena, &all, ATTACKS, USER);
+    let text = run(&world.arena, USER, "Bad", &set, ATTACKS);
+    assert_denied(&text, &all, &set, ATTACKS);
+    println!("\n{} attacks on {} operations by one PHP, no leak", all.len() * ATTACKS, all.len());
+}
+
+fn separate() {
+    let world = learnt();
+    let _session = world.sandbox();
+    for operation in ["unlink", "create", "exec", "kill", "connect_inet"] {
+        let set = traps(&world.arena, &[operation], 1, USER);
+        let text = run(&world.arena, USER, "Bad", &set, 1);
+        assert_denied(&text, &[operation], &set, 1);
+    }
+}
+
+/// The last one under the shared sandbox.
+pub fn told() -> Vec<Trial> {
+    vec![test("every_denial_is_told_and_only_attackers_were_denied", denials)]
+}
+
+/// Who did it: a class of PHP, or a program.
+fn who(event: &Value) -> String {
+    let name = |text: &Value| text.as_str().map(|text| text.rsplit('/').next().unwrap_or(text).to_owned());
+    if event["site"].is_null() {
+        return name(&event["exe"]).unwrap_or_default();
+    }
+    let class = event["site"]["class"].as_str().map(ToOwned::to_owned);
+    class.or_else(|| event["site"]["function"].as_str().map(ToOwned::to_owned)).unwrap_or_else(|| {
+        format!(
+            "{} of {}",
+            event["site"]["kind"].as_str().unwrap_or("?"),
+            name(&event["site"]["file"]).unwrap_or_default()
+        )
+    })
+}
+
+fn denials() {
+    let world = learnt();
+    let running = world.sandbox().take().expect("the shared sandbox ended before");
+    let status = Status::of(&running);
+    world.fpm().stop();
+    let ran = running.stop();
+    status.assert_decided();
+    let violations = ran.violations();
+    let mut by_operation: BTreeMap<&str, u64> = BTreeMap::new();
+    for event in &violations {
+        assert_eq!(event["action"], "denied", "{event:#}");
+        assert_eq!(event["effect"], "no", "{event:#}");
+        assert_eq!(event["ret"], -1, "{event:#}");
+        assert_eq!(event["view"], "lsm", "{event:#}");
+        assert_eq!(event["strategy"], "lsm", "{event:#}");
+        let who = who(event);
+        let is_attacker = ["Bad", "calls", "calls-learnt", "sh", "dash", "inner", "main of evil.php"];
+        assert!(is_attacker.contains(&who.as_str()), "{who} is no attacker: {event:#}");
+        *by_operation.entry(event["operation"].as_str().unwrap_or("none")).or_default() +=
+            event["count"].as_u64().unwrap_or(1);
+    }
+    let told: u64 = by_operation.values().sum();
+    println!(
+        "\n{told} denials told, {} counted, by operation: {by_operation:#?}",
+        status.sum("violations: ")
+    );
+    for (name, operation) in OPERATIONS.iter().chain(ALONE) {
+        let is_told = violations.iter().any(|e| e["site"]["class"] == "Bad" && e["operation"] == *operation);
+        assert!(is_told, "{name}: no denial of {operation} was told");
+    }
+    assert!(ran.stderr.contains("denied unlink(\"/"), "no line tells it: {}", ran.stderr);
+    assert!(ran.stderr.contains("by Bad::unlink() at "), "no line tells who: {}", ran.stderr);
+}

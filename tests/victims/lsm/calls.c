@@ -1,0 +1,350 @@
+/*
+ * calls OPERATION FOLDER COUNT [NUMBER]: what PHP has no function for, each on FOLDER/0 … FOLDER/COUNT-1.
+ * Prints how often it was done, how often it got EPERM, and the last other error number.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/io_uring.h>
+#include <linux/keyctl.h>
+#include <linux/openat2.h>
+#include <linux/perf_event.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+static long number;
+
+static long create_openat2(const char *at)
+{
+	struct open_how how = { .flags = O_CREAT | O_WRONLY, .mode = 0600 };
+
+	return syscall(SYS_openat2, AT_FDCWD, at, &how, sizeof(how));
+}
+
+static long creat_old(const char *at)
+{
+	return syscall(SYS_creat, at, 0600);
+}
+
+/* Made without a name, and given one. */
+static long tmpfile_linked(const char *at)
+{
+	char folder[4096], *slash, proc[64];
+	int fd;
+
+	snprintf(folder, sizeof(folder), "%s", at);
+	slash = strrchr(folder, '/');
+	*slash = 0;
+	fd = open(folder, O_TMPFILE | O_WRONLY, 0600);
+	if (fd < 0)
+		return -1;
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
+	return linkat(AT_FDCWD, proc, AT_FDCWD, at, AT_SYMLINK_FOLLOW);
+}
+
+static long unlinkat_dir(const char *at)
+{
+	return unlinkat(AT_FDCWD, at, AT_REMOVEDIR);
+}
+
+static long exchange(const char *at)
+{
+	char other[4096];
+
+	snprintf(other, sizeof(other), "%s.other", at);
+	return syscall(SYS_renameat2, AT_FDCWD, at, AT_FDCWD, other, 2);
+}
+
+static long setxattr_trusted(const char *at)
+{
+	return setxattr(at, "trusted.e2e", "x", 1, 0);
+}
+
+/* A program without a name: the mark that it leaves is a file. */
+static long exec_memfd(const char *at)
+{
+	static char *environment[] = { NULL };
+	static int fd = -1;
+	char *arguments[] = { "touch", (char *)at, NULL }, buffer[1 << 16];
+	int status, from;
+	long n;
+	pid_t child;
+
+	if (fd < 0) {
+		fd = memfd_create("program", 0);
+		from = open("/usr/bin/touch", O_RDONLY);
+		while ((n = read(from, buffer, sizeof(buffer))) > 0)
+			if (write(fd, buffer, n) != n)
+				return -1;
+		close(from);
+	}
+	child = vfork();
+	if (child < 0)
+		return -1;
+	if (!child) {
+		syscall(SYS_execveat, fd, "", arguments, environment, AT_EMPTY_PATH);
+		_exit(errno == EPERM ? 99 : 98);
+	}
+	waitpid(child, &status, 0);
+	errno = WEXITSTATUS(status) == 99 ? EPERM : EINVAL;
+	return status ? -1 : 0;
+}
+
+/* The 32-bit way: call 10 there is unlink. */
+static long unlink_int80(const char *at)
+{
+	static char *low;
+	long result;
+
+	if (!low)
+		low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	strcpy(low, at);
+	asm volatile("int $0x80" : "=a"(result) : "a"(10L), "b"(low) : "memory", "r8", "r9", "r10", "r11");
+	if (result >= 0)
+		return 0;
+	errno = -(int)result;
+	return -1;
+}
+
+/* One request, and its result. */
+static long ring_unlink(const char *at, unsigned int flags)
+{
+	struct io_uring_params p = {};
+	struct io_uring_sqe *sqe;
+	struct io_uring_cqe *cqe;
+	unsigned int *tail;
+	char *rings;
+	long result;
+	int fd = syscall(SYS_io_uring_setup, 4, &p);
+
+	if (fd < 0)
+		return -1;
+	/* IORING_FEAT_SINGLE_MMAP: both rings are one mapping. */
+	rings = mmap(NULL, p.cq_off.cqes + p.cq_entries * sizeof(*cqe), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_POPULATE, fd, IORING_OFF_SQ_RING);
+	sqe = mmap(NULL, p.sq_entries * sizeof(*sqe), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd,
+		   IORING_OFF_SQES);
+	if (rings == MAP_FAILED || sqe == MAP_FAILED)
+		return -1;
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = IORING_OP_UNLINKAT;
+	sqe->flags = flags;
+	sqe->fd = AT_FDCWD;
+	sqe->addr = (unsigned long)at;
+	((unsigned int *)(rings + p.sq_off.array))[0] = 0;
+	tail = (unsigned int *)(rings + p.sq_off.tail);
+	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+	if (syscall(SYS_io_uring_enter, fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0)
+		return -1;
+	cqe = (struct io_uring_cqe *)(rings + p.cq_off.cqes);
+	result = cqe->res;
+	close(fd);
+	errno = -(int)result;
+	return result < 0 ? -1 : 0;
+}
+
+static long uring(const char *at)
+{
+	return ring_unlink(at, 0);
+}
+
+static long uring_async(const char *at)
+{
+	return ring_unlink(at, IOSQE_ASYNC);
+}
+
+static long userfault(const char *at)
+{
+	/* UFFD_USER_MODE_ONLY, without which it takes a capability. */
+	int fd = syscall(SYS_userfaultfd, 1 | O_CLOEXEC);
+
+	if (fd >= 0)
+		close(fd);
+	return fd;
+}
+
+static long key(const char *at)
+{
+	return syscall(SYS_add_key, "user", at, "x", 1, KEY_SPEC_PROCESS_KEYRING);
+}
+
+static long attach(const char *at)
+{
+	return ptrace(PTRACE_SEIZE, number, 0, 0);
+}
+
+static long traceme(const char *at)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child < 0)
+		return -1;
+	if (!child)
+		_exit(ptrace(PTRACE_TRACEME, 0, 0, 0) ? errno : 0);
+	waitpid(child, &status, 0);
+	errno = WEXITSTATUS(status);
+	return status ? -1 : 0;
+}
+
+/* Two words of whoever it is: where its stack is does not matter, what matters is whether they come. */
+static long peek(const char *at)
+{
+	static unsigned long from;
+	unsigned long word;
+	struct iovec here = { &word, sizeof(word) }, there = { NULL, sizeof(word) };
+	char name[64], line[256];
+
+	if (!from) {
+		FILE *maps;
+
+		snprintf(name, sizeof(name), "/proc/%ld/maps", number);
+		maps = fopen(name, "r");
+		if (maps && fgets(line, sizeof(line), maps))
+			from = strtoul(line, NULL, 16);
+		if (!from)
+			from = 0x400000;
+	}
+	there.iov_base = (void *)from;
+	return process_vm_readv(number, &here, 1, &there, 1, 0) == sizeof(word) ? 0 : -1;
+}
+
+static long queue(const char *at)
+{
+	union sigval value = { 0 };
+
+	return sigqueue(number, SIGRTMIN, value);
+}
+
+static long pidfd_signal(const char *at)
+{
+	static int fd;
+
+	if (!fd)
+		fd = syscall(SYS_pidfd_open, number, 0);
+	return syscall(SYS_pidfd_send_signal, fd, SIGRTMIN, NULL, 0);
+}
+
+static long pair(const char *at)
+{
+	int both[2];
+	long result = socketpair(AF_UNIX, SOCK_STREAM, 0, both);
+
+	if (!result) {
+		close(both[0]);
+		close(both[1]);
+	}
+	return result;
+}
+
+
+/* ---- by root ---- */
+
+static long bpf_map(const char *at)
+{
+	/* BPF_MAP_CREATE of an array. */
+	unsigned int attr[32] = { 2, 4, 4, 1 };
+	int fd = syscall(SYS_bpf, 0, attr, sizeof(attr));
+
+	if (fd >= 0)
+		close(fd);
+	return fd;
+}
+
+static long perf(const char *at)
+{
+	struct perf_event_attr attr = { .type = PERF_TYPE_SOFTWARE, .size = sizeof(attr),
+					.config = PERF_COUNT_SW_CPU_CLOCK };
+	int fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
+
+	if (fd >= 0)
+		close(fd);
+	return fd;
+}
+
+static long device(const char *at)
+{
+	return mknod(at, S_IFCHR | 0600, 1 << 8 | 3);
+}
+
+static long mount_tmpfs(const char *at)
+{
+	return mount("e2e", at, "tmpfs", 0, NULL);
+}
+
+static long umount_it(const char *at)
+{
+	return umount2(at, MNT_DETACH);
+}
+
+static long namespace(const char *at)
+{
+	return unshare(CLONE_NEWUTS);
+}
+
+static long host_name(const char *at)
+{
+	return sethostname("e2e-lsm", 7);
+}
+
+static long root_of(const char *at)
+{
+	return chroot(at);
+}
+
+static const struct {
+	const char *name;
+	long (*call)(const char *at);
+} calls[] = {
+	{ "openat2", create_openat2 },	  { "creat", creat_old },	{ "tmpfile", tmpfile_linked },
+	{ "unlinkat_dir", unlinkat_dir }, { "exchange", exchange },	{ "setxattr", setxattr_trusted },
+	{ "exec_memfd", exec_memfd },	  { "int80", unlink_int80 },	{ "uring", uring },
+	{ "uring_async", uring_async },	  { "userfaultfd", userfault }, { "add_key", key },
+	{ "ptrace", attach },		  { "traceme", traceme },	{ "peek", peek },
+	{ "sigqueue", queue },		  { "pidfd_signal", pidfd_signal }, { "socketpair", pair },
+	{ "bpf", bpf_map },		  { "perf", perf },		{ "device", device },
+	{ "mount", mount_tmpfs },	  { "umount", umount_it },	{ "unshare", namespace },
+	{ "hostname", host_name },	  { "chroot", root_of },
+};
+
+int main(int argc, char **argv)
+{
+	long done = 0, denied = 0, other = 0, n, count;
+	unsigned int i;
+	char at[4096];
+
+	if (argc < 4)
+		return 0; /* honest, and that is all */
+	count = atol(argv[3]);
+	number = argc > 4 ? atol(argv[4]) : 0;
+	for (i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
+		if (strcmp(calls[i].name, argv[1]))
+			continue;
+		for (n = 0; n < count; n++) {
+			snprintf(at, sizeof(at), "%s/%ld", argv[2], n);
+			if (calls[i].call(at) >= 0)
+				done++;
+			else if (errno == EPERM)
+				denied++;
+			else
+				other = errno;
+		}
+		printf("%s {\"done\":%ld,\"denied\":%ld,\"other\":%ld}\n", argv[1], done, denied, other);
+		return 0;
+	}
+	return 2;
+}

@@ -1,0 +1,45 @@
+<?php
+// CLASS FOLDER learn|hammer: what this class may do, and what only the other one may, until FOLDER/stop is there.
+// Prints how often what is allowed was done or refused, and what is forbidden leaked or was denied.
+
+class Left
+{
+    static function symlink(string $at): bool
+    {
+        return @symlink('/nowhere', $at) && unlink($at);
+    }
+
+    static function mkdir(string $at): bool
+    {
+        return @mkdir($at) && rmdir($at);
+    }
+}
+
+class Right
+{
+    static function symlink(string $at): bool
+    {
+        return @symlink('/nowhere', $at) && unlink($at);
+    }
+
+    static function mkdir(string $at): bool
+    {
+        return @mkdir($at) && rmdir($at);
+    }
+}
+
+[, $class, $folder, $what] = $argv;
+$at = "$folder/" . getmypid();
+[$may, $may_not] = $class === 'Left' ? ['symlink', 'mkdir'] : ['mkdir', 'symlink'];
+$told = ['allowed' => 0, 'refused' => 0, 'leaked' => 0, 'denied' => 0];
+do {
+    for ($n = 0; $n < 20; $n++) {
+        $told[$class::$may($at) ? 'allowed' : 'refused']++;
+        if ($what === 'hammer') {
+            $done = $class::$may_not($at) || is_dir($at) || is_link($at);
+            $told[$done ? 'leaked' : 'denied']++;
+        }
+    }
+    clearstatcache();
+} while ($what === 'hammer' && !file_exists("$folder/stop"));
+echo json_encode($told), "\n";
