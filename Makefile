@@ -12,12 +12,12 @@ help: ## this list
 deps: ## install what is missing (Debian packages; uses sudo when not root)
 	@tools/deps build test lint guest
 
-build: ## build the binaries: target/release/{phase1-user-kill,phase2-kernel-kill,php-profile}
+build: ## build the binaries: target/release/{phase1-user-kill,phase2-kernel-kill,phase3-lsm,php-profile}
 	@tools/deps build
 	$(CARGO) build --release --workspace --bins
 
-demo: build ## learn the bundled application, attack it under monitor and under sandbox
-	@tools/as-root target/release/phase2-kernel-kill
+demo: build ## learn the bundled application, attack it, block it; another way: make demo STRATEGY=phase2-kernel-kill
+	@tools/demo $(STRATEGY)
 
 test: ## every test, on real PHP and this kernel; installs what is missing
 	@tools/run-tests

@@ -22,7 +22,9 @@ static __always_inline void act(struct scratch *s)
 	if (c->flags & CALL_NEVER_KILL)
 		return;
 	if (action_deny && c->op != NR_EXEC << CLASS_BITS) {
-		c->spared = rewrite_call(s, bpf_task_storage_get(&tasks, t, NULL, 0));
+		struct task *task = bpf_task_storage_get(&tasks, t, NULL, 0);
+
+		c->spared = task ? rewrite_call(c, task) : SPARED_BUSY;
 		if (c->spared) {
 			count(STAT_NOT_REWRITTEN);
 		} else {

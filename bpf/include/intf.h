@@ -546,6 +546,7 @@ enum not_rewritten {
 	SPARED_FAULT, /* not present or not writable at that moment: a read-only page, one not touched since a fork */
 	SPARED_BUSY, /* the memory map was being changed, or there was no room to remember what was there */
 	SPARED_FOREIGN, /* a 32-bit or x32 call: its arguments lie elsewhere */
+	SPARED_EMPTY, /* with AT_EMPTY_PATH: an empty path would be the descriptor itself */
 };
 
 /* One row of the table as the BPF side wants it: argument numbers + 1, 0 for none. */
@@ -559,7 +560,7 @@ struct call_desc {
 	u8 msghdr_arg;
 	u8 known; /* 1: the number is in the table */
 	u8 pid_args; /* bits: the arguments that are processes */
-	/* Rewriting is no way to make it fail where this argument has one of these bits; 0: there is none. */
+	/* With this bit of this argument an empty first path is no error; 0: there is none. */
 	u8 empty_arg;
 	u8 empty_bits_at; /* the bit's number */
 	u8 pad[5];
@@ -910,6 +911,7 @@ struct rec_proc {
 	X(REWRITTEN, "violating calls that were rewritten")                                                  \
 	X(NOT_REWRITTEN, "violating calls that could not be rewritten")                                      \
 	X(RESTORE_FAILED, "rewritten arguments that could not be put back")                                  \
+	X(MAP_BUSY, "looks at a memory map that was being changed")                                          \
 	X(DENIED, "violating calls that were denied")                                                        \
 	X(V_SITE, "violations: site-not-in-profile")                                                         \
 	X(V_OPERATION, "violations: operation-not-in-profile")                                               \
@@ -997,6 +999,7 @@ enum table_limits {
 /* Per operation (raw number): the bit's number + 1 in the low bits, 0 for what is never granted. */
 enum op_info {
 	OP_INDEX = 1023,
+	OP_MOVES = 0x2000, /* could take a folder away with all that is in it, or cover it */
 	OP_PROTECTS = 0x4000, /* could change a script, by a path */
 	OP_REMOVES = 0x8000, /* could take a file away or change what it is, by a path */
 };
@@ -1024,6 +1027,7 @@ enum policy_flags {
 	POLICY_IS_MASTER = 1, /* violations never kill */
 	POLICY_IS_SCRIPT = 2, /* of a script entry: may not be opened for writing, renamed or linked */
 	POLICY_IS_OWN = 4, /* of a script entry: may not be removed or changed either */
+	POLICY_IS_ABOVE = 8, /* of a folder above such an entry: may not be moved or covered */
 };
 
 /* What one site, program or generated file may do. */

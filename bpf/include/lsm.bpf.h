@@ -460,15 +460,6 @@ static __always_inline void act(struct scratch *s)
 /* By number: 1 where only capable() sees the call. Filled before load. */
 const volatile u8 by_capability[NR_MAX] = {};
 
-/* The first eight bytes of a text, for comparing. */
-static __always_inline u64 start_of(const char *text)
-{
-	u64 word;
-
-	__builtin_memcpy(&word, text, sizeof(word));
-	return word;
-}
-
 /* What has no path and no address. */
 static __always_inline s32 plain_hook(u32 op)
 {

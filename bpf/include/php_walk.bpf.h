@@ -323,7 +323,7 @@ __noinline int walk_step(struct scratch *s, struct image *img)
  * Along the chain from s->next; false where it did not end within the limit. No callback:
  * of the eight frames that a program's call stack may have, reading shared memory takes five.
  */
-static __always_inline bool walk(struct scratch *s, struct image *img)
+static __always_inline bool walk_on(struct scratch *s, struct image *img)
 {
 	u32 i;
 
@@ -395,7 +395,7 @@ static __always_inline u32 walk_site(struct scratch *s, struct image *img)
 		return WALK_EMPTY;
 	s->next = ced;
 	s->depth = s->have_site = s->have_sink = s->want_chain = 0;
-	if (!walk(s, img))
+	if (!walk_on(s, img))
 		c->unknown |= UNK_TRUNCATED;
 	if (c->unknown)
 		return WALK_UNKNOWN;
@@ -421,7 +421,7 @@ static __always_inline void walk_chain(struct scratch *s, struct image *img)
 		return;
 	s->next = ced;
 	s->want_chain = 1;
-	walk(s, img);
+	walk_on(s, img);
 	c->unknown = unknown; /* the chain is only shown */
 }
 

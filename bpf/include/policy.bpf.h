@@ -698,11 +698,11 @@ static __always_inline bool by_program(struct who *w)
 }
 
 /* Whether an allowed call of this operation may still reach a protected object by its path. */
-static __always_inline bool paths_matter(u32 op)
+static __always_inline bool paths_matter(struct rec_call *c)
 {
-	u32 info = op_info_of(op);
+	u32 info = op_info_of(c->op);
 
-	return (info & OP_PROTECTS) || (exposed && (info & OP_REMOVES));
+	return (info & (OP_PROTECTS | OP_MOVES)) || ((exposed || !c->who.uid) && (info & OP_REMOVES));
 }
 
 /* Calls whose argument is a process, and signals to everybody from who may signal the tracer. */
@@ -730,6 +730,26 @@ static __always_inline bool reaches_tracer(struct rec_call *c)
 	return false;
 }
 
+/* The first eight bytes of a text, for comparing. */
+static __always_inline u64 start_of(const char *text)
+{
+	u64 word;
+
+	__builtin_memcpy(&word, text, sizeof(word));
+	return word;
+}
+
+/* Below one of the tracer's folders: its pins and its socket. */
+static __always_inline bool is_in_own_folder(struct zname *n)
+{
+	const u64 *w = (const u64 *)n->val;
+
+	if (w[0] == start_of("/run/php"))
+		return w[1] == start_of("-tracer/");
+	return w[0] == start_of("/sys/fs/") && w[1] == start_of("bpf/php-") &&
+	       (w[2] & ~(0xffULL << 56)) == (start_of("tracer/.") & ~(0xffULL << 56));
+}
+
 /* A file name of the call in s->file: 0 where it is no script and none of the tracer's. */
 __noinline u32 script_flags(struct scratch *s)
 {
@@ -739,6 +759,8 @@ __noinline u32 script_flags(struct scratch *s)
 
 	if (!s || !s->file.len || s->file.len > NAME_CAP)
 		return 0;
+	if (is_in_own_folder(&s->file))
+		return POLICY_IS_OWN;
 	file_id(s, &s->file, &id);
 	p = policy_of(s, POLICY_SCRIPT_EXACT, &id, 0);
 	if (p)
@@ -747,7 +769,7 @@ __noinline u32 script_flags(struct scratch *s)
 		return flags;
 	match_file(s, &s->file);
 	if (!(s->accept & ACCEPT_TRUSTED))
-		return flags & POLICY_IS_OWN;
+		return flags & (POLICY_IS_OWN | POLICY_IS_ABOVE);
 	for (i = 0; i < WAYS_MAX - 1; i++) {
 		if (!s->ways[i].root)
 			continue;
@@ -776,7 +798,14 @@ __noinline u32 path_flags(struct scratch *s, u32 second)
 		return 0;
 	s->file.len = len;
 	__builtin_memcpy(s->file.val, second ? s->call.path2 : s->call.path, NAME_ROOM);
-	return script_flags(s);
+	flags = script_flags(s);
+	if (s->patterned && (op_info_of(s->call.op) & OP_MOVES) && len < NAME_CAP) {
+		/* A root itself: its pattern ends with the slash. */
+		s->file.val[len & (NAME_ROOM - 1)] = '/';
+		s->file.len = len + 1;
+		flags |= script_flags(s);
+	}
+	return flags;
 }
 
 /*
@@ -791,6 +820,8 @@ static __always_inline bool reaches_protected(struct scratch *s)
 		forbids |= POLICY_IS_SCRIPT | POLICY_IS_OWN;
 	if (info & OP_REMOVES)
 		forbids |= POLICY_IS_OWN;
+	if (info & OP_MOVES)
+		forbids |= POLICY_IS_OWN | POLICY_IS_ABOVE;
 	return found & forbids;
 }
 
@@ -894,7 +925,7 @@ static __always_inline bool allowed_plainly(struct scratch *s)
 	struct rec_call *c = &s->call;
 	u32 op = c->op;
 
-	if (paths_matter(op) || reaches_tracer(c))
+	if (paths_matter(c) || reaches_tracer(c))
 		return false;
 	if (by_site(&c->who) && (c->site_kind == SITE_UNKNOWN || !allows_plainly(site_policy(s), op)))
 		return false;
@@ -916,7 +947,7 @@ static __always_inline u32 decide_call(struct scratch *s)
 		return reason;
 	if (reaches_tracer(c))
 		return REASON_PROTECTED;
-	if (!paths_matter(c->op))
+	if (!paths_matter(c))
 		return REASON_NONE;
 	if (reaches_protected(s))
 		return REASON_PROTECTED;

@@ -29,8 +29,10 @@ struct task {
 	/* what was rewritten, until the call returns; rewritten_len 0: nothing */
 	u64 rewritten_at, rewritten_was;
 	u32 rewritten_len;
+	u32 rewritten_ones;
 	/* of the io_uring that it made: whom the kernel's workers for it act for */
 	u32 ring_kind;
+	u32 pad;
 	struct hash128 ring_site;
 };
 
@@ -430,6 +432,7 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 	if (task) {
 		task->phase = PHASE_STARTUP;
 		task->kind = SITE_NONE;
+		task->rewritten_len = 0; /* of memory that is not its own any more */
 		if (usdt_attribution)
 			usdt_reset(task);
 	} else {

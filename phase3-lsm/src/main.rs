@@ -36,6 +36,15 @@ impl Phase for Rewrite {
         ))
     }
 
+    fn warning(&self, actions: Actions) -> Option<&'static str> {
+        Some(if actions.deny {
+            "rewriting cannot stop what is passed by value or lies in memory that is shared or not writable at that \
+             moment: there the kill comes after one call; and a second thread can undo it (--lsm has no such limits)"
+        } else {
+            "nothing is rewritten: the kill comes after one call"
+        })
+    }
+
     fn load(&self, config: &ReadOnly) -> Result<Box<dyn Loaded>> {
         skel::load_rewrite(config)
     }

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use anyhow::{Context, Result};
 use libbpf_rs::btf::{Btf, types};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Object, OpenObject, ProgramAttachType, ProgramType};
+use libbpf_rs::{Object, OpenObject, ProgramAttachType, ProgramType, libbpf_sys};
 use shared::op::lsm::{HOOKS, by_capability, hooks_for};
 use tracer::cli::hinted;
 use tracer::kernel::{Loaded, ReadOnly, prepare_maps};
@@ -37,8 +37,24 @@ impl Loaded for LsmObject {
     }
 }
 
+/// Kernel lockdown takes the helper away that writes into a process' memory.
+fn check_helper() -> Result<()> {
+    let (program, helper) = (libbpf_sys::BPF_PROG_TYPE_RAW_TRACEPOINT, libbpf_sys::BPF_FUNC_probe_write_user);
+    // SAFETY: it loads a program of two instructions, and takes no options.
+    if unsafe { libbpf_sys::libbpf_probe_bpf_helper(program, helper, std::ptr::null()) } != 0 {
+        return Ok(()); // an error of the probe itself: loading tells more
+    }
+    let text = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    let level = text.split(['[', ']']).nth(1).unwrap_or("which level is not shown here");
+    Err(hinted(
+        format!("kernel lockdown ({level}) forbids rewriting (bpf_probe_write_user)"),
+        "use phase2-kernel-kill, or phase3-lsm --lsm; or boot without lockdown=",
+    ))
+}
+
 /// Loads the programs that rewrite; nothing is attached.
 pub fn load_rewrite(config: &ReadOnly) -> Result<Box<dyn Loaded>> {
+    check_helper()?;
     // One for the life of the program.
     let storage = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut open = rewrite::Phase3RewriteSkelBuilder::default().open(storage).context("open the object")?;

@@ -14,7 +14,7 @@ use thiserror::Error;
 use crate::intf::{self, Call};
 
 pub use args::{Args, ArgsSeen, describe_args, signal_name};
-pub use rewriting::{Rewriting, empty_path_bit, rewriting};
+pub use rewriting::{ByteValue, Rewriting, describe as describe_rewriting, empty_path_bit, rewriting};
 
 mod args;
 pub mod lsm;

@@ -193,6 +193,13 @@ fn could_remove(op: Op) -> bool {
     op.call().is_some_and(|call| NAMES.contains(&call.name))
 }
 
+/// Takes a folder away with all that is in it, or covers it with another.
+fn could_move(op: Op) -> bool {
+    const NAMES: [&str; 7] =
+        ["rename", "renameat", "renameat2", "mount", "umount2", "move_mount", "pivot_root"];
+    op.call().is_some_and(|call| NAMES.contains(&call.name))
+}
+
 /// Whether every path of the call is its first one.
 fn has_one_path(op: Op) -> bool {
     !op.call().is_some_and(|call| call.args.contains('q'))

@@ -31,6 +31,7 @@ use self::stage::{Scene, Stage};
 use self::table::Row;
 use crate::Phase;
 use crate::cli::{Mode, hinted};
+use crate::probe::{self, Verdict};
 
 /// The signal that asked for the end; 0 for none.
 static INTERRUPTED: AtomicI32 = AtomicI32::new(0);
@@ -84,6 +85,7 @@ pub fn run(phase: &dyn Phase) -> Result<u8> {
 
 fn play(phase: &dyn Phase) -> Result<()> {
     crate::session::check_environment()?;
+    check_strategy(phase)?;
     let plan: Plan = serde_json::from_str(bundle::REQUESTS).context("read the bundled requests")?;
     let php = server::find_php()?;
     let user = ordinary_user()?;
@@ -91,6 +93,7 @@ fn play(phase: &dyn Phase) -> Result<()> {
     let work = Work::new()?;
     let places = Places { data: work.0.join("data"), secret: work.0.join("secret.txt"), port: sink.port };
     let scene = Scene {
+        strategy: phase.title().split_whitespace().skip(1).map(str::to_owned).collect(),
         php,
         user,
         app: work.0.join("app"),
@@ -109,12 +112,12 @@ fn play(phase: &dyn Phase) -> Result<()> {
 
     tell(&format!(
         "{}: the demonstration\n\nA small photo gallery with holes in it (upload, thumbnails through a shell, mail), on {kind} {}, as {}.",
-        phase.name(),
+        phase.title(),
         scene.php.version,
         scene.user.name
     ));
 
-    tell("");
+    tell("\n1 learn");
     stage::adopt_orphans()?;
     let stage = Stage::start(&scene, Mode::Profile)?;
     let mut answered = 0;
@@ -129,18 +132,20 @@ fn play(phase: &dyn Phase) -> Result<()> {
         .find_map(|l| l.strip_prefix("profile ")?.split_once(": "))
         .map_or("", |p| p.1);
     let asked = ROUNDS * plan.honest.len();
-    tell(&format!("1 learn    honest requests: {answered} of {asked} answered"));
-    tell(&format!("           profile: {profile}"));
+    tell(&format!("  honest requests: {answered} of {asked} answered"));
+    tell(&format!("  profile: {profile}"));
 
+    tell("2 monitor");
     let stage = Stage::start(&scene, Mode::Monitor)?;
     let monitored = actors.attacks(&stage)?;
     let under_monitor = stage.finish()?;
     tell(&format!(
-        "2 monitor  {} attacks: {} violations logged, nothing stopped",
+        "  {} attacks: {} violations logged, nothing stopped",
         plan.attacks.len(),
         under_monitor.violations.len()
     ));
 
+    tell("3 sandbox");
     let stage = Stage::start(&scene, Mode::Sandbox)?;
     let from = Timestamp::now();
     let honest = actors.honest(&stage)?;
@@ -151,8 +156,11 @@ fn play(phase: &dyn Phase) -> Result<()> {
     let under_sandbox = stage.finish()?;
     let all = plan.honest.len();
     let wrong = under_sandbox.between(from, to).count();
-    tell(&format!("3 sandbox  honest requests: {honest} of {all} answered, {wrong} violations"));
-    tell(&format!("           the same attacks; honest requests after them: {after} of {all} answered"));
+    tell(&format!("  honest requests: {honest} of {all} answered, {wrong} violations"));
+    let (answers, sent) =
+        sandboxed.iter().fold((0, 0), |(a, s), attack| (a + attack.answered, s + attack.sent));
+    tell(&format!("  the same attacks: {answers} of {sent} requests answered"));
+    tell(&format!("  honest requests after them: {after} of {all} answered"));
     if let Some(example) = under_sandbox.example() {
         tell(&format!("\nFor example:\n  {}", example.replace(&*work.0.to_string_lossy(), "…")));
     }
@@ -170,8 +178,20 @@ fn play(phase: &dyn Phase) -> Result<()> {
         })
         .collect();
     tell(&format!("\n{}", table::attacks(&rows)));
-    tell(&table::explain(phase.name(), &rows));
+    tell(&table::explain(phase.title(), phase.default_actions(), &rows));
     Ok(())
+}
+
+/// Whether what is to be shown works here. Errors: why not, before anything is begun.
+fn check_strategy(phase: &dyn Phase) -> Result<()> {
+    let own = probe::strategies().into_iter().find(|report| report.strategy == phase.strategy());
+    match own.map(|report| report.verdict) {
+        Some(Verdict::Fails(reason)) => Err(hinted(
+            format!("this strategy does not work here: {}", reason.why),
+            format!("{}; where the sources are, make demo shows it under another kernel", reason.hint),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The temporary folder; removed with all that is in it.
@@ -229,6 +249,9 @@ fn ordinary_user() -> Result<User> {
 struct Attacked {
     from: Timestamp,
     to: Timestamp,
+    /// Requests that were answered, whatever the answer, and all.
+    answered: u64,
+    sent: u64,
     /// Attempts that had their effect.
     done: u64,
     /// The honest requests that the attack needs were answered.
@@ -305,11 +328,13 @@ impl Actors<'_> {
         }
         std::thread::sleep(SETTLE_ATTACK);
         let to = Timestamp::now();
+        let sent = attack.requests.iter().map(|r| u64::from(r.repeat)).sum();
+        let answered = answers.len() as u64;
         let bodies: Vec<Vec<u8>> = answers.into_iter().map(|a| a.body).collect();
         let done = attack.effect.count(places, &bodies, &self.sink.take());
         for path in attack.leaves.iter().map(|p| PathBuf::from(places.fill(p, 1))).chain(paths) {
             let _ = fs::remove_file(path);
         }
-        Ok(Attacked { from, to, done, prepared })
+        Ok(Attacked { from, to, answered, sent, done, prepared })
     }
 }

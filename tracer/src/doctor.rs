@@ -222,7 +222,8 @@ fn call_functions() -> Check {
 /// Loads and attaches everything, as a session would.
 fn programs(phase: &dyn Phase) -> Vec<Check> {
     let config = match crate::session::probe_config(phase) {
-        Ok(config) => config,
+        // As a session would: what is never done is not verified.
+        Ok(config) => ReadOnly { actions: phase.default_actions(), ..config },
         Err(error) => return vec![Check::bad("programs", format!("{error:#}"), "")],
     };
     let mut kernel = match load(phase, &config) {

@@ -68,6 +68,10 @@ pub trait Phase {
     fn contains_root(&self, _actions: Actions) -> bool {
         false
     }
+    /// What it cannot do, said where a profile is in force.
+    fn warning(&self, _actions: Actions) -> Option<&'static str> {
+        None
+    }
     /// Opens, configures and loads its object.
     fn load(&self, config: &ReadOnly) -> Result<Box<dyn Loaded>>;
     /// Its programs that see calls, in the order in which they are attached.

@@ -390,10 +390,12 @@ impl Reporter {
                 event.grant = if reason == Reason::ProtectedObject { None } else { self.grant(call, op) };
             }
         }
-        event.cause = match call.action {
-            Action::Missed(why) => Some(why.to_string()),
-            _ if r.unknown != 0 => Some(unknown_causes(r.unknown)),
-            _ => spared_cause(r.spared).map(ToOwned::to_owned),
+        event.cause = if let Action::Missed(why) = call.action {
+            Some(why.to_string())
+        } else {
+            let unknown = (r.unknown != 0).then(|| unknown_causes(r.unknown));
+            let causes = unknown.into_iter().chain(spared_cause(r.spared).map(ToOwned::to_owned));
+            Some(causes.collect::<Vec<_>>().join("; ")).filter(|causes| !causes.is_empty())
         };
         if kind == Kind::Violation {
             event.action = Some(match call.action {
@@ -751,6 +753,7 @@ fn spared_cause(spared: u16) -> Option<&'static str> {
         intf::SPARED_FAULT => Some("not-rewritten: memory not writable at that moment"),
         intf::SPARED_BUSY => Some("not-rewritten: the memory map was being changed"),
         intf::SPARED_FOREIGN => Some("not-rewritten: a 32-bit or x32 call"),
+        intf::SPARED_EMPTY => Some("not-rewritten: an empty path would be the descriptor itself"),
         _ => None,
     }
 }

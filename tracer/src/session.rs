@@ -23,7 +23,7 @@ use shared::policy::Policy;
 use shared::profile::{PhpMatch, Profile, View};
 
 use crate::Phase;
-use crate::cli::{Actions, Args, Attribution, Mode, STATUS_VIOLATION, hinted};
+use crate::cli::{Actions, Args, Attribution, Hinted, Mode, STATUS_VIOLATION, hinted};
 use crate::command::{self, Command};
 use crate::consumer::{By, Consumer, Decided, Message};
 use crate::control::{Control, Request};
@@ -73,6 +73,9 @@ pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
     let mut session = Session::start(phase, args, mode, actions, profile, pins, &targets, child.as_mut())?;
     if child.is_none() {
         session.check_running_privileges(args)?;
+    }
+    if let (Some(warning), true) = (phase.warning(actions), mode != Mode::Profile) {
+        crate::say(&format!("warning: {warning}"));
     }
     session.announce(args);
     if let Some(child) = &mut child
@@ -462,7 +465,7 @@ impl Session {
         child: Option<&mut Command>,
     ) -> Result<Self> {
         let protected =
-            (mode != Mode::Profile).then(|| Protected::new(own_files(args), args.allow_privileged));
+            (mode != Mode::Profile).then(|| Protected::new(protected_files(args), args.allow_privileged));
         let operations = operations(args, mode, profile.as_ref())?;
         let mut config = read_only(args, mode, policed(phase, &operations)?)?;
         config.actions = actions;
@@ -1031,6 +1034,11 @@ fn own_files(args: &Args) -> Vec<PathBuf> {
     own.into_iter().flatten().filter_map(|p| where_it_will_be(&p)).collect()
 }
 
+/// With the folders of its pins and its socket, which may not be there yet.
+fn protected_files(args: &Args) -> Vec<PathBuf> {
+    own_files(args).into_iter().chain(persist::FOLDERS.iter().map(PathBuf::from)).collect()
+}
+
 fn summarize(profile: &Profile) -> String {
     format!("{} sites and {} grants, ", profile.sites().len(), profile.grants.len())
 }
@@ -1074,6 +1082,9 @@ fn read_only(args: &Args, mode: Mode, policed: OpSet) -> Result<ReadOnly> {
 }
 
 fn load_failed(error: &anyhow::Error) -> anyhow::Error {
+    if let Some(Hinted { hint, .. }) = error.chain().find_map(|e| e.downcast_ref()) {
+        return hinted(format!("{error:#}"), hint.clone()); // it says itself what is to be done
+    }
     hinted(format!("the kernel refused the programs: {error:#}"), "--doctor tells what this kernel lacks")
 }
 

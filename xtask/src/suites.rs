@@ -39,6 +39,7 @@ pub const SUITES: &[Suite] = &[
     suite("phase2-service", ("e2e", "service"), PHASE2, CROSS, 900),
     suite("phase2-versions", ("e2e", "versions"), PHASE2, CROSS, 1800),
     suite("phase2-kill", ("e2e", "kill"), PHASE2, NONE, 3600),
+    suite("phase3-rewrite", ("e2e", "rewrite"), PHASE3, NONE, 1800),
     suite("phase3-lsm", ("e2e", "lsm"), PHASE3, NONE, 3600),
     suite("phase3-lsm-preempt", ("e2e", "lsm"), PHASE3, NONE, 1800).under("preempt=full"),
     suite("phase3-lsm-without-bpf", ("e2e", "lsm"), PHASE3, NONE, 1800).under("lsm=landlock,lockdown,yama"),

@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use super::automaton::{self, ANYTHING, Automaton, Failure, NameFound, Names};
 use super::{
-    Constraint, GrantMode, Policy, Rule, Rules, SitePolicy, could_protect, could_remove, has_one_path,
+    Constraint, GrantMode, Policy, Rule, Rules, SitePolicy, could_move, could_protect, could_remove, has_one_path,
     is_exec, never_granted,
 };
 use crate::intf;
@@ -105,6 +105,9 @@ static INFO: LazyLock<Box<[u16; intf::OPS_MAX as usize]>> = LazyLock::new(|| {
         }
         if could_remove(op) {
             *entry |= intf::OP_REMOVES as u16;
+        }
+        if could_move(op) {
+            *entry |= intf::OP_MOVES as u16;
         }
     }
     assert!(u32::from(granted) <= intf::OP_BITS, "intf.h has room for every operation");
@@ -468,11 +471,41 @@ impl<'a> Compiler<'a> {
                     }
                 };
                 self.policies.entry(key).or_default().flags |= intf::POLICY_IS_SCRIPT;
+                for key in self.above(&way) {
+                    self.policies.entry(key).or_default().flags |= intf::POLICY_IS_ABOVE;
+                }
             }
         }
         for path in own {
             let key = self.key(intf::POLICY_SCRIPT_EXACT, self.ids.path(path), 0);
             self.policies.entry(key).or_default().flags |= intf::POLICY_IS_OWN;
+            for key in self.above(&Stored::Exact(path)) {
+                self.policies.entry(key).or_default().flags |= intf::POLICY_IS_ABOVE;
+            }
+        }
+        for pattern in self.policy.roots.iter().flat_map(|root| &root.patterns) {
+            let plain = pattern.as_bytes().split(|byte| *byte == b'*').next().unwrap_or_default();
+            for key in self.above(&Stored::Exact(plain)) {
+                self.policies.entry(key).or_default().flags |= intf::POLICY_IS_ABOVE;
+            }
+        }
+    }
+
+    /// The folders above a file; of one in a root those in it, and the root itself (its name is empty there).
+    fn above(&self, way: &Stored<'_>) -> Vec<intf::policy_key> {
+        let slashes = |path: &[u8]| -> Vec<usize> {
+            path.iter().enumerate().filter(|(at, byte)| **byte == b'/' && *at > 0).map(|(at, _)| at).collect()
+        };
+        match *way {
+            Stored::Exact(path) => slashes(path)
+                .into_iter()
+                .map(|at| self.key(intf::POLICY_SCRIPT_EXACT, self.ids.path(&path[..at]), 0))
+                .collect(),
+            Stored::Rooted(root, rest) => slashes(rest)
+                .into_iter()
+                .chain([0])
+                .map(|at| self.key(intf::POLICY_SCRIPT_ROOTED, self.ids.rooted(root, &rest[..at], None), 0))
+                .collect(),
         }
     }
 

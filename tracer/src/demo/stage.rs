@@ -21,6 +21,8 @@ use crate::demo::{Interrupted, interrupted};
 
 /// What stays the same from stage to stage.
 pub struct Scene {
+    /// What chooses the strategy, among the binary's options.
+    pub strategy: Vec<String>,
     pub php: Php,
     /// Who PHP runs as.
     pub user: nix::unistd::User,
@@ -38,6 +40,9 @@ impl Scene {
         self.private.join("gallery.profile")
     }
 }
+
+/// How long a stage may take to come, and to end: minutes, where processors are emulated.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A running stage; ended with all that it started, also when it is dropped.
 pub struct Stage {
@@ -57,6 +62,7 @@ impl Stage {
         let out = File::create(&log).context("make a file for messages")?;
         let own = std::env::current_exe().context("find this program")?;
         let tracer = Command::new(own)
+            .args(&scene.strategy)
             .arg(format!("--{}", mode.name()))
             .arg("--profile-file")
             .arg(scene.profile())
@@ -73,7 +79,7 @@ impl Stage {
             .spawn()
             .context("start this program again")?;
         let mut stage = Self { server, tracer, log, events };
-        let until = Instant::now() + Duration::from_secs(30);
+        let until = Instant::now() + PATIENCE;
         while !stage.server.listens() {
             if interrupted() {
                 return Err(Interrupted.into());
@@ -91,7 +97,7 @@ impl Stage {
 
     /// Ends the application, waits for the tracer, and returns what it saw.
     pub fn finish(mut self) -> Result<Seen> {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + PATIENCE;
         end(&descendants(self.tracer.id()), Signal::SIGTERM);
         loop {
             if let Some(status) = self.tracer.try_wait()? {
@@ -243,10 +249,14 @@ impl Seen {
 
     /// A violation as the tracer told it.
     pub fn example(&self) -> Option<&str> {
-        self.said
-            .lines()
-            .find(|l| l.starts_with("killed unlink") && l.contains("shell.php"))
-            .or_else(|| self.said.lines().find(|l| l.starts_with("killed ")))
+        let blocked = || {
+            self.said.lines().filter_map(|line| {
+                let (action, call) = line.split_once(' ')?;
+                ["killed", "denied", "rewritten"].contains(&action).then_some((line, call))
+            })
+        };
+        let telling = |(_, call): &(&str, &str)| call.starts_with("unlink") && call.contains("shell.php");
+        blocked().find(telling).or_else(|| blocked().next()).map(|(line, _)| line)
     }
 }
 
@@ -279,6 +289,18 @@ mod tests {
         let later = Timestamp::from_second(1).unwrap();
         assert_eq!(seen.through(at, later), 2);
         assert_eq!(seen.through(later, later), 0);
+    }
+
+    #[test]
+    fn the_example_is_something_that_was_blocked() {
+        let example = |said: &str| {
+            let seen = Seen { violations: Vec::new(), said: said.into() };
+            seen.example().map(str::to_owned)
+        };
+        assert_eq!(example("ready\nlogged unlink(\"/x\") at /shell.php:1"), None);
+        assert_eq!(example("denied connect(1)\ndenied rmdir(2)").as_deref(), Some("denied connect(1)"));
+        let said = "killed connect(1)\nrewritten unlink(\"/x\") at /shell.php:1";
+        assert_eq!(example(said).as_deref(), Some("rewritten unlink(\"/x\") at /shell.php:1"));
     }
 
     #[test]

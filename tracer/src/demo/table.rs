@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
+use crate::cli::Actions;
 use crate::demo::plan::Attack;
 
 /// What came of an attack.
@@ -25,13 +26,16 @@ impl Row<'_> {
     }
 }
 
-/// Columns of the terminal; a width that is easily read where it is none.
+/// Columns of the terminal; else those that `COLUMNS` tells (of a guest's output somewhere else); else a width that is
+/// easily read.
 fn width() -> u16 {
     // SAFETY: an all-zero winsize is a valid value, and the call writes no more than one.
     let mut size: libc::winsize = unsafe { std::mem::zeroed() };
     // SAFETY: see above; a descriptor that is no terminal makes it fail.
     let known = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) } == 0;
-    if known && size.ws_col > 0 { size.ws_col.clamp(60, 120) } else { 100 }
+    let told = || std::env::var("COLUMNS").ok()?.parse().ok();
+    let columns = if known && size.ws_col > 0 { Some(size.ws_col) } else { told() };
+    columns.map_or(100, |columns| columns.clamp(60, 120))
 }
 
 /// The table of all attacks.
@@ -76,7 +80,7 @@ fn render(rows: &[Row<'_>], width: u16) -> String {
 }
 
 /// What was seen, and what to do next.
-pub fn explain(name: &str, rows: &[Row<'_>]) -> String {
+pub fn explain(title: &str, actions: Actions, rows: &[Row<'_>]) -> String {
     let counted: Vec<&Row<'_>> = rows.iter().filter(|r| !r.attack.in_profile && r.prepared).collect();
     let sum = |of: fn(&Row<'_>) -> u64| counted.iter().map(|r| of(r)).sum::<u64>();
     let attempted = sum(|r| r.attack.attempts);
@@ -89,23 +93,38 @@ pub fn explain(name: &str, rows: &[Row<'_>]) -> String {
         text += "* Not stopped: the function may do this. It deletes files for honest reasons, and a profile \
                  says what a function does, not with which file. Not counted below.\n";
     }
+    let (rest, answer) = match (actions.deny, actions.kill) {
+        (true, false) => (
+            ". The others failed (`Operation not permitted`) before they did anything; nothing was killed, and the \
+             application answered.",
+            "deny it",
+        ),
+        (true, true) => (
+            ", even if its process was killed before anything came of it. The others were made to fail before they \
+             did anything, and then the process was killed.",
+            "make it fail, and kill whoever does it",
+        ),
+        (false, _) => {
+            (", even if its process was killed before anything came of it.", "kill whoever does it")
+        }
+    };
     let _ = writeln!(
         text,
         "\nOf {attempted} unauthorized calls monitor let {monitor} through and sandbox {sandbox}: {} were \
          blocked. {harm} did harm (a file gone or made, the secret read, a message sent). A call counts as let \
-         through if it succeeded, even if its process was killed before anything came of it.",
+         through if it succeeded{rest}",
         attempted.saturating_sub(sandbox),
     );
-    if counted.iter().any(|r| r.blocked() == 0 && r.harm < r.sandbox) {
+    if actions.kill && counted.iter().any(|r| r.blocked() == 0 && r.harm < r.sandbox) {
         text += "Where none was blocked, each attempt was a request or a program of its own: its first call \
                  succeeded, and the kill came before it was of use. Killing bounds a process, not an attacker \
                  who sends another request.\n";
     }
     text + &format!(
         "\nYour own application, on a running php-fpm:\n  \
-         sudo {name} --profile     # learn: use it as it is used, then Ctrl-C\n  \
-         sudo {name} --monitor     # log what the profile does not allow\n  \
-         sudo {name} --sandbox     # kill whoever does it"
+         sudo {title} --profile     # learn: use it as it is used, then Ctrl-C\n  \
+         sudo {title} --monitor     # log what the profile does not allow\n  \
+         sudo {title} --sandbox     # {answer}"
     )
 }
 
@@ -167,8 +186,13 @@ mod tests {
             let table = render(&rows, width);
             assert!(table.lines().all(|l| l.chars().count() <= usize::from(width)), "{table}");
             assert!(table.contains("0 *") && table.contains("files"), "{table}");
-            let text = wrap_to(&explain("phase1-user-kill", &rows), usize::from(width));
-            assert!(text.lines().all(|l| l.chars().count() <= usize::from(width)), "{text}");
+            for (deny, kill) in [(false, true), (true, true), (true, false)] {
+                let text = explain("phase1-user-kill", Actions { deny, kill }, &rows);
+                let text = wrap_to(&text, usize::from(width));
+                assert!(text.lines().all(|l| l.chars().count() <= usize::from(width)), "{text}");
+                assert_eq!(text.contains("Operation not permitted"), !kill, "{text}");
+                assert_eq!(text.contains("made to fail"), deny && kill, "{text}");
+            }
         }
     }
 }
