@@ -430,8 +430,13 @@ int BPF_PROG(userns_create, const struct cred *cred)
 SEC("lsm/capable")
 int BPF_PROG(capable, const struct cred *cred)
 {
+	struct task_struct *t = bpf_get_current_task_btf();
 	u32 nr = current_nr();
 
+	/* A 32-bit number means another call: whatever it is, it is foreign-abi. */
+	if (t->thread_info.status & TS_COMPAT)
+		return plain_hook(op_of(NR_FOREIGN, 0));
+	nr &= ~X32_BIT;
 	if (nr >= NR_MAX || !by_capability[bounded(nr)])
 		return 0;
 	return plain_hook(op_of(nr, 0));
