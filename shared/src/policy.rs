@@ -604,7 +604,7 @@ fn has_paths(grant: &Grant) -> bool {
     grant.constraints.iter().any(|constraint| matches!(constraint, Constraint::Path(_)))
 }
 
-/// Requests of an io_uring with other credentials would pass for the kernel's own.
+/// Requests of a ring with other credentials would pass for the kernel's own.
 fn hands_over_credentials(view: View, op: Op) -> bool {
     view == View::Lsm && op.nr() == nr::IO_URING_REGISTER
 }
