@@ -604,6 +604,11 @@ fn has_paths(grant: &Grant) -> bool {
     grant.constraints.iter().any(|constraint| matches!(constraint, Constraint::Path(_)))
 }
 
+/// Requests of an io_uring with other credentials would pass for the kernel's own.
+fn hands_over_credentials(view: View, op: Op) -> bool {
+    view == View::Lsm && op.nr() == nr::IO_URING_REGISTER
+}
+
 /// Why no grant can allow an operation, whoever asks.
 pub(crate) fn never_granted(view: View, op: Op) -> Option<&'static str> {
     if op == Op::FOREIGN {
@@ -614,7 +619,7 @@ pub(crate) fn never_granted(view: View, op: Op) -> Option<&'static str> {
         Some("unreadable-argument")
     } else if !op.is_named() || op == Op::UNKNOWN {
         Some("unknown-call")
-    } else if view == View::Syscall && is_io_uring(op) {
+    } else if (view == View::Syscall && is_io_uring(op)) || hands_over_credentials(view, op) {
         Some("io-uring")
     } else {
         None

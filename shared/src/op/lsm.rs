@@ -174,9 +174,8 @@ pub fn seen_as(op: Op) -> Vec<Op> {
     }
     let fixed = |text: &str| Op::parse(text).expect("a test parses it");
     match of.name {
-        "creat" => seen.push(fixed("openat:create")),
-        // A regular file may be made by it.
-        "mknod" | "mknodat" => seen.push(fixed("openat:create")),
+        // A regular file may be made by each.
+        "creat" | "mknod" | "mknodat" => seen.push(fixed("openat:create")),
         // A name in the file system is made for it.
         "bind" if u32::from(op.class()) == intf::FAMILY_UNIX => seen.push(fixed("mknod")),
         "fork" | "vfork" => seen.push(fixed("clone:process")),

@@ -18,8 +18,8 @@ use thiserror::Error;
 
 use super::automaton::{self, ANYTHING, Automaton, Failure, NameFound, Names};
 use super::{
-    Constraint, GrantMode, Policy, Rule, Rules, SitePolicy, could_move, could_protect, could_remove, has_one_path,
-    is_exec, never_granted,
+    Constraint, GrantMode, Policy, Rule, Rules, SitePolicy, could_move, could_protect, could_remove,
+    has_one_path, is_exec, never_granted,
 };
 use crate::intf;
 use crate::op::{Op, OpSet};

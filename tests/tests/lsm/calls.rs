@@ -12,6 +12,8 @@ const ROOT: u32 = 0;
 
 /// By an ordinary user.
 const CALLS: &[&str] = &[
+    "open_truncate",
+    "truncate",
     "openat2",
     "creat",
     "tmpfile",

@@ -9,7 +9,9 @@ use e2e::suite::test;
 use libtest_mimic::Trial;
 
 use super::attacks::{OPERATIONS, names, twins};
-use super::world::{TWINS, World, assert_done, exported, granted, learnt, php, run, survives, traps};
+use super::world::{
+    TWINS, World, assert_done, exported, granted, honest, learnt, php, run, survives, traps, world,
+};
 
 const VARIANTS: usize = 10;
 const GOLDEN: [&str; 2] = ["call_shapes", "lifecycle"];
@@ -17,6 +19,7 @@ const GOLDEN: [&str; 2] = ["call_shapes", "lifecycle"];
 /// The test that learns.
 pub fn learning() -> Vec<Trial> {
     vec![
+        test("everything_honest_works_where_nobody_watches", || honest(world())),
         test("everything_honest_is_learnt_in_one_session", || {
             learnt();
         }),

@@ -16,6 +16,9 @@ use nix::unistd::{Gid, Uid};
 /// What is in every file that an attack reaches for.
 const PRECIOUS: &[u8] = b"<?php /* precious */ return 1;\n";
 
+/// The first one that a program may use; each is sent once, before the first is sent again.
+const FIRST_SIGNAL: u32 = 34;
+
 /// Objects of one operation, in a folder of its name.
 pub struct Trap {
     operation: String,
@@ -31,7 +34,7 @@ enum Kept {
     Udp(UdpSocket),
     Unix(UnixListener),
     Fifo(File),
-    Target(Target, usize),
+    Target(Target),
 }
 
 /// A process that leaves every signal pending.
@@ -55,9 +58,10 @@ impl Target {
         status.lines().find_map(|l| l.strip_prefix(line)).expect(line).trim().into()
     }
 
-    /// Signals that wait for its user, each as often as it was sent.
-    fn queued(&self) -> usize {
-        self.status("SigQ:").split('/').next().and_then(|n| n.parse().ok()).expect("a number")
+    /// Real-time signals that wait for it.
+    fn pending(&self) -> usize {
+        let mask = u64::from_str_radix(&self.status("ShdPnd:"), 16).expect("a number");
+        (mask >> (FIRST_SIGNAL - 1)).count_ones() as usize
     }
 }
 
@@ -96,7 +100,8 @@ impl Trap {
         let mut kept = Kept::Nothing;
         match operation {
             "read" | "include" | "change" | "truncate_open" | "append" | "ftruncate" | "unlink"
-            | "rename" | "link" | "touch" | "int80" | "uring" | "uring_async" | "setxattr" | "write_file" => {
+            | "rename" | "link" | "touch" | "int80" | "uring" | "uring_async" | "setxattr" | "write_file"
+            | "open_truncate" | "truncate" => {
                 files("", 0o666, PRECIOUS);
             }
             "chmod" => files("", 0o644, PRECIOUS),
@@ -139,9 +144,7 @@ impl Trap {
                     command.arg("600");
                     command
                 };
-                let target = Target::start(command.uid(USER).gid(USER));
-                let before = target.queued();
-                kept = Kept::Target(target, before);
+                kept = Kept::Target(Target::start(command.uid(USER).gid(USER)));
             }
             _ => {}
         }
@@ -160,7 +163,7 @@ impl Trap {
             Kept::Tcp(listener) => listener.local_addr().expect("its address").port().to_string(),
             Kept::Udp(socket) => socket.local_addr().expect("its address").port().to_string(),
             Kept::Unix(_) => self.folder.join("listener").display().to_string(),
-            Kept::Target(target, _) => target.0.id().to_string(),
+            Kept::Target(target) => target.0.id().to_string(),
             Kept::Nothing | Kept::Fifo(_) => String::new(),
         }
     }
@@ -181,9 +184,8 @@ impl Trap {
             "read" | "include" | "socket_inet" | "socket_unix" | "bind_inet" | "listen" | "setuid"
             | "setgid" | "userfaultfd" | "add_key" | "traceme" | "ptrace" | "peek" | "socketpair" | "bpf"
             | "perf" | "namespace" | "unshare" | "chroot" => return None,
-            "change" | "truncate_open" | "append" | "ftruncate" | "write_file" => {
-                count(&|path| fs::read(path).expect("read") != PRECIOUS)
-            }
+            "change" | "truncate_open" | "append" | "ftruncate" | "write_file" | "open_truncate"
+            | "truncate" => count(&|path| fs::read(path).expect("read") != PRECIOUS),
             "exchange" => count(&|path| fs::read(path).expect("read") == b"other"),
             "unlink" | "rmdir" | "unlinkat_dir" | "int80" | "uring" | "uring_async" => {
                 count(&|path| !path.exists())
@@ -199,7 +201,7 @@ impl Trap {
             "hostname" => {
                 usize::from(nix::unistd::gethostname().expect("the machine's name") == "e2e-lsm") * self.count
             }
-            "kill" | "kill_subject" | "sigqueue" | "pidfd_signal" => self.of_target(),
+            "kill" | "kill_subject" | "sigqueue" | "pidfd_signal" => self.signals(),
             "stream" | "connect_inet" | "connect_unix" | "sendto" | "write" => self.received(),
             // Something is made.
             _ => count(&|path| path.symlink_metadata().is_ok()),
@@ -220,13 +222,15 @@ impl Trap {
                     Err(e) => panic!("read the pipe: {e}"),
                 }
             }
-            Kept::Nothing | Kept::Target(..) => 0,
+            Kept::Nothing | Kept::Target(_) => 0,
         }
     }
 
-    fn of_target(&self) -> usize {
-        let Kept::Target(target, before) = &self.kept else { return 0 };
-        target.queued().saturating_sub(*before)
+    fn signals(&self) -> usize {
+        match &self.kept {
+            Kept::Target(target) => target.pending(),
+            _ => 0,
+        }
     }
 
     fn mounts(&self) -> usize {

@@ -218,22 +218,32 @@ fn caught<T>(act: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
+/// Files and pools, and nobody who watches them.
+pub fn world() -> &'static World {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    WORLD.get_or_init(World::prepare)
+}
+
+/// All that is honest.
+pub fn honest(world: &World) {
+    honest::learn(world);
+    calls::learn(world);
+    fpm::learn(world);
+}
+
 /// Everything honest learnt, once for all tests.
 pub fn learnt() -> &'static World {
-    static WORLD: OnceLock<Result<World, String>> = OnceLock::new();
+    static LEARNT: OnceLock<Result<(), String>> = OnceLock::new();
+    let world = world();
     let learn = || {
-        let world = World::prepare();
         let session = world.session("--profile").start();
-        honest::learn(&world);
-        calls::learn(&world);
-        fpm::learn(&world);
+        honest(world);
         let ran = session.stop();
         assert_eq!(ran.status, 0, "{}", ran.stderr);
         fs::set_permissions(world.profile(), fs::Permissions::from_mode(0o600)).expect("chmod");
-        world
     };
-    match WORLD.get_or_init(|| caught(learn)) {
-        Ok(world) => world,
-        Err(why) => panic!("nothing was learnt: {why}"),
+    if let Err(why) = LEARNT.get_or_init(|| caught(learn)) {
+        panic!("nothing was learnt: {why}");
     }
+    world
 }

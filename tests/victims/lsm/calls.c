@@ -40,6 +40,20 @@ static long creat_old(const char *at)
 	return syscall(SYS_creat, at, 0600);
 }
 
+static long open_truncate(const char *at)
+{
+	int fd = open(at, O_WRONLY | O_TRUNC);
+
+	if (fd >= 0)
+		close(fd);
+	return fd;
+}
+
+static long truncate_it(const char *at)
+{
+	return truncate(at, 1);
+}
+
 /* Made without a name, and given one. */
 static long tmpfile_linked(const char *at)
 {
@@ -184,7 +198,12 @@ static long key(const char *at)
 
 static long attach(const char *at)
 {
-	return ptrace(PTRACE_SEIZE, number, 0, 0);
+	if (ptrace(PTRACE_SEIZE, number, 0, 0))
+		return -1;
+	/* Let go: who is traced cannot be attached to again. */
+	ptrace(PTRACE_INTERRUPT, number, 0, 0);
+	waitpid(number, NULL, __WALL);
+	return ptrace(PTRACE_DETACH, number, 0, 0);
 }
 
 static long traceme(const char *at)
@@ -223,11 +242,17 @@ static long peek(const char *at)
 	return process_vm_readv(number, &here, 1, &there, 1, 0) == sizeof(word) ? 0 : -1;
 }
 
+/* One of those that a program may use: another one for another object. */
+static int signal_for(const char *at)
+{
+	return SIGRTMIN + atoi(strrchr(at, '/') + 1) % 30;
+}
+
 static long queue(const char *at)
 {
 	union sigval value = { 0 };
 
-	return sigqueue(number, SIGRTMIN, value);
+	return sigqueue(number, signal_for(at), value);
 }
 
 static long pidfd_signal(const char *at)
@@ -236,7 +261,7 @@ static long pidfd_signal(const char *at)
 
 	if (!fd)
 		fd = syscall(SYS_pidfd_open, number, 0);
-	return syscall(SYS_pidfd_send_signal, fd, SIGRTMIN, NULL, 0);
+	return syscall(SYS_pidfd_send_signal, fd, signal_for(at), NULL, 0);
 }
 
 static long pair(const char *at)
@@ -303,13 +328,21 @@ static long host_name(const char *at)
 
 static long root_of(const char *at)
 {
-	return chroot(at);
+	int outside = open("/", O_PATH | O_DIRECTORY);
+	long result = chroot(at);
+
+	/* Back again: the next one is not to be found from inside. */
+	if (!result)
+		result = fchdir(outside) || chroot(".") ? -1 : 0;
+	close(outside);
+	return result;
 }
 
 static const struct {
 	const char *name;
 	long (*call)(const char *at);
 } calls[] = {
+	{ "open_truncate", open_truncate }, { "truncate", truncate_it },
 	{ "openat2", create_openat2 },	  { "creat", creat_old },	{ "tmpfile", tmpfile_linked },
 	{ "unlinkat_dir", unlinkat_dir }, { "exchange", exchange },	{ "setxattr", setxattr_trusted },
 	{ "exec_memfd", exec_memfd },	  { "int80", unlink_int80 },	{ "uring", uring },
