@@ -255,7 +255,7 @@ impl Kernel {
             .collect::<Result<Vec<_>>>()?;
         let programs = object
             .progs()
-            .filter(|p| p.autoload())
+            .filter(libbpf_rs::ProgramImpl::autoload)
             .map(|p| (format!("program-{}", p.name().to_string_lossy()), p));
         let programs: Vec<_> = programs.collect();
         let links = self.links.iter().enumerate().map(|(n, link)| (format!("link-{n}"), link.as_fd()));
