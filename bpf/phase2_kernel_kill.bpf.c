@@ -25,16 +25,6 @@ static __always_inline void returned(struct task *task)
 {
 }
 
-SEC("raw_tp/sys_enter")
-int sys_enter(struct bpf_raw_tracepoint_args *ctx)
-{
-	return on_enter(ctx->args[0], ctx->args[1]);
-}
-
-SEC("raw_tp/sys_exit")
-int sys_exit(struct bpf_raw_tracepoint_args *ctx)
-{
-	return on_return(ctx->args[1]);
-}
+#include "ends.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";

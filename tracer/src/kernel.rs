@@ -14,7 +14,7 @@ use libbpf_rs::{
 use shared::intf;
 use shared::op::{OpSet, desc};
 
-use crate::cli::Actions;
+use crate::cli::{Actions, hinted};
 use crate::persist::Pins;
 
 /// What never changes while running: read-only data of the programs, one field a variable.
@@ -155,7 +155,31 @@ pub fn prepare_maps(object: &mut OpenObject, config: &ReadOnly) -> Result<()> {
             map.set_pin_path(path)?;
         }
     }
+    choose_ends(object);
     Ok(())
+}
+
+/// Which of the programs for the two ends of a call, see `ends.bpf.h`.
+fn choose_ends(object: &mut OpenObject) {
+    const HELD: &str = "_held";
+    let name = |name: &OsStr| name.to_string_lossy().into_owned();
+    let names: Vec<String> = object.progs().map(|program| name(program.name())).collect();
+    let held =
+        can_be_preempted(&nix::sys::utsname::uname().map_or_else(|_| String::new(), |u| name(u.release())));
+    for mut program in object.progs_mut() {
+        let name = name(program.name());
+        if name.ends_with(HELD) {
+            program.set_autoload(held);
+        } else if names.contains(&format!("{name}{HELD}")) {
+            program.set_autoload(!held);
+        }
+    }
+}
+
+/// Whether programs of raw tracepoints can be, by the kernel's version: seen on 7.3, not on 6.18.
+fn can_be_preempted(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) > (Some(6), Some(18))
 }
 
 /// Whether a map holds more than one object's own read-only data, which is named after it.
@@ -229,7 +253,10 @@ impl Kernel {
         let maps = shared
             .map(|m| Ok((m.name().to_string_lossy().into_owned(), MapHandle::try_from(&m)?)))
             .collect::<Result<Vec<_>>>()?;
-        let programs = object.progs().map(|p| (format!("program-{}", p.name().to_string_lossy()), p));
+        let programs = object
+            .progs()
+            .filter(libbpf_rs::ProgramImpl::autoload)
+            .map(|p| (format!("program-{}", p.name().to_string_lossy()), p));
         let programs: Vec<_> = programs.collect();
         let links = self.links.iter().enumerate().map(|(n, link)| (format!("link-{n}"), link.as_fd()));
         let parts: Vec<_> =
@@ -275,7 +302,13 @@ impl Kernel {
 
     /// Attaches a program where its section name says.
     pub fn attach(&mut self, name: &str) -> Result<()> {
-        let link = self.program(name)?.attach().with_context(|| format!("attach {name}"))?;
+        let attached = self.program(name)?.attach().with_context(|| format!("attach {name}"));
+        let link = attached.map_err(|error| {
+            if Path::new("/sys/kernel/tracing/events").exists() {
+                return error;
+            }
+            hinted(format!("{error:#}"), "mount -t tracefs tracefs /sys/kernel/tracing")
+        })?;
         self.links.push(link);
         Ok(())
     }
@@ -368,4 +401,19 @@ pub fn read_stats(map: &MapHandle) -> Vec<u64> {
             per_cpu.iter().filter_map(|v| read_as::<u64>(v)).sum()
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::can_be_preempted;
+
+    #[test]
+    fn programs_can_be_preempted_by_version() {
+        for release in ["6.1.0-56-amd64", "6.12.117+deb12-amd64", "6.18.15", "5.15.0", ""] {
+            assert!(!can_be_preempted(release), "{release}");
+        }
+        for release in ["6.19.2-amd64", "7.0", "7.3.4+deb13-amd64"] {
+            assert!(can_be_preempted(release), "{release}");
+        }
+    }
 }

@@ -74,9 +74,9 @@ pub trait Phase {
     }
     /// Opens, configures and loads its object.
     fn load(&self, config: &ReadOnly) -> Result<Box<dyn Loaded>>;
-    /// Its programs that see calls, in the order in which they are attached.
+    /// Its programs that see calls, in the order in which those that are loaded are attached.
     fn call_programs(&self) -> Vec<&'static str> {
-        vec!["sys_exit", "sys_enter"]
+        vec!["sys_exit", "sys_exit_held", "sys_enter", "sys_enter_held"]
     }
     /// Whether the kernel side decides; user space then only hears of it.
     fn decides_in_kernel(&self) -> bool {
