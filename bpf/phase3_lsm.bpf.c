@@ -229,7 +229,7 @@ int BPF_PROG(file_permission, struct file *file, int mask)
 
 /* ---- memory ---- */
 
-static __always_inline s32 memory_hook(u32 nr, u64 prot, bool anonymous)
+static __always_inline s32 memory_hook(u32 nr, u64 prot, struct file *file, bool mapped)
 {
 	u32 op = op_of(nr, class_mem(prot)), tgid;
 	struct task_struct *t;
@@ -248,20 +248,21 @@ static __always_inline s32 memory_hook(u32 nr, u64 prot, bool anonymous)
 	if (!s)
 		return verdict;
 	s->call.args[2] = prot;
-	s->call.args[MMAP_FD] = anonymous ? (u32)-1 : 0;
+	if (mapped && is_null(s, file))
+		s->call.args[MMAP_FD] = (u32)-1; /* of no file */
 	return hook_end(s);
 }
 
 SEC("lsm/mmap_file")
 int BPF_PROG(mmap_file, struct file *file, unsigned long reqprot, unsigned long prot)
 {
-	return memory_hook(SYS_mmap, prot, !file);
+	return memory_hook(SYS_mmap, prot, file, true);
 }
 
 SEC("lsm/file_mprotect")
 int BPF_PROG(file_mprotect, struct vm_area_struct *vma, unsigned long reqprot, unsigned long prot)
 {
-	return memory_hook(SYS_mprotect, prot, false);
+	return memory_hook(SYS_mprotect, prot, NULL, false);
 }
 
 /* ---- programs and tasks ---- */
@@ -356,11 +357,17 @@ int BPF_PROG(task_kill, struct task_struct *target, struct kernel_siginfo *info,
 	struct scratch *s;
 	s32 verdict;
 
-	/* With credentials: on behalf of somebody who asked for it before. */
-	if (cred || !op_is_policed(op))
+	if (!op_is_policed(op))
 		return 0;
 	s = hook_begin_at(op, whom, &verdict);
-	return s ? hook_end(s) : verdict;
+	if (!s)
+		return verdict;
+	if (!is_null(s, cred)) {
+		/* With credentials: on behalf of somebody who asked for it before. */
+		release_scratch(s);
+		return 0;
+	}
+	return hook_end(s);
 }
 
 SEC("lsm/ptrace_access_check")

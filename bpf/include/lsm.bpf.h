@@ -460,6 +460,18 @@ static __always_inline void act(struct scratch *s)
 /* By number: 1 where only capable() sees the call. Filled before load. */
 const volatile u8 by_capability[NR_MAX] = {};
 
+/*
+ * Whether a hook's argument is NULL. By way of memory: the verifier believes that what it knows the type of
+ * never is, and drops the test.
+ */
+static __always_inline bool is_null(struct scratch *s, const void *argument)
+{
+	volatile u64 *cell = &s->dentry;
+
+	*cell = (u64)argument;
+	return !*cell;
+}
+
 /* What has no path and no address. */
 static __always_inline s32 plain_hook(u32 op)
 {
@@ -575,6 +587,7 @@ static __always_inline void worker_made(struct task_struct *t, struct task_struc
 __noinline u32 judge_program(struct scratch *s)
 {
 	struct rec_call *c;
+	u32 reason;
 
 	if (!s)
 		return 0;
@@ -585,7 +598,9 @@ __noinline u32 judge_program(struct scratch *s)
 	c->unknown = c->line = c->chain_len = c->target_pid = 0;
 	c->path_len = c->path2_len = c->addr_len = 0;
 	c->generation = s->generation;
-	return decide_exec(s, &s->out.proc.who);
+	reason = decide_exec(s, &s->out.proc.who);
+	c->nr = SYS_execve;
+	return reason;
 }
 
 #endif

@@ -41,7 +41,8 @@ impl Scene {
     }
 }
 
-/// How long a stage may take to come, and to end: minutes, where processors are emulated.
+/// How long the application may take to come once the tracer is ready, and the tracer to end with it: minutes, where
+/// processors are emulated. How long the kernel checks programs before that is nobody's fault.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A running stage; ended with all that it started, also when it is dropped.
@@ -79,7 +80,7 @@ impl Stage {
             .spawn()
             .context("start this program again")?;
         let mut stage = Self { server, tracer, log, events };
-        let until = Instant::now() + PATIENCE;
+        let mut until = None;
         while !stage.server.listens() {
             if interrupted() {
                 return Err(Interrupted.into());
@@ -87,7 +88,10 @@ impl Stage {
             if let Some(status) = stage.tracer.try_wait()? {
                 return Err(stage.failure(status, "before the application took requests"));
             }
-            if Instant::now() > until {
+            if until.is_none() && stage.is_ready() {
+                until = Some(Instant::now() + PATIENCE);
+            }
+            if until.is_some_and(|until| Instant::now() > until) {
                 bail!("the application takes no requests: {}", stage.last_words());
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -115,6 +119,10 @@ impl Stage {
         let events = fs::read_to_string(&self.events).context("read the events")?;
         let said = fs::read_to_string(&self.log).unwrap_or_default();
         Ok(Seen { violations: events.lines().filter_map(Violation::parse).collect(), said })
+    }
+
+    fn is_ready(&self) -> bool {
+        fs::read_to_string(&self.log).is_ok_and(|said| said.lines().any(|line| line.starts_with("ready: ")))
     }
 
     fn last_words(&self) -> String {

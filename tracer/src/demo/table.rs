@@ -188,10 +188,10 @@ mod tests {
             assert!(table.contains("0 *") && table.contains("files"), "{table}");
             for (deny, kill) in [(false, true), (true, true), (true, false)] {
                 let text = explain("phase1-user-kill", Actions { deny, kill }, &rows);
-                let text = wrap_to(&text, usize::from(width));
-                assert!(text.lines().all(|l| l.chars().count() <= usize::from(width)), "{text}");
                 assert_eq!(text.contains("Operation not permitted"), !kill, "{text}");
                 assert_eq!(text.contains("made to fail"), deny && kill, "{text}");
+                let text = wrap_to(&text, usize::from(width));
+                assert!(text.lines().all(|l| l.chars().count() <= usize::from(width)), "{text}");
             }
         }
     }
