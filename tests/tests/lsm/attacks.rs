@@ -118,7 +118,10 @@ pub fn told() -> Vec<Trial> {
 fn who(event: &Value) -> String {
     let name = |text: &Value| text.as_str().map(|text| text.rsplit('/').next().unwrap_or(text).to_owned());
     if event["site"].is_null() {
-        return name(&event["exe"]).unwrap_or_default();
+        return name(&event["exe"])
+            .filter(|name| !name.is_empty())
+            .or_else(|| name(&event["comm"]))
+            .unwrap_or_default();
     }
     let class = event["site"]["class"].as_str().map(ToOwned::to_owned);
     class.or_else(|| event["site"]["function"].as_str().map(ToOwned::to_owned)).unwrap_or_else(|| {

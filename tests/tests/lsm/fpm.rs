@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use e2e::arena::Status;
 use e2e::fpm::{Answer, Fpm, POOL_USER, Request};
 use e2e::suite::test;
 use libtest_mimic::Trial;
@@ -80,10 +79,6 @@ pub fn learn(world: &World) {
     fpm.stop();
 }
 
-fn violations(world: &World) -> u64 {
-    Status::of(world.sandbox().as_ref().expect("the shared sandbox")).sum("violations: ")
-}
-
 /// Nothing is done, PHP is told so, and lives.
 fn attack(world: &World, fpm: &Fpm, operation: &str, count: usize) {
     let (told, effects, answer) = request(fpm, "Bad", operation, count, &world.arena.path("php"));
@@ -94,7 +89,7 @@ fn attack(world: &World, fpm: &Fpm, operation: &str, count: usize) {
 
 fn beside() {
     let world = learnt();
-    let before = violations(world);
+    let before = world.violations();
     let fpm = world.fpm();
     let workers = fpm.workers();
     assert_eq!(workers.len(), 2);
@@ -102,7 +97,7 @@ fn beside() {
     for _ in 0..HONEST {
         assert_eq!(fpm.ok(""), "a page");
     }
-    assert_eq!(violations(world), before, "honest requests are violations");
+    world.assert_no_more(before, "honest requests are violations");
     for n in 0..HONEST {
         if n % 20 == 0 {
             let operation = OPERATIONS[n / 20 % OPERATIONS.len()];
@@ -120,11 +115,11 @@ fn reload() {
     let world = learnt();
     let _session = world.sandbox().is_some();
     let mut fpm = world.fpm();
-    let before = violations(world);
+    let before = world.violations();
     fpm.reload();
     assert_eq!(fpm.workers().len(), 2);
     twins(world, &fpm);
-    assert_eq!(violations(world), before, "a reload is a violation");
+    world.assert_no_more(before, "a reload is a violation");
     for operation in OPERATIONS {
         attack(world, &fpm, operation, TWINS);
     }

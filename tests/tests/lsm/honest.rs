@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use e2e::arena::{Arena, Status, USER, succeeds};
+use e2e::arena::{Arena, USER, succeeds};
 use e2e::suite::test;
 use libtest_mimic::Trial;
 
@@ -72,22 +72,18 @@ fn golden_scripts(world: &World) {
     }
 }
 
-fn violations(world: &World) -> u64 {
-    Status::of(world.sandbox().as_ref().expect("the shared sandbox")).sum("violations: ")
-}
-
 fn variants() {
     let world = learnt();
-    let before = violations(world);
+    let before = world.violations();
     (0..VARIANTS).for_each(|n| variant(world, n));
-    assert_eq!(violations(world), before);
+    world.assert_no_more(before, "what is learnt is denied");
 }
 
 fn golden() {
     let world = learnt();
-    let before = violations(world);
+    let before = world.violations();
     golden_scripts(world);
-    assert_eq!(violations(world), before);
+    world.assert_no_more(before, "what is learnt is denied");
 }
 
 /// A shell does this with a file; whether the file was changed.
@@ -112,17 +108,17 @@ fn inner(world: &World, role: &str, what: &str) -> PathBuf {
 
 fn descendants() {
     let world = learnt();
-    let before = violations(world);
+    let before = world.violations();
     assert!(!shell(world, "read line < "));
     assert!(inner(world, "outer", "write").exists(), "what is learnt does not work");
     assert!(!inner(world, "inner", "unlink").exists(), "what is learnt does not work");
-    assert_eq!(violations(world), before);
+    world.assert_no_more(before, "what is learnt is denied");
     assert!(!shell(world, "echo changed > "), "the shell wrote");
     assert!(!shell(world, "echo changed >> "), "the shell wrote");
-    assert!(violations(world) >= before + 2);
+    assert!(world.violations() >= before + 2);
     // Its own site has learnt it, and PHP below PHP has not.
     assert!(inner(world, "outer", "unlink").exists(), "PHP below PHP did what it had learnt elsewhere");
-    assert!(violations(world) >= before + 3);
+    assert!(world.violations() >= before + 3);
 }
 
 fn missing() {

@@ -120,6 +120,7 @@ impl Trap {
                         .expect("mount a tmpfs");
                 }
             }
+            "hostname" => name_machine("before"),
             "stream" | "connect_inet" => kept = Kept::Tcp(listen()),
             "sendto" => {
                 let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
@@ -254,4 +255,11 @@ fn has_attribute(path: &Path) -> bool {
     let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).expect("a path");
     // SAFETY: two texts that end, and no buffer.
     unsafe { libc::getxattr(path.as_ptr(), c"trusted.e2e".as_ptr(), std::ptr::null_mut(), 0) >= 0 }
+}
+
+/// In this suite's own name space.
+fn name_machine(name: &str) {
+    // SAFETY: a text and its length.
+    let result = unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) };
+    assert_eq!(result, 0, "cannot name the machine");
 }

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::{fmt, fs};
 
-use e2e::arena::{Arena, USER};
+use e2e::arena::{Arena, Status, USER};
 use e2e::fpm::{Fpm, Setup, age};
 use e2e::session::{Running, Session, php_profile};
 use serde_json::Value;
@@ -203,6 +203,23 @@ impl World {
             panic!("there is no sandbox: {why}");
         }
         session
+    }
+
+    /// Violations that the session under sandbox has counted.
+    pub fn violations(&self) -> u64 {
+        Status::of(self.sandbox().as_ref().expect("the shared sandbox")).sum("violations: ")
+    }
+
+    /// Panics if there were more; with the last ones that were told.
+    pub fn assert_no_more(&self, before: u64, what: &str) {
+        let now = self.violations();
+        if now == before {
+            return;
+        }
+        let events = self.sandbox().as_ref().expect("the shared sandbox").events();
+        let told = events.into_iter().rev().filter(|event| event["kind"] == "violation");
+        let told: Vec<_> = told.take((now - before) as usize).collect();
+        panic!("{what}: {} violations: {told:#?}", now - before);
     }
 
     /// Where the profile is.

@@ -2,12 +2,26 @@
 // An operation on `$count` objects, by Good or by Bad. What only prepares it is Good's in any case.
 // Returns how often it was done, how often it was told `Operation not permitted`, and the first of what else was told.
 
+// What PHP or the C library say instead.
+const TELLS_NO_ERRNO = [
+    'exec' => 'Unable to fork',
+    'popen' => 'Cannot allocate memory',
+    'stream' => 'Unable to connect',
+    'ftruncate' => '',
+];
+
 function run(string $class, string $operation, string $folder, int $count, string $extra): array
 {
+    $told = '';
+    // Also what is silenced, and what is not the last word.
+    set_error_handler(function (int $level, string $message) use (&$told): bool {
+        $told .= "$message; ";
+        return true;
+    });
     $result = ['done' => 0, 'denied' => 0, 'other' => null, 'pid' => getmypid()];
     for ($n = 0; $n < $count; $n++) {
         $at = "$folder/$n";
-        error_clear_last();
+        $told = '';
         posix_setpgid(-1, 0); // posix's last error is EINVAL or ESRCH now
         socket_clear_error();
         $errno = null;
@@ -103,9 +117,8 @@ function run(string $class, string $operation, string $folder, int $count, strin
             default:
                 $done = @$class::$operation($at);
         }
-        $told = error_get_last()['message'] ?? '';
-        // popen tells no errno.
-        $denied = $errno === 1 || preg_match('/Operation not permitted|Unable to fork|errno=1 /', $told);
+        $denied = $errno === 1 || preg_match('/Operation not permitted|errno=1 /', $told)
+            || str_contains($told, TELLS_NO_ERRNO[$operation] ?? '-');
         if ($done) {
             $result['done']++;
         } elseif ($denied) {
