@@ -185,7 +185,7 @@ impl Running {
     /// Waits for a line that contains `text`; panics with all that was said if it does not come.
     pub fn wait_for(&mut self, text: &str) {
         // Only ever waited for where something is wrong; loading takes long where a processor is emulated.
-        let until = Instant::now() + Duration::from_secs(600);
+        let until = Instant::now() + Duration::from_secs(3600);
         while Instant::now() < until {
             match self.lines.recv_timeout(Duration::from_millis(100)) {
                 Ok(line) => {
