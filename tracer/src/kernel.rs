@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::{
-    Iter, IterOpts, Link, MapCore, MapFlags, MapHandle, Object, OpenObject, ProgramMut, UprobeMultiOpts,
-    UprobeOpts, libbpf_sys,
+    Iter, IterOpts, Link, MapCore, MapFlags, MapHandle, Object, OpenObject, ProgramMut, ProgramType,
+    UprobeMultiOpts, UprobeOpts, libbpf_sys,
 };
 use shared::intf;
 use shared::op::{OpSet, desc};
@@ -302,7 +302,12 @@ impl Kernel {
 
     /// Attaches a program where its section name says.
     pub fn attach(&mut self, name: &str) -> Result<()> {
-        let attached = self.program(name)?.attach().with_context(|| format!("attach {name}"));
+        let program = self.program(name)?;
+        // A hook's program whose type was changed before load: its section name says nothing any more.
+        let retyped = program.prog_type() == ProgramType::Tracing
+            && program.section().as_encoded_bytes().starts_with(b"lsm/");
+        let attached = if retyped { program.attach_trace() } else { program.attach() };
+        let attached = attached.with_context(|| format!("attach {name}"));
         let link = attached.map_err(|error| {
             if Path::new("/sys/kernel/tracing/events").exists() {
                 return error;
