@@ -9,7 +9,7 @@ use libbpf_rs::{Object, OpenObject, ProgramAttachType, ProgramType, libbpf_sys};
 use shared::op::lsm::{HOOKS, by_capability, hooks_for};
 use tracer::cli::hinted;
 use tracer::kernel::{Loaded, ReadOnly, prepare_maps};
-use tracer::probe::{LsmState, lsm_state};
+use tracer::probe::{LsmState, lockdown_mode, lsm_state};
 
 #[allow(clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, missing_docs)] // generated
 mod rewrite {
@@ -44,8 +44,7 @@ fn check_helper() -> Result<()> {
     if unsafe { libbpf_sys::libbpf_probe_bpf_helper(program, helper, std::ptr::null()) } != 0 {
         return Ok(()); // an error of the probe itself: loading tells more
     }
-    let text = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    let level = text.split(['[', ']']).nth(1).unwrap_or("which level is not shown here");
+    let level = lockdown_mode().unwrap_or_else(|| "which level is not shown here".into());
     Err(hinted(
         format!("kernel lockdown ({level}) forbids rewriting (bpf_probe_write_user)"),
         "use phase2-kernel-kill, or phase3-lsm --lsm; or boot without lockdown=",
@@ -119,8 +118,9 @@ fn hook_kind() -> Result<Kind> {
 
 /// Leaves out what is not policed, and what this kernel has not where it does not matter.
 fn choose_hooks(object: &mut OpenObject, kernel: &Btf<'_>, kind: Kind, config: &ReadOnly) -> Result<()> {
+    let wanted: Vec<&str> = hooks_for(&config.policed).map(|hook| hook.name).collect();
     for hook in HOOKS {
-        let needed = hooks_for(&config.policed).any(|needed| needed.name == hook.name);
+        let needed = wanted.contains(&hook.name);
         let function = kind.function(hook.name);
         let there = parameters(kernel, &function).is_some();
         if needed && !there && hook.optional.is_none() {

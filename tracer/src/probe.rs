@@ -139,6 +139,12 @@ pub fn calls_can_be_denied() -> bool {
     attempt("call_function", denied) == Found::Works
 }
 
+/// The lockdown mode that is in force; `None` where it cannot be read, or the kernel has no lockdown.
+#[must_use]
+pub fn lockdown_mode() -> Option<String> {
+    Surroundings::read().lockdown
+}
+
 /// The word of a list like `none [integrity] confidentiality` that is chosen.
 pub(crate) fn selected(text: &str) -> &str {
     text.split(['[', ']']).nth(1).unwrap_or("unknown")
