@@ -496,7 +496,8 @@ int BPF_PROG(socket_sendmsg, struct socket *sock, struct msghdr *msg)
 /* ---- the system ---- */
 
 SEC("lsm/sb_mount")
-int BPF_PROG(sb_mount, const char *dev_name, const struct path *path)
+int BPF_PROG(sb_mount, const char *dev_name, const struct path *path, const char *type,
+	     unsigned long flags)
 {
 	u32 op = op_of(SYS_mount, 0);
 	struct scratch *s;
@@ -507,6 +508,7 @@ int BPF_PROG(sb_mount, const char *dev_name, const struct path *path)
 	s = hook_begin(op, &verdict);
 	if (!s)
 		return verdict;
+	s->call.args[MOUNT_FLAGS] = flags;
 	take_text(s, dev_name);
 	path_of(s, path, 1);
 	return hook_end(s);

@@ -43,7 +43,6 @@ enum {
 	SYS_pivot_root = 155,
 	SYS_prctl = 157,
 	SYS_chroot = 161,
-	SYS_mount = 165,
 	SYS_umount2 = 166,
 	SYS_setxattr = 188,
 	SYS_removexattr = 197,

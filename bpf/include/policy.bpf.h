@@ -83,9 +83,15 @@ const volatile u32 tell_allowed = 0;
 enum {
 	SYS_open = 2,
 	SYS_mmap = 9,
+	SYS_mount = 165,
 	SYS_openat = 257,
 	SYS_bpf = 321,
 	MMAP_FD = 4,
+	MOUNT_FLAGS = 3,
+	MS_REMOUNT = 0x20,
+	MS_BIND = 0x1000,
+	MS_MOVE = 0x2000,
+	MS_PROPAGATION = 0x1e0000, /* MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED */
 	NODE_RESOLVED = 0xffffffff,
 };
 
@@ -808,13 +814,36 @@ __noinline u32 path_flags(struct scratch *s, u32 second)
 	return flags;
 }
 
+/* Which paths of a call stay where and what they are, of mount, in the order in which the kernel tells its kinds. */
+static __always_inline bool stays(struct rec_call *c, u32 second)
+{
+	u32 flags = c->args[MOUNT_FLAGS];
+
+	if (c->op >> CLASS_BITS != SYS_mount)
+		return false;
+	if (flags & MS_REMOUNT)
+		return true;
+	if (flags & MS_BIND)
+		return !second;
+	if (flags & MS_PROPAGATION)
+		return true;
+	return !second && !(flags & MS_MOVE);
+}
+
+static __always_inline u32 reached_by(struct scratch *s, u32 second)
+{
+	u32 flags = path_flags(s, second);
+
+	return stays(&s->call, second) ? flags & ~POLICY_IS_ABOVE : flags;
+}
+
 /*
  * As far as the path's own text tells: where a link or a relative path leads, user space finds out, after
  * the call (CALL_REVIEW).
  */
 static __always_inline bool reaches_protected(struct scratch *s)
 {
-	u32 info = op_info_of(s->call.op), found = path_flags(s, 0) | path_flags(s, 1), forbids = 0;
+	u32 info = op_info_of(s->call.op), found = reached_by(s, 0) | reached_by(s, 1), forbids = 0;
 
 	if (info & OP_PROTECTS)
 		forbids |= POLICY_IS_SCRIPT | POLICY_IS_OWN;

@@ -470,6 +470,11 @@ impl Policy {
         could_remove(op)
     }
 
+    /// Whether this is an operation that could take a folder away with all that is in it, or cover it.
+    pub fn could_move(&self, op: Op) -> bool {
+        could_move(op)
+    }
+
     /// Whether a script of the profile is somewhere below this directory: whoever moves it moves the script.
     pub fn is_above_protected(&self, directory: &[u8]) -> bool {
         let inside = [directory, b"/x"].concat();

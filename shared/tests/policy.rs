@@ -563,5 +563,8 @@ fn a_folder_of_scripts_is_protected_with_them() {
     for other in ["/srv/x/li", "/srv/x/lib/a.php", "/srv/app/releases/7/sr", "/var"] {
         assert!(!policy.is_above_protected(other.as_bytes()), "{other}");
     }
+    assert!(
+        policy.could_move(op("mount")) && policy.could_move(op("rename")) && !policy.could_move(op("link"))
+    );
     assert!(policy.could_remove(op("unlink")) && !policy.could_remove(op("openat:read")));
 }

@@ -45,17 +45,21 @@ impl Protected {
         if !self.may_reach(policy, op) {
             return false;
         }
-        let changes = policy.could_protect(op);
+        let changes = policy.could_protect(op) || policy.could_move(op);
         let pid = record.who.pid;
         let first = args.path.and_then(|p| locate(pid, directory(record, 0), p));
         let second = args.path2.and_then(|p| locate(pid, directory(record, 2), p));
-        [first, second].into_iter().flatten().any(|found| {
+        [(first, false), (second, true)].into_iter().any(|(found, second)| {
+            let Some(found) = found else { return false };
             let path = found.as_os_str().as_bytes();
-            // Moving or removing a folder takes what is in it along.
+            // Moving, removing or covering a folder takes what is in it along.
+            let takes = !stays(op, record, second);
             self.is_own(&found)
-                || FOLDERS.iter().any(|own| found.starts_with(own) || Path::new(own).starts_with(&found))
-                || self.paths.iter().any(|own| own.starts_with(&found))
-                || (changes && (policy.is_protected(path) || policy.is_above_protected(path)))
+                || FOLDERS
+                    .iter()
+                    .any(|own| found.starts_with(own) || (takes && Path::new(own).starts_with(&found)))
+                || (takes && self.paths.iter().any(|own| own.starts_with(&found)))
+                || (changes && (policy.is_protected(path) || (takes && policy.is_above_protected(path))))
         })
     }
 
@@ -71,7 +75,7 @@ impl Protected {
 
     /// Whether that depends on the call's paths at all.
     pub fn may_reach(&self, policy: &Policy, op: Op) -> bool {
-        policy.could_protect(op) || (self.exposed && policy.could_remove(op))
+        policy.could_protect(op) || policy.could_move(op) || (self.exposed && policy.could_remove(op))
     }
 
     fn is_own(&self, found: &Path) -> bool {
@@ -98,6 +102,20 @@ impl Protected {
 fn others_write(folder: &Path) -> bool {
     const STICKY: u32 = 0o1000;
     fs::metadata(folder).is_ok_and(|m| m.uid() != 0 || (m.mode() & 0o022 != 0 && m.mode() & STICKY == 0))
+}
+
+/// Which paths of a call stay where and what they are: of mount, in the order in which the kernel tells its kinds.
+fn stays(op: Op, record: &intf::rec_call, second: bool) -> bool {
+    const FLAGS: usize = 3; // of mount
+    const PROPAGATION: u64 = libc::MS_UNBINDABLE | libc::MS_PRIVATE | libc::MS_SLAVE | libc::MS_SHARED;
+    let flags = record.args[FLAGS];
+    op.call().is_some_and(|call| call.name == "mount")
+        && (flags & libc::MS_REMOUNT != 0
+            || match (flags & libc::MS_BIND != 0, flags & PROPAGATION != 0) {
+                (true, _) => !second,
+                (_, true) => true,
+                _ => !second && flags & libc::MS_MOVE == 0,
+            })
 }
 
 /// The directory descriptor that a path argument is relative to, where the call takes one there.

@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
         test("an_fpm_that_php_code_starts_is_not_the_master", no_master_by_exec),
         test("the_event_file_cannot_be_removed", event_file_stays),
         test("the_folder_of_profiled_scripts_cannot_be_moved", folder_stays),
+        test("the_folder_of_profiled_scripts_cannot_be_covered", folder_is_not_covered),
         test("what_php_does_once_in_a_process_is_nobodys_violation", once_per_process),
         test("more_processes_than_descriptors_are_killed_all_the_same", few_descriptors),
         test("a_sandbox_that_ends_early_takes_its_command_along", ends_early),
@@ -93,6 +94,35 @@ fn folder_stays() {
     let ran = place.sandbox(&[&script, "rename", &data, "harm", &app]);
     assert_eq!(reason(&ran, "rename"), ["protected-object"], "{}", ran.stderr);
     assert_eq!(ran.status, 137, "{}", ran.stderr);
+}
+
+/// Of what a granted mount may do: the folder of the tracer's socket may be seen elsewhere, a script's not covered.
+fn folder_is_not_covered() {
+    let place = Place::new();
+    place.folder("app");
+    place.file("app/a.php", "<?php @unlink('/nowhere'); echo 'done';");
+    for folder in ["empty", "elsewhere"] {
+        place.folder(folder);
+    }
+    let run = |mode: &str, more: &[&str], from: &str, to: &str| {
+        let script = format!(
+            "mount --rbind {from} {to} && mount --bind /run {} && exec php {}",
+            place.arg("elsewhere"),
+            place.arg("app/a.php")
+        );
+        let namespace = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &script];
+        let session = more.iter().fold(place.session(mode).arg("--allow-privileged"), |s, arg| s.arg(*arg));
+        session.run(namespace.map(ToOwned::to_owned).to_vec())
+    };
+    let (empty, elsewhere) = (place.arg("empty"), place.arg("elsewhere"));
+    let learnt = run("--profile", &["--force"], &empty, &elsewhere);
+    assert_eq!(learnt.status, 0, "{}{}", learnt.stdout, learnt.stderr);
+    let twin = run("--sandbox", &[], &empty, &elsewhere);
+    assert_clean(&twin);
+    assert!(twin.stdout.contains("done"), "{}{}", twin.stdout, twin.stderr);
+    let ran = run("--sandbox", &[], &empty, &place.arg("app"));
+    assert_eq!(reason(&ran, "mount"), ["protected-object"], "{}", ran.stderr);
+    assert_eq!(ran.violations()[0]["action"], "killed", "{}", ran.stderr);
 }
 
 fn once_per_process() {
