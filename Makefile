@@ -4,7 +4,7 @@ CARGO ?= cargo
 C_FILES = $(filter-out bpf/include/vmlinux.h,$(wildcard bpf/*.c bpf/include/*.h shared/src/*.c introspect/tests/*.c))
 CLANG_FORMAT ?= $(firstword $(shell command -v clang-format-14 clang-format) clang-format-14)
 
-.PHONY: help deps build demo test vm test-kernels bench cost php lint fmt clean
+.PHONY: help deps build demo test vm test-kernels bench bench-guest report php lint fmt clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,11 +31,16 @@ test-kernels: ## the end-to-end suites under Linux 6.1, 6.12, 6.18 and the newes
 	@tools/deps build test guest
 	@$(CARGO) run --quiet --package xtask -- test-kernels $(ARGS)
 
-bench: build ## how many calls get through before the kill (200 attacks each way, about 2 minutes)
-	@AS_ROOT=1 tools/as-root target/release/leak
+bench: ## the comparison: calls let through, how soon it ends, what it costs (a quarter of an hour)
+	@tools/deps build test bench
+	@AS_ROOT=1 $(CARGO) bench
 
-cost: build ## what a call costs, and what memory a profile takes
-	@AS_ROOT=1 tools/as-root target/release/cost
+bench-guest: ## the same in an emulated guest, for phase 3: counts and ratios (about an hour)
+	@tools/deps build test bench guest
+	@tools/bench-guest $(or $(KERNEL),6.12)
+
+report: ## write docs/results.md from the last whole benchmarks
+	@$(CARGO) run --quiet --release --package benches --bin report
 
 php: ## unpack PHP 7.4 to 8.5 for the tests, and list them
 	@tools/deps test

@@ -1,7 +1,11 @@
 //! What the measurements share.
 
+pub mod attack;
 pub mod empty;
 pub mod interrupt;
+pub mod programs;
+pub mod record;
+pub mod strategy;
 pub mod tracer;
 pub mod watch;
 
@@ -9,18 +13,6 @@ pub mod watch;
 pub fn percentile<T: Copy + Default>(sorted: &[T], percent: usize) -> T {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or_default()
-}
-
-/// A line of a distribution: minimum, median, 95th percentile, maximum.
-pub fn distribution(values: &mut [u64]) -> String {
-    values.sort_unstable();
-    format!(
-        "{:>6} {:>8} {:>6} {:>6}",
-        values.first().copied().unwrap_or(0),
-        percentile(values, 50),
-        percentile(values, 95),
-        values.last().copied().unwrap_or(0)
-    )
 }
 
 /// How many times `of` goes into it.

@@ -15,7 +15,7 @@ use e2e::session::ends_with_test;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::interrupt;
+use crate::{interrupt, programs};
 
 /// A process that no Ctrl-C reaches: it is ended by who started it, or ends with it.
 pub fn child(program: impl AsRef<OsStr>) -> Command {
@@ -34,10 +34,9 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Starts a binary that cargo built beside this one, and waits until it is ready.
+    /// Starts a program that cargo built, and waits until it is ready.
     pub fn start<S: AsRef<OsStr>>(name: &str, args: impl IntoIterator<Item = S>) -> Result<Self> {
-        let path = std::env::current_exe()?.with_file_name(name);
-        ensure!(path.exists(), "{name} is not built: cargo build --release --workspace --bins");
+        let path = programs::path(name)?;
         let since = Instant::now();
         let mut command = child(&path);
         command.args(args).stdout(Stdio::null()).stderr(Stdio::piped());

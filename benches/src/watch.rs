@@ -23,7 +23,7 @@ pub fn now() -> u64 {
 }
 
 /// Programs that are attached there, by anybody.
-fn attached() -> usize {
+pub fn attached() -> usize {
     LinkInfoIter::default()
         .filter(|link| matches!(&link.info, LinkTypeInfo::RawTracepoint(at) if at.name.starts_with("sys_")))
         .count()

@@ -9,7 +9,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use crate::fpm::wait_until;
+use crate::fpm::{Fpm, Setup, age, wait_until};
 use crate::session::{Running, Session, ends_with_test, tracer};
 use nix::sys::stat::Mode;
 use tempfile::TempDir;
@@ -154,6 +154,23 @@ pub fn deploy(to: &Path) {
     fs::copy("/usr/bin/touch", to.join("unlearnt")).expect("copy a program");
 }
 
+/// A pool with the front controller of this suite.
+pub fn pool(workers: usize) -> Fpm {
+    let fpm = Fpm::prepare(Setup::workers(workers));
+    let public = fpm.app().join("public");
+    deploy(&public);
+    for entry in fs::read_dir(&public).expect("read a folder").flatten() {
+        age(&entry.path());
+    }
+    fpm
+}
+
+/// What asks that front controller to do an operation by this class.
+pub fn query(class: &str, operation: &str, trap: &Trap, public: &Path) -> String {
+    let name = trap.folder.file_name().expect("a name").to_string_lossy();
+    format!("class={class}&op={operation}&in={name}&n={}&extra={}", trap.count, trap.extra(public))
+}
+
 /// Makes a folder for everybody to write in.
 pub fn open_folder(path: &Path) -> PathBuf {
     fs::create_dir_all(path).expect("make a folder");
@@ -264,13 +281,18 @@ impl Drop for Target {
 impl Trap {
     /// In this folder, for attackers of this user; what was there is gone.
     pub fn set(folder: &Path, operation: &str, user: u32) -> Self {
+        Self::with(folder, operation, user, OBJECTS)
+    }
+
+    /// Likewise, with at most so many objects.
+    pub fn with(folder: &Path, operation: &str, user: u32, most: usize) -> Self {
         let _ = fs::remove_dir_all(folder);
         open_folder(folder);
         let count = match operation {
             // The attacker is gone if it succeeds; each attacker is another process.
             "exec" | "program" => 1,
-            "kill" => SIGNALS,
-            _ => OBJECTS,
+            "kill" => most.min(SIGNALS),
+            _ => most,
         };
         let mut trap = Self {
             folder: folder.into(),

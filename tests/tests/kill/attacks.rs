@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use e2e::fpm::{Client, Fpm, POOL_USER, Request, Setup, age, exists, wait_until};
+use e2e::fpm::{Client, Fpm, POOL_USER, Request, exists, wait_until};
 use e2e::session::Session;
 use e2e::suite::test;
 use libtest_mimic::Trial;
 use nix::unistd::User;
 
-use e2e::arena::{Arena, Status, Trap, deploy, spread, succeeds};
+use e2e::arena::{Arena, Status, Trap, pool, query, spread, succeeds};
 
 /// Of each operation with each SAPI.
 const ATTACKS: usize = 63;
@@ -86,28 +86,12 @@ fn by_cli() -> Vec<Vec<usize>> {
     leaks.into()
 }
 
-/// A pool with the front controller of this suite.
-fn pool(workers: usize) -> Fpm {
-    let fpm = Fpm::prepare(Setup::workers(workers));
-    let public = fpm.app().join("public");
-    deploy(&public);
-    for entry in fs::read_dir(&public).expect("read a folder").flatten() {
-        age(&entry.path());
-    }
-    fpm
-}
-
 fn session(fpm: &Fpm, mode: &str) -> Session {
     Session::new(fpm.base(), mode).arg("--php").arg(fpm.binary().display().to_string())
 }
 
 fn user() -> u32 {
     User::from_name(POOL_USER).expect("look up").expect("the pool's user").uid.as_raw()
-}
-
-fn query(class: &str, operation: &str, trap: &Trap, public: &Path) -> String {
-    let name = trap.folder.file_name().expect("a name").to_string_lossy();
-    format!("class={class}&op={operation}&in={name}&n={}&extra={}", trap.count, trap.extra(public))
 }
 
 /// A learnt operation, which must be answered and do what it is for.

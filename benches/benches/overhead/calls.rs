@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::hint::black_box;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use benches::empty::Empty;
+use benches::record::Record;
+use benches::strategy::{self, Strategy};
 use benches::tracer::Tracer;
-use benches::watch::{PATIENCE, Watch, now, wait_until_alone};
-use benches::{Spread, interrupt, percentile, ratio};
+use benches::watch::{PATIENCE, Watch, attached, now, wait_until_alone};
+use benches::{Spread, interrupt, percentile, programs, ratio};
 
-use crate::Arena;
+use crate::{Arena, SECCOMP};
 
 /// What is measured; the first ones in PHP.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,7 +43,7 @@ impl Kind {
 /// The path is a relative one, so that little of the time is the file system's.
 const SCRIPT: &str = r#"<?php
 function remove($n) { for ($i = 0; $i < $n; $i++) @unlink('missing'); }
-function look($n) { for ($i = 0; $i < $n; $i++) @opendir('missing'); }
+function look($n) { for ($i = 0; $i < $n; $i++) @opendir('there'); }
 function ask($n) { for ($i = 0; $i < $n; $i++) posix_getppid(); }
 function step($i, $sum) { return ($sum ^ $i) & 0xffff; }
 function code($n) { for ($i = $sum = 0; $i < $n; $i++) $sum = step($i, $sum); return $sum; }
@@ -94,26 +97,45 @@ impl Batch {
 #[derive(Clone, Copy)]
 enum Config {
     Bare,
-    Empty { exit_too: bool },
-    Session { tracer: &'static str, mode: &'static str },
+    Empty {
+        exit_too: bool,
+    },
+    Session {
+        strategy: Strategy,
+        mode: &'static str,
+        usdt: bool,
+    },
+    /// PHP is started by it.
+    Under(&'static [&'static str]),
 }
 
-const PHASE_1: &str = "phase1-user-kill";
-const PHASE_2: &str = "phase2-kernel-kill";
-const CONFIGS: [(&str, Config); 9] = [
-    ("nothing attached", Config::Bare),
-    ("empty program at sys_enter", Config::Empty { exit_too: false }),
-    ("empty programs at sys_enter, sys_exit", Config::Empty { exit_too: true }),
-    ("phase1-user-kill --profile", Config::Session { tracer: PHASE_1, mode: "--profile" }),
-    ("phase1-user-kill --monitor", Config::Session { tracer: PHASE_1, mode: "--monitor" }),
-    ("phase1-user-kill --sandbox", Config::Session { tracer: PHASE_1, mode: "--sandbox" }),
-    ("phase2-kernel-kill --profile", Config::Session { tracer: PHASE_2, mode: "--profile" }),
-    ("phase2-kernel-kill --monitor", Config::Session { tracer: PHASE_2, mode: "--monitor" }),
-    ("phase2-kernel-kill --sandbox", Config::Session { tracer: PHASE_2, mode: "--sandbox" }),
-];
+/// What is compared here.
+fn configs(here: &[Strategy]) -> Vec<(String, Config)> {
+    let mut configs = vec![
+        ("nothing attached".to_owned(), Config::Bare),
+        ("empty program at sys_enter".to_owned(), Config::Empty { exit_too: false }),
+        ("empty programs at sys_enter, sys_exit".to_owned(), Config::Empty { exit_too: true }),
+    ];
+    for strategy in here.iter().filter(|s| **s != strategy::PLAIN) {
+        for mode in ["--profile", "--monitor", "--sandbox"] {
+            let name = format!("{}, {}", strategy.name, &mode[2..]);
+            configs.push((name, Config::Session { strategy: *strategy, mode, usdt: false }));
+        }
+    }
+    let usdt = Config::Session { strategy: strategy::USER_KILL, mode: "--sandbox", usdt: true };
+    configs.extend([
+        ("phase 1, sandbox, USDT".to_owned(), usdt),
+        (
+            "strace -f, of these two".to_owned(),
+            Config::Under(&["strace", "-f", "--seccomp-bpf", "-e", "trace=unlink,openat", "-o", "/dev/null"]),
+        ),
+        ("seccomp, whole process".to_owned(), Config::Under(&[SECCOMP, "allow", "allowlist"])),
+        ("seccomp, notified of these two".to_owned(), Config::Under(&[SECCOMP, "notify", "unlink,openat"])),
+    ]);
+    configs
+}
 const BARE: usize = 0;
 const EMPTY: usize = 1;
-const SESSIONS: usize = 3;
 
 /// The batches of one round: pace, by that of the undisturbed ones, and ns per call.
 #[derive(Default)]
@@ -152,11 +174,6 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn keep(&mut self, rounds: usize) {
-        self.calls.truncate(rounds);
-        self.tracer.truncate(rounds);
-    }
-
     fn of(&self, kind: Kind) -> impl Iterator<Item = f64> {
         self.calls.iter().map(move |round| round[kind as usize])
     }
@@ -172,15 +189,47 @@ impl Bench {
     fn new() -> Result<Self> {
         let arena = Arena::new()?;
         fs::write(arena.path("calls.php"), SCRIPT)?;
-        let learning = arena.session(PHASE_1, "--profile", "calls.profile")?;
+        fs::create_dir(arena.path("there"))?;
+        programs::compile("seccomp.c", &arena.path(SECCOMP), &["-lseccomp"])?;
         let bench = Self { arena, paces: [Vec::new(), Vec::new()] };
-        bench.php(1)?;
-        learning.stop()?;
+        fs::write(bench.arena.path("allowlist"), bench.called()?.join("\n"))?;
         Ok(bench)
     }
 
-    fn php(&self, batches: usize) -> Result<Vec<Batch>> {
-        let mut php = self.arena.php("calls.php");
+    /// The calls that such a PHP makes.
+    fn called(&self) -> Result<Vec<String>> {
+        let log = self.arena.path("strace");
+        fs::write(&log, "")?;
+        fs::set_permissions(&log, fs::Permissions::from_mode(0o666))?;
+        let log_text = log.display().to_string();
+        self.php(1, &["strace", "-f", "-qq", "-o", &log_text], false)?;
+        let text = fs::read_to_string(&log)?;
+        let mut names: Vec<String> = text
+            .lines()
+            .filter_map(|line| {
+                Some(line.split_once(char::is_whitespace)?.1.trim().split_once('(')?.0.to_owned())
+            })
+            .filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
+    fn learn(&self, strategy: Strategy, profile: &str) -> Result<()> {
+        if self.arena.path(profile).exists() {
+            return Ok(());
+        }
+        let learning = self.arena.session(strategy.binary, strategy.options, "--profile", profile)?;
+        self.php(1, &[], false)?;
+        learning.stop()
+    }
+
+    fn php(&self, batches: usize, under: &[&str], usdt: bool) -> Result<Vec<Batch>> {
+        let mut php = self.arena.php("calls.php", under);
+        if usdt {
+            php.env("USE_ZEND_DTRACE", "1");
+        }
         php.current_dir(self.arena.path("")).arg(batches.to_string());
         php.args(Kind::ALL.map(|kind| kind.calls().to_string()));
         let output = php.stdout(Stdio::piped()).output().context("run PHP")?;
@@ -196,19 +245,25 @@ impl Bench {
 
     fn visit(&mut self, config: Config, rounds: &mut Rounds) -> Result<()> {
         wait_until_alone()?;
-        let (mut own, mut empty, mut session) = (0, None, None);
+        let (mut empty, mut session, mut under, mut with_usdt) = (None, None, &[][..], false);
         match config {
             Config::Bare => {}
-            Config::Empty { exit_too } => {
-                empty = Some(Empty::attach(exit_too)?);
-                own = 1 + usize::from(exit_too);
-            }
-            Config::Session { tracer, mode } => {
-                let profile = if mode == "--profile" { "learning.profile" } else { "calls.profile" };
-                session = Some(self.arena.session(tracer, mode, profile)?);
-                own = 2;
+            Config::Empty { exit_too } => empty = Some(Empty::attach(exit_too)?),
+            Config::Under(program) => under = program,
+            Config::Session { strategy, mode, usdt } => {
+                let view = if strategy.learns_by_hooks() { "lsm" } else { "calls" };
+                let (learnt, again) = (format!("{view}.profile"), format!("{view}.again"));
+                self.learn(strategy, &learnt)?;
+                let profile = if mode == "--profile" { again } else { learnt };
+                let mut options = strategy.options.to_vec();
+                if usdt {
+                    options.extend(["--attribution", "usdt"]);
+                }
+                with_usdt = usdt;
+                session = Some(self.arena.session(strategy.binary, &options, mode, &profile)?);
             }
         }
+        let own = attached();
         let mut batches = Batches::default();
         let (mut cpu, mut policed) = (0, 0);
         let (since, mut tries) = (Instant::now(), 0);
@@ -221,7 +276,7 @@ impl Bench {
             tries += 1;
             let watch = Watch::start();
             let before = session.as_ref().map(Tracer::cpu).transpose()?;
-            let mut measured = self.php(BATCHES)?;
+            let mut measured = self.php(BATCHES, under, with_usdt)?;
             let after = session.as_ref().map(Tracer::cpu).transpose()?;
             cpu += after.unwrap_or(0) - before.unwrap_or(0);
             policed += (BATCHES as u64 + 1) * (Kind::Unlink.calls() + Kind::Open.calls());
@@ -301,68 +356,88 @@ impl Bar {
         Self { kind, name, than: EMPTY, compare: |value, empty| value - empty, most, decimals: 0 }
     }
 
-    fn of(&self, rounds: &[Rounds], config: usize) -> Spread {
+    fn values(&self, rounds: &[Rounds], config: usize) -> Vec<f64> {
         let pairs = rounds[config].of(self.kind).zip(rounds[self.than].of(self.kind));
-        Spread::of(pairs.map(|(value, than)| (self.compare)(value, than)))
+        pairs.map(|(value, than)| (self.compare)(value, than)).collect()
+    }
+
+    fn of(&self, rounds: &[Rounds], config: usize) -> Spread {
+        Spread::of(self.values(rounds, config))
     }
 }
 
-/// Measures and tells; also what was measured until it was interrupted.
-pub fn measure(quick: bool) -> Result<()> {
+/// Measures and tells.
+pub fn measure(quick: bool, here: &[Strategy], record: &mut Record) -> Result<()> {
     let mut bench = Bench::new()?;
-    let mut rounds: Vec<Rounds> = CONFIGS.iter().map(|_| Rounds::default()).collect();
-    let count = if quick { 3 } else { 21 };
-    let mut done = 0;
-    let ended = (0..count).try_for_each(|round| {
-        eprint!("\rround {} of {count} ", round + 1);
-        for turn in 0..CONFIGS.len() {
+    let configs = configs(here);
+    let mut rounds: Vec<Rounds> = configs.iter().map(|_| Rounds::default()).collect();
+    let count = if quick { 2 } else { 11 };
+    for round in 0..count {
+        for turn in 0..configs.len() {
             // Nobody is always the first.
-            let config = (turn + round) % CONFIGS.len();
-            bench.visit(CONFIGS[config].1, &mut rounds[config])?;
+            let config = (turn + round) % configs.len();
+            eprint!("\rround {} of {count}: {:<50}", round + 1, configs[config].0);
+            bench.visit(configs[config].1, &mut rounds[config])?;
         }
-        done = round + 1;
-        Ok(())
-    });
-    eprint!("\r");
-    if done > 0 {
-        for rounds in &mut rounds {
-            rounds.keep(done);
-        }
-        tell(&rounds, done);
     }
-    ended
+    eprintln!();
+    keep(&configs, &rounds, record)?;
+    tell(&configs, &rounds, count);
+    Ok(())
 }
 
-fn tell(rounds: &[Rounds], count: usize) {
+const NAMES: [(Kind, &str, &str); 5] = [
+    (Kind::Unlink, "unlink of a missing file", "ns"),
+    (Kind::Open, "open of a directory", "ns"),
+    (Kind::Unpoliced, "an unpoliced call", "ns"),
+    (Kind::Stranger, "a stranger's unlink", "ns"),
+    (Kind::Code, "a PHP function call", "ns"),
+];
+
+fn keep(configs: &[(String, Config)], rounds: &[Rounds], record: &mut Record) -> Result<()> {
+    for ((name, _), rounds_here) in configs.iter().zip(rounds) {
+        for (kind, column, unit) in NAMES {
+            record.values("a call", name, column, unit, rounds_here.of(kind).collect())?;
+        }
+        if !rounds_here.tracer.is_empty() {
+            record.values("a call", name, "the tracer's own time", "ns", rounds_here.tracer.clone())?;
+        }
+    }
+    for bar in &BARS {
+        for (config, (name, _)) in configs.iter().enumerate().skip(bar.than + 1) {
+            let unit = if bar.decimals == 0 { "ns over an empty program" } else { "× bare" };
+            record.values("a call, compared", name, bar.name, unit, bar.values(rounds, config))?;
+        }
+    }
+    Ok(())
+}
+
+fn tell(configs: &[(String, Config)], rounds: &[Rounds], count: usize) {
     let disturbed: usize = rounds.iter().map(|rounds| rounds.disturbed).sum();
     println!(
         "ns for each call: median and quartiles of {count} rounds; {disturbed} of {} measurements were disturbed by \
          others\n",
         count * rounds.len()
     );
-    println!(
-        "{:<38} {:>18} {:>18} {:>18} {:>18} {:>18} {:>18}",
-        "", "unlink", "openat", "unpoliced", "stranger's unlink", "PHP function call", "tracer's own time"
-    );
-    for ((name, _), rounds) in CONFIGS.iter().zip(rounds) {
+    print!("{:<38}", "");
+    for (_, name, _) in NAMES {
+        print!(" {name:>26}");
+    }
+    println!();
+    for ((name, _), rounds) in configs.iter().zip(rounds) {
         print!("{name:<38}");
-        for kind in [Kind::Unlink, Kind::Open, Kind::Unpoliced, Kind::Stranger] {
-            print!(" {:>18}", Spread::of(rounds.of(kind)).told(0));
+        for (kind, ..) in NAMES {
+            print!(" {:>26}", Spread::of(rounds.of(kind)).told(usize::from(kind == Kind::Code)));
         }
-        print!(" {:>18}", Spread::of(rounds.of(Kind::Code)).told(1));
-        if rounds.tracer.is_empty() {
-            println!(" {:>18}", "");
-        } else {
-            println!(" {:>18}", Spread::of(rounds.tracer.iter().copied()).told(0));
-        }
+        println!();
     }
     for bar in &BARS {
         println!("\n{}; the bar is {}\n", bar.name, bar.most);
-        for (config, (name, _)) in CONFIGS.iter().enumerate().skip(bar.than + 1) {
+        for (config, (name, how)) in configs.iter().enumerate().skip(bar.than + 1) {
             let spread = bar.of(rounds, config);
-            let verdict = match config {
-                ..SESSIONS => String::new(),
-                _ => spread.verdict(bar.most),
+            let verdict = match how {
+                Config::Session { mode: "--sandbox", usdt: false, .. } => spread.verdict(bar.most),
+                _ => String::new(),
             };
             println!("{name:<38} {:>22}  {verdict}", spread.told(bar.decimals));
         }

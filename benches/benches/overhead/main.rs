@@ -1,8 +1,9 @@
-//! What a system call costs under each strategy and mode, beside nothing attached and beside programs that do
-//! nothing, all in one run, in turn, round by round; and the memory that phase 2 needs.
+//! What a strategy costs: system calls one by one, a php-fpm application under load, memory. All that is compared is
+//! measured in one run, in turn, round by round.
 //!
-//! `cargo run --release -p benches --bin cost [--quick] [calls|memory]`
+//! `cargo bench --bench overhead [-- [--quick] [calls|app|memory]]`, as root.
 
+mod app;
 mod calls;
 mod memory;
 
@@ -13,8 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use benches::interrupt;
+use benches::record::Record;
 use benches::tracer::{Tracer, child, copy_php};
+use benches::{interrupt, programs, strategy};
 use clap::{Parser, ValueEnum};
 
 /// What the strategies cost.
@@ -26,12 +28,20 @@ struct Args {
     /// Only this
     #[arg(value_enum)]
     what: Option<What>,
+    /// What cargo says to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
 }
+
+/// The program that filters calls, in the folder of whoever uses it.
+const SECCOMP: &str = "seccomp";
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
     /// Time of calls
     Calls,
+    /// An application
+    App,
     /// Memory of phase 2, and how long a large profile takes to load
     Memory,
 }
@@ -57,9 +67,17 @@ impl Arena {
     }
 
     /// PHP as an ordinary user, everything where it was the last time: where the loader puts things matters by some
-    /// percent.
-    fn php(&self, script: &str) -> Command {
-        let mut command = child(self.path("php"));
+    /// percent. `under`: started by this program of the machine's or of this folder.
+    fn php(&self, script: &str, under: &[&str]) -> Command {
+        let own = |program: &str| if program == SECCOMP { self.path(SECCOMP) } else { program.into() };
+        let mut command = match under {
+            [] => child(self.path("php")),
+            [program, rest @ ..] => {
+                let mut command = child(own(program));
+                command.args(rest).arg(self.path("php"));
+                command
+            }
+        };
         // SAFETY: personality is async-signal-safe and touches nothing of the parent.
         unsafe {
             command.pre_exec(|| {
@@ -72,8 +90,9 @@ impl Arena {
     }
 
     /// A session that watches that PHP. In profile mode it writes the profile.
-    fn session(&self, tracer: &str, mode: &str, profile: &str) -> Result<Tracer> {
+    fn session(&self, tracer: &str, options: &[&str], mode: &str, profile: &str) -> Result<Tracer> {
         let mut args = vec![mode.into(), "--php".into(), self.path("php").into_os_string()];
+        args.extend(options.iter().map(Into::into));
         args.extend(["--profile-file".into(), self.path(profile).into_os_string(), "--exit-code".into()]);
         if mode == "--profile" {
             args.push("--force".into());
@@ -86,11 +105,19 @@ fn main() -> Result<()> {
     let args = Args::parse();
     ensure!(nix::unistd::geteuid().is_root(), "this needs root: AS_ROOT=1, or sudo");
     interrupt::defer()?;
-    if args.what != Some(What::Memory) {
-        calls::measure(args.quick)?;
+    programs::build()?;
+    let mut record = Record::begin("overhead", args.quick)?;
+    let here = strategy::here(&mut record)?;
+    let wants = |what: What| args.what.is_none() || args.what == Some(what);
+    if wants(What::Calls) {
+        calls::measure(args.quick, &here, &mut record)?;
     }
-    if args.what != Some(What::Calls) {
-        memory::measure(args.quick)?;
+    if wants(What::App) {
+        app::measure(args.quick, &here, &mut record)?;
     }
-    Ok(())
+    if wants(What::Memory) && !programs::is_guest() {
+        memory::measure(args.quick, &mut record)?;
+    }
+    // Where only a part was measured, the last whole run is what the report is made of.
+    if args.what.is_none() { record.end() } else { Ok(()) }
 }

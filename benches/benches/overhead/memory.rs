@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use benches::record::Record;
 use benches::tracer::Tracer;
 use benches::{Spread, interrupt, ratio};
 use libbpf_rs::{MapCore, MapHandle};
@@ -54,7 +55,7 @@ impl Application {
         fs::write(arena.path("all.php"), SCRIPT)?;
         let this = Self { arena };
         this.write(0, METHODS)?;
-        let learning = this.arena.session(TRACER, "--profile", "small.profile")?;
+        let learning = this.arena.session(TRACER, &[], "--profile", "small.profile")?;
         this.run(1)?;
         learning.stop()?;
         Ok(this)
@@ -97,7 +98,7 @@ impl Application {
 
     /// Runs that many files of it.
     fn run(&self, files: usize) -> Result<()> {
-        let mut php = self.arena.php("all.php");
+        let mut php = self.arena.php("all.php", &[]);
         php.current_dir(self.arena.path("")).args((0..files).map(|n| self.file(n)));
         let output = php.stdout(Stdio::piped()).output().context("run PHP")?;
         ensure!(output.stdout == b"done", "PHP ended with {}", output.status);
@@ -105,7 +106,7 @@ impl Application {
     }
 
     fn session(&self, profile: &str) -> Result<Tracer> {
-        self.arena.session(TRACER, "--sandbox", profile)
+        self.arena.session(TRACER, &[], "--sandbox", profile)
     }
 }
 
@@ -115,7 +116,7 @@ fn grant(site: &Site, operation: Op) -> Grant {
 }
 
 /// Measures and tells.
-pub fn measure(quick: bool) -> Result<()> {
+pub fn measure(quick: bool, record: &mut Record) -> Result<()> {
     let application = Application::new()?;
     let small = Profile::load(&application.arena.path("small.profile"))?;
     let (sites, grants, files) = application.grow()?;
@@ -123,17 +124,17 @@ pub fn measure(quick: bool) -> Result<()> {
     println!("{:<58} {:>9} {:>9}  largest maps", "", "tracer's", "maps'");
     let (few, their) = (small.sites().len(), small.grants.len());
     let session = application.session("small.profile")?;
-    tell(&format!("{few} sites, {their} grants: ready"), &session)?;
+    tell(record, &format!("{few} sites, {their} grants: ready"), &session)?;
     application.run(1)?;
     session.settle()?;
-    tell("  after every site has made a call", &session)?;
+    tell(record, &format!("{few} sites, each has made a call"), &session)?;
     session.stop()?;
 
     let mut session = application.session("large.profile")?;
-    tell(&format!("{sites} sites, {grants} grants: ready"), &session)?;
+    tell(record, &format!("{sites} sites, {grants} grants: ready"), &session)?;
     application.run(files)?;
     session.settle()?;
-    tell("  after every site has made a call", &session)?;
+    tell(record, &format!("{sites} sites, each has made a call"), &session)?;
     let rounds = if quick { 3 } else { 9 };
     let mut swaps = Vec::new();
     for _ in 0..rounds {
@@ -142,7 +143,7 @@ pub fn measure(quick: bool) -> Result<()> {
         session.wait_for("loaded again")?;
         swaps.push(millis(since.elapsed()));
     }
-    tell(&format!("  after it was replaced by itself, {rounds} times (SIGHUP)"), &session)?;
+    tell(record, &format!("{sites} sites, replaced by itself {rounds} times (SIGHUP)"), &session)?;
     println!("{:<58} {:>9}", "  at most", mib(session.memory("VmHWM")?));
     session.stop()?;
 
@@ -153,7 +154,16 @@ pub fn measure(quick: bool) -> Result<()> {
             interrupt::check()?;
         }
     }
-    let more = took[1].iter().zip(&took[0]).map(|(large, small)| large - small);
+    let more: Vec<f64> = took[1].iter().zip(&took[0]).map(|(large, small)| large - small).collect();
+    record.values(TIMES, &format!("loading {sites} sites"), "ms", "ms", more.clone())?;
+    record.values(TIMES, &format!("from start to ready, {few} sites"), "ms", "ms", took[0].clone())?;
+    record.values(
+        TIMES,
+        &format!("from SIGHUP until {sites} sites are replaced"),
+        "ms",
+        "ms",
+        swaps.clone(),
+    )?;
     let loading = Spread::of(more);
     let verdict = loading.verdict(LOADED);
     println!("\nphase2-kernel-kill --sandbox: ms, median and quartiles of {rounds} rounds");
@@ -166,9 +176,15 @@ pub fn measure(quick: bool) -> Result<()> {
     Ok(())
 }
 
-fn tell(what: &str, session: &Tracer) -> Result<()> {
+const TIMES: &str = "phase 2, sandbox: times";
+
+fn tell(record: &mut Record, what: &str, session: &Tracer) -> Result<()> {
     let maps = session.maps()?;
     let total: u64 = maps.iter().map(|(_, bytes)| bytes).sum();
+    let rss = session.memory("VmRSS")?;
+    for (column, bytes) in [("the tracer", rss), ("its maps", total)] {
+        record.values("phase 2, sandbox: memory", what, column, "MiB", vec![ratio(bytes, 1 << 20)])?;
+    }
     let largest: Vec<String> =
         maps.iter().take(4).map(|(id, bytes)| format!("{} {}", map_name(*id), mib(*bytes))).collect();
     println!("{what:<58} {:>9} {:>9}  {}", mib(session.memory("VmRSS")?), mib(total), largest.join(", "));

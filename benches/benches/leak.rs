@@ -1,0 +1,190 @@
+//! How many unauthorized calls each strategy lets through, counted by their effect: files gone, bytes received,
+//! signals taken. Criterion's measurement is that count, not a time.
+//!
+//! `cargo bench --bench leak [-- --quick]`, as root. In a guest (`$BENCH_GUEST`) criterion is not asked: a number of
+//! attacks, each recorded.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use anyhow::Result;
+use benches::attack::{OPERATIONS, Scene, Shape};
+use benches::record::Record;
+use benches::strategy::{self, Strategy, USER_KILL};
+use benches::tracer::{Tracer, child};
+use benches::{interrupt, programs};
+use criterion::measurement::{Measurement, ValueFormatter};
+use criterion::{Criterion, SamplingMode, Throughput};
+
+/// Calls that had their effect.
+struct Leaks;
+
+impl Measurement for Leaks {
+    type Intermediate = ();
+    type Value = u64;
+
+    fn start(&self) {}
+    fn end(&self, (): ()) -> u64 {
+        0
+    }
+    fn add(&self, a: &u64, b: &u64) -> u64 {
+        a + b
+    }
+    fn zero(&self) -> u64 {
+        0
+    }
+    // Criterion takes a sample of zero for a mistake, and there is nothing better to measure: so much is none.
+    #[allow(clippy::cast_precision_loss)] // thousands
+    fn to_f64(&self, value: &u64) -> f64 {
+        *value as f64 + NONE
+    }
+    fn formatter(&self) -> &dyn ValueFormatter {
+        &Calls
+    }
+}
+
+const NONE: f64 = 1e-9;
+
+struct Calls;
+
+impl ValueFormatter for Calls {
+    fn scale_values(&self, _: f64, _: &mut [f64]) -> &'static str {
+        "calls"
+    }
+    fn scale_throughputs(&self, _: f64, _: &Throughput, _: &mut [f64]) -> &'static str {
+        "calls"
+    }
+    fn scale_for_machines(&self, _: &mut [f64]) -> &'static str {
+        "calls"
+    }
+}
+
+/// What is measured by criterion, and how often in a guest.
+struct Plan {
+    quick: bool,
+    guest: Option<usize>,
+}
+
+/// Criterion's seconds and samples: at least 200 attacks of the one by which phase 1 is judged, a thousand of all
+/// together for each other strategy.
+fn effort(shape: Shape) -> (u64, usize) {
+    match shape {
+        Shape::Loop(0) => (14, 100),
+        Shape::Once => (4, 50),
+        _ => (5, 50),
+    }
+}
+
+fn main() -> Result<()> {
+    let quick = std::env::args().any(|arg| arg == "--quick");
+    interrupt::defer()?;
+    programs::build()?;
+    let guest = programs::is_guest().then_some(if quick { 3 } else { 20 });
+    let plan = Plan { quick, guest };
+    let mut record = Record::begin("leak", quick)?;
+    let here = strategy::here(&mut record)?;
+    // A panic of criterion's or of a helper's must not leave a session or a pool behind.
+    let ended = catch_unwind(AssertUnwindSafe(|| measure(&plan, &here, &mut record)));
+    ended.unwrap_or_else(|_| anyhow::bail!("interrupted, or failed: see above"))?;
+    record.end()
+}
+
+fn measure(plan: &Plan, here: &[Strategy], record: &mut Record) -> Result<()> {
+    let scene = Scene::new();
+    let shapes = Shape::all();
+    for (_, row, shape) in &shapes {
+        eprintln!("without enforcement: {row}");
+        scene.assert_attack_works(*shape)?;
+    }
+    let mut criterion = Criterion::default().with_measurement(Leaks).configure_from_args();
+    for strategy in here {
+        eprintln!("{}: learning", strategy.name);
+        let session = scene.sandbox(strategy)?;
+        for (group, row, shape) in &shapes {
+            // What is compared with phase 1 is compared by the loop of one operation.
+            if *strategy == strategy::PLAIN && *shape != Shape::Loop(0) {
+                continue;
+            }
+            let leaks = sample(plan, &mut criterion, strategy, row, *shape, &|| scene.attack(*shape));
+            #[allow(clippy::cast_precision_loss)] // thousands
+            let values = leaks.into_iter().map(|n| n as f64).collect();
+            record.values(group, row, strategy.name, "calls", values)?;
+        }
+        ended(session, strategy)?;
+    }
+    if plan.guest.is_none() {
+        allowlist(plan, &scene, &mut criterion, record)?;
+    }
+    criterion.final_summary();
+    Ok(())
+}
+
+/// A sandbox that ended before would have let everything through.
+fn ended(session: Tracer, strategy: &Strategy) -> Result<()> {
+    session.stop().map_err(|e| e.context(format!("{} did not last to the end", strategy.name)))
+}
+
+/// Attacks as many as criterion, or a guest, wants; what each attacking task got through.
+fn sample(
+    plan: &Plan,
+    criterion: &mut Criterion<Leaks>,
+    strategy: &Strategy,
+    row: &str,
+    shape: Shape,
+    attack: &dyn Fn() -> Result<Vec<u64>>,
+) -> Vec<u64> {
+    let mut leaks = Vec::new();
+    if let Some(attacks) = plan.guest {
+        eprintln!("{}: {row}", strategy.name);
+        let attacks = if shape == Shape::Requests { 1 } else { attacks };
+        (0..attacks).for_each(|_| leaks.extend(attack().expect("an attack")));
+        return leaks;
+    }
+    let (seconds, samples) = effort(shape);
+    let mut group = criterion.benchmark_group(row);
+    group.sampling_mode(SamplingMode::Flat).sample_size(if plan.quick { 10 } else { samples });
+    group.measurement_time(Duration::from_secs(seconds)).warm_up_time(Duration::from_millis(1));
+    if shape == Shape::Requests {
+        // One run of it has enough attackers.
+        leaks = attack().expect("an attack");
+        return leaks;
+    }
+    group.bench_function(strategy.name, |bencher| {
+        bencher.iter_custom(|attacks| {
+            let mut all = 0;
+            for _ in 0..attacks {
+                let each = attack().expect("an attack");
+                all += each.iter().sum::<u64>();
+                leaks.extend(each);
+            }
+            all
+        });
+    });
+    group.finish();
+    leaks
+}
+
+/// What one would do without a profile by function: an allowlist of the whole process's calls.
+fn allowlist(
+    plan: &Plan,
+    scene: &Scene,
+    criterion: &mut Criterion<Leaks>,
+    record: &mut Record,
+) -> Result<()> {
+    let helper = scene.arena().path("seccomp");
+    programs::compile("seccomp.c", &helper, &["-lseccomp"])?;
+    let names = scene.arena().path("allowlist");
+    std::fs::write(&names, scene.calls()?.join("\n"))?;
+    let mut wrapper = child(&helper);
+    wrapper.arg("allow").arg(&names);
+    let strategy = Strategy { name: "seccomp, whole process", ..USER_KILL };
+    for (n, (name, ..)) in OPERATIONS.iter().enumerate() {
+        let shape = Shape::Loop(n);
+        let plan = Plan { quick: true, ..*plan };
+        let leaks = sample(&plan, criterion, &strategy, name, shape, &|| scene.attack_under(n, &wrapper));
+        #[allow(clippy::cast_precision_loss)] // thousands
+        let values = leaks.into_iter().map(|n| n as f64).collect();
+        record.values("a loop in php-cli", name, strategy.name, "calls", values)?;
+    }
+    Ok(())
+}

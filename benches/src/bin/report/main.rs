@@ -1,0 +1,130 @@
+//! `make report`: writes docs/results.md and its plots from what `cargo bench` recorded, and from nothing else.
+
+mod plots;
+mod tables;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use benches::record::{self, Line, Run, Values};
+use clap::Parser;
+
+/// Writes the report of the last benchmarks.
+#[derive(Parser)]
+struct Args {
+    /// Where their records are
+    #[arg(long)]
+    records: Option<PathBuf>,
+    /// Where the report goes
+    #[arg(long, default_value = "docs")]
+    docs: PathBuf,
+}
+
+/// The record of one benchmark, here or in a guest.
+pub struct Bench {
+    /// Where and when.
+    pub run: Run,
+    /// What was measured.
+    pub values: Vec<Values>,
+    /// What was not, and why.
+    pub missing: BTreeMap<String, String>,
+}
+
+impl Bench {
+    fn read(path: &Path) -> Result<Self> {
+        let mut lines = record::read(path)?.into_iter();
+        let Some(Line::Run(run)) = lines.next() else {
+            anyhow::bail!("{} does not begin with what it is of", path.display());
+        };
+        let mut bench = Self { run, values: Vec::new(), missing: BTreeMap::new() };
+        for line in lines {
+            match line {
+                Line::Values(values) => bench.values.push(values),
+                Line::Missing { name, why } => drop(bench.missing.insert(name, why)),
+                Line::Run(_) => anyhow::bail!("{}: two runs in one record", path.display()),
+            }
+        }
+        Ok(bench)
+    }
+
+    /// The values of a cell; none where it was not measured.
+    pub fn cell(&self, group: &str, row: &str, column: &str) -> Option<&[f64]> {
+        let is = |v: &&Values| v.group == group && v.row == row && v.column == column && !v.values.is_empty();
+        self.values.iter().find(is).map(|v| &v.values[..])
+    }
+
+    /// The rows of a table, in the order in which they were measured; columns likewise.
+    pub fn names(&self, group: &str, of: fn(&Values) -> &String) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for name in self.values.iter().filter(|v| v.group == group).map(of) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
+    }
+}
+
+/// All records.
+pub struct Benches {
+    /// How many calls got through.
+    pub leak: Bench,
+    /// How soon it ended.
+    pub latency: Bench,
+    /// What it cost.
+    pub overhead: Bench,
+    /// What was measured in guests.
+    pub guests: Vec<Bench>,
+}
+
+impl Benches {
+    fn read(folder: &Path) -> Result<Self> {
+        let read = |name: &str| {
+            Bench::read(&folder.join(format!("{name}.jsonl")))
+                .with_context(|| format!("there is no whole run of `{name}`\nHint: cargo bench, as root"))
+        };
+        let mut guests = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let name = path.file_stem().and_then(|n| n.to_str()).unwrap_or_default();
+            if name.starts_with("guest-") && path.extension().is_some_and(|e| e == "jsonl") {
+                guests.push(Bench::read(&path)?);
+            }
+        }
+        guests.sort_by_key(|g| (g.run.guest.clone(), g.run.bench.clone()));
+        let all =
+            Self { leak: read("leak")?, latency: read("latency")?, overhead: read("overhead")?, guests };
+        for bench in [&all.leak, &all.latency, &all.overhead] {
+            ensure!(
+                !bench.run.quick,
+                "{}: a quick run is not to be quoted\nHint: cargo bench",
+                bench.run.bench
+            );
+        }
+        Ok(all)
+    }
+
+    /// The record of a benchmark in each guest.
+    pub fn in_guests<'a>(&'a self, bench: &'a str) -> impl Iterator<Item = &'a Bench> {
+        self.guests.iter().filter(move |g| g.run.bench == bench)
+    }
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let folder = args.records.map_or_else(record::folder, Ok)?;
+    let all = Benches::read(&folder)?;
+    let plots = args.docs.join("plots");
+    fs::create_dir_all(&plots)?;
+    plots::leak(&all.leak, &plots.join("leak.svg"))?;
+    plots::latency(&all.latency, &plots.join("latency.svg"))?;
+    plots::app(&all.overhead, &plots.join("app.svg"))?;
+    let path = args.docs.join("results.md");
+    let part = args.docs.join("results.md.part");
+    fs::write(&part, tables::report(&all)).context("write the report")?;
+    fs::rename(&part, &path)?;
+    println!("{}", path.display());
+    Ok(())
+}

@@ -1,0 +1,419 @@
+//! The text of the report.
+
+use std::fmt::Write;
+
+use benches::record::Values;
+use benches::strategy::{KERNEL_KILL, LSM, PLAIN, REWRITING, USER_KILL};
+use benches::{Spread, percentile};
+
+use crate::{Bench, Benches};
+
+const LOOP: &str = "a loop in php-cli";
+const SHAPES: &str = "other shapes, of unlink";
+const APP: &str = "DokuWiki, php-fpm";
+const CPU: &str = "CPU per request";
+const CALLS: &str = "a call, compared";
+
+/// A table in Markdown.
+struct Table(String);
+
+impl Table {
+    fn new(columns: &[String]) -> Self {
+        let head = columns.iter().fold("|".to_owned(), |mut text, c| {
+            let _ = write!(text, " {c} |");
+            text
+        });
+        Self(format!("{head}\n|{}\n", "---|".repeat(columns.len())))
+    }
+
+    fn row(&mut self, cells: &[String]) {
+        let _ = writeln!(self.0, "| {} |", cells.join(" | "));
+    }
+}
+
+fn sorted(values: &[f64]) -> Vec<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted
+}
+
+fn at(values: &[f64], percent: usize) -> f64 {
+    percentile(&sorted(values), percent)
+}
+
+/// Counts: median, 95th percentile, maximum, of how many.
+fn counts(values: &[f64]) -> String {
+    let told = |percent| format!("{:.0}", at(values, percent));
+    let (half, most, all) = (told(50), told(95), told(100));
+    let sum: f64 = values.iter().sum();
+    if sum == 0.0 {
+        format!("**0** of {}", values.len())
+    } else {
+        format!("{half} / {most} / {all} ({})", values.len())
+    }
+}
+
+fn spread(values: &[f64], decimals: usize) -> String {
+    Spread::of(values.iter().copied()).told(decimals)
+}
+
+/// Every value of these groups, of one strategy.
+fn all_of(bench: &Bench, groups: &[&str], column: &str) -> Vec<f64> {
+    let is = |v: &&Values| groups.contains(&&v.group[..]) && v.column == column;
+    bench.values.iter().filter(is).flat_map(|v| v.values.iter().copied()).collect()
+}
+
+fn table(bench: &Bench, group: &str, first: &str, tell: &dyn Fn(&[f64], &str) -> String) -> String {
+    let columns = bench.names(group, |v| &v.column);
+    let mut head = vec![first.to_owned()];
+    head.extend(columns.iter().cloned());
+    let mut table = Table::new(&head);
+    for row in bench.names(group, |v| &v.row) {
+        let mut cells = vec![row.clone()];
+        cells
+            .extend(columns.iter().map(|c| bench.cell(group, &row, c).map_or(String::new(), |v| tell(v, c))));
+        table.row(&cells);
+    }
+    table.0
+}
+
+/// The whole text.
+pub fn report(all: &Benches) -> String {
+    let mut text = String::from("# Results\n\nWritten by `make report`; do not edit.\n\n");
+    summary(&mut text, all);
+    machine(&mut text, all);
+    leak(&mut text, all);
+    latency(&mut text, all);
+    overhead(&mut text, all);
+    bars(&mut text, all);
+    missing(&mut text, all);
+    text.push_str(REPEAT);
+    text
+}
+
+/// What it means, in three sentences.
+fn summary(text: &mut String, all: &Benches) {
+    let groups = [LOOP, SHAPES];
+    let of = |strategy: &str| all_of(&all.leak, &groups, strategy);
+    let (one, two) = (of(USER_KILL.name), of(KERNEL_KILL.name));
+    let guest = |strategy: &str| -> Vec<f64> {
+        all.in_guests("leak").flat_map(|g| all_of(g, &groups, strategy)).collect()
+    };
+    let (lsm, rewriting) = (guest(LSM.name), guest(REWRITING.name));
+    let tell = |values: &[f64]| format!("at most {:.0} in {} attacking tasks", at(values, 100), values.len());
+    let _ = write!(
+        text,
+        "**What gets through.** Calls that the profile does not allow and that had their effect: phase 1 {} (median {:.0}), phase 2 {}",
+        tell(&one),
+        at(&one, 50),
+        tell(&two)
+    );
+    if !rewriting.is_empty() {
+        let _ = write!(text, ", rewriting {}", tell(&rewriting));
+    }
+    if !lsm.is_empty() {
+        let _ = write!(text, ", LSM {}", tell(&lsm));
+    }
+    text.push_str("; a seccomp allowlist of the whole process stops none of them, because the program makes those calls honestly elsewhere.\n\n");
+    let app = |row: &str| {
+        all.overhead.cell(APP, row, CPU).map_or("not measured".into(), |v| format!("{} ×", spread(v, 2)))
+    };
+    let _ = write!(
+        text,
+        "**What it costs.** A request to DokuWiki takes php-fpm {} the CPU time of a bare one under phase 2 and {} under phase 1; attributed by USDT probes, as the original design does, {}, under strace {}.\n\n",
+        app("phase 2, sandbox"),
+        app("phase 1, sandbox"),
+        app("phase 1, monitor, USDT, its twenty calls"),
+        app("strace -f, of files"),
+    );
+    let ran = |row: &str| {
+        all.latency.cell("from the call", row, "PHP code ran on").map_or("not measured".into(), |v| {
+            format!("{:.0} µs (p99 {:.0}, at most {:.0})", at(v, 50), at(v, 99), at(v, 100))
+        })
+    };
+    let _ = write!(
+        text,
+        "**How soon it ends.** After the call, PHP code of the attacker runs on for {} under phase 1 and {} under phase 2.\n\n",
+        ran(USER_KILL.name),
+        ran(KERNEL_KILL.name)
+    );
+}
+
+fn machine(text: &mut String, all: &Benches) {
+    let run = &all.leak.run;
+    let _ = write!(
+        text,
+        "## Where and when\n\n{}; Linux {}; PHP {}; {}; commit {}.\n",
+        run.processor, run.kernel, run.php, run.date, run.commit
+    );
+    for other in [&all.latency.run, &all.overhead.run] {
+        if (&other.commit, &other.date) != (&run.commit, &run.date) {
+            let _ = writeln!(text, "`{}` is of {} and commit {}.", other.bench, other.date, other.commit);
+        }
+    }
+    for guest in &all.guests {
+        let run = &guest.run;
+        let _ = writeln!(
+            text,
+            "Guest: `{}` under Linux {}, {}, commit {}{}: an emulated machine, of which only counts and ratios mean anything.",
+            run.bench,
+            run.kernel,
+            run.date,
+            run.commit,
+            if run.quick { ", a quick run" } else { "" }
+        );
+    }
+    text.push_str("\nNumbers are medians with quartiles in brackets, unless a table says otherwise.\n\n");
+}
+
+fn leak(text: &mut String, all: &Benches) {
+    let tell = |values: &[f64], _: &str| counts(values);
+    let _ = write!(
+        text,
+        "## What gets through\n\nCalls that had their effect (files gone, bytes received, signals taken) for each attacking task: median / p95 / maximum (attacking tasks). \
+         Every attack has its effect each time where nothing is enforced; what is honest was learnt beside it, and works.\n\n{}\n{}\n![Distribution of the calls let through](plots/leak.svg)\n\n",
+        table(&all.leak, LOOP, "a loop in php-cli of", &tell),
+        table(&all.leak, SHAPES, "unlink, by", &tell)
+    );
+    text.push_str(
+        "`execve` and `fork` leave nothing behind under phase 1 or 2 because the process is killed before what it became, or its child, did anything; the call itself was made.\n\n",
+    );
+    for guest in all.in_guests("leak") {
+        let _ = write!(
+            text,
+            "### In a guest, Linux {}\n\n{}\n{}\n",
+            guest.run.kernel,
+            table(guest, LOOP, "a loop in php-cli of", &tell),
+            table(guest, SHAPES, "unlink, by", &tell)
+        );
+    }
+}
+
+fn latency(text: &mut String, all: &Benches) {
+    let told = |values: &[f64], _: &str| {
+        format!("{:.0} / {:.0} / {:.0}", at(values, 50), at(values, 99), at(values, 100))
+    };
+    let _ = write!(
+        text,
+        "## How soon it ends\n\nµs after an unauthorized `unlink` was called: p50 / p99 / maximum. *The call came back*: PHP code went on (empty: it never did). *PHP code ran on*: until it last did anything. *Its parent knows it dead*: with the end of the process and the wake-up of its parent.\n\n{}\n![Distribution of the time to death](plots/latency.svg)\n\n",
+        table(&all.latency, "from the call", "strategy", &told)
+    );
+    for guest in all.in_guests("latency") {
+        let bare =
+            guest.cell("from the call", "nothing enforced", "the call came back").map_or(1.0, |v| at(v, 50));
+        let ratio = |values: &[f64], _: &str| {
+            format!(
+                "{:.1} / {:.1} / {:.1}",
+                at(values, 50) / bare,
+                at(values, 99) / bare,
+                at(values, 100) / bare
+            )
+        };
+        let _ = write!(
+            text,
+            "### In a guest, Linux {}\n\nTimes the median of the same call where nothing is enforced.\n\n{}\n",
+            guest.run.kernel,
+            table(guest, "from the call", "strategy", &ratio)
+        );
+    }
+}
+
+fn overhead(text: &mut String, all: &Benches) {
+    let told = |values: &[f64], _: &str| spread(values, 2);
+    let ms = all
+        .overhead
+        .cell(APP, "nothing", "CPU per request, absolute")
+        .map_or(String::new(), |v| spread(v, 2));
+    let _ = write!(
+        text,
+        "## What it costs\n\n### An application\n\nDokuWiki under php-fpm 8.2 (opcache, two workers), nginx, wrk with two connections: eight pages in turn, reading, searching and editing. \
+         Times what the same round's bare pool took ({ms} ms of CPU for each request). The CPU per request is the figure; requests per second depend on who else runs on two processors.\n\n{}\n![CPU for each request](plots/app.svg)\n\n",
+        table(&without(&all.overhead, "CPU per request, absolute"), APP, "attached", &told)
+    );
+    for guest in all.in_guests("overhead") {
+        let _ = write!(
+            text,
+            "In a guest, Linux {}:\n\n{}\n",
+            guest.run.kernel,
+            table(&without(guest, "CPU per request, absolute"), APP, "attached", &told)
+        );
+    }
+    let calls = |values: &[f64], column: &str| spread(values, usize::from(column == "a PHP function call"));
+    let _ = write!(
+        text,
+        "### A call\n\nns, in a loop of a PHP function; the last ones of a process that has nothing to do with PHP, and of PHP code without system calls.\n\n{}\n",
+        table(&all.overhead, "a call", "attached", &calls)
+    );
+    let _ = write!(
+        text,
+        "### Memory, and large profiles\n\nMiB.\n\n{}\n{}\n",
+        table(&all.overhead, "phase 2, sandbox: memory", "phase 2, sandbox", &|v, _| format!("{:.1}", v[0])),
+        table(&all.overhead, "phase 2, sandbox: times", "", &|v, _| spread(v, 0))
+    );
+}
+
+fn without(bench: &Bench, column: &str) -> Bench {
+    let values = bench.values.iter().filter(|v| v.column != column).cloned().collect();
+    Bench { run: bench.run.clone(), values, missing: bench.missing.clone() }
+}
+
+/// What was to be reached, and was it.
+fn bars(text: &mut String, all: &Benches) {
+    text.push_str("## What was to be reached\n\n");
+    let mut table = Table::new(&["what".into(), "bar".into(), "measured".into(), String::new()]);
+    let mut line = |what: &str, bar: &str, measured: String, met: Option<bool>| {
+        let verdict = match met {
+            Some(true) => "met",
+            Some(false) => "**missed**",
+            None => "not measured",
+        };
+        table.row(&[what.into(), bar.into(), measured, verdict.into()]);
+    };
+    let cell = |name: &str| all.leak.cell(LOOP, "unlink", name);
+    if let (Some(plain), Some(ours)) = (cell(PLAIN.name), cell(USER_KILL.name)) {
+        let (p, o) = ((at(plain, 95), at(plain, 100)), (at(ours, 95), at(ours, 100)));
+        let told =
+            format!("p95 {:.0}, maximum {:.0}; a plain consumer's {:.0} and {:.0}", o.0, o.1, p.0, p.1);
+        line(
+            "calls let through by phase 1",
+            "p95 and maximum ≤ a third of a plain consumer's",
+            told,
+            Some(3.0 * o.0 <= p.0 && 3.0 * o.1 <= p.1),
+        );
+    }
+    let most = |bench: Option<&Bench>, name: &str| {
+        let values = bench.map_or(Vec::new(), |b| all_of(b, &[LOOP, SHAPES], name));
+        let told = format!("at most {:.0} in {} attacking tasks", at(&values, 100), values.len());
+        (told, (!values.is_empty()).then(|| at(&values, 100)))
+    };
+    let guest = all.in_guests("leak").next();
+    for (name, bench, bar) in
+        [(KERNEL_KILL.name, Some(&all.leak), 1.0), (REWRITING.name, guest, 1.0), (LSM.name, guest, 0.0)]
+    {
+        let (told, seen) = most(bench, name);
+        line(
+            &format!("calls let through by {name}"),
+            &format!("≤ {bar:.0} for each attacking task"),
+            told,
+            seen.map(|s| s <= bar),
+        );
+    }
+    for (bar, limit, decimals) in [
+        ("policed call, ns over empty: unlink", 2000.0, 0),
+        ("policed call, ns over empty: openat", 2000.0, 0),
+        ("unpoliced call, ns over empty", 50.0, 0),
+        ("a stranger's policed call, ns over empty", 80.0, 0),
+        ("PHP code without calls, times bare", 1.01, 3),
+    ] {
+        for phase in ["phase 1, sandbox", "phase 2, sandbox"] {
+            let values = all.overhead.cell(CALLS, phase, bar);
+            let told = values.map_or(String::new(), |v| spread(v, decimals));
+            line(&format!("{bar}; {phase}"), &format!("≤ {limit}"), told, values.map(|v| at(v, 50) <= limit));
+        }
+    }
+    let app =
+        |bench: Option<&Bench>, row: &str| bench.and_then(|b| b.cell(APP, row, CPU)).map(<[f64]>::to_vec);
+    let in_guest = all.in_guests("overhead").next();
+    for (row, bench, limit) in [
+        ("phase 1, sandbox", Some(&all.overhead), 1.02),
+        ("phase 2, sandbox", Some(&all.overhead), 1.02),
+        ("phase 3, rewriting, sandbox", in_guest, 1.02),
+        ("phase 3, LSM, sandbox", in_guest, 1.01),
+    ] {
+        let values = app(bench, row);
+        let told = values.as_ref().map_or(String::new(), |v| spread(v, 3));
+        line(
+            &format!("DokuWiki, CPU per request: {row}"),
+            &format!("≤ {limit} × bare"),
+            told,
+            values.map(|v| at(&v, 50) <= limit),
+        );
+    }
+    let row = all
+        .overhead
+        .names("phase 2, sandbox: times", |v| &v.row)
+        .into_iter()
+        .find(|r| r.starts_with("loading"));
+    let loading =
+        row.and_then(|row| all.overhead.cell("phase 2, sandbox: times", &row, "ms").map(<[f64]>::to_vec));
+    let told = loading.as_ref().map_or(String::new(), |v| format!("{} ms", spread(v, 0)));
+    line(
+        "a profile of 65,536 sites loads in",
+        "≤ 1,000 ms for 50,000",
+        told,
+        loading.map(|v| at(&v, 50) <= 1000.0),
+    );
+    let _ =
+        write!(text, "{}\nWhere the time goes, and why a bar is missed: [costs.md](costs.md).\n\n", table.0);
+}
+
+fn missing(text: &mut String, all: &Benches) {
+    text.push_str("## What was not measured on this machine, and why\n\n");
+    for (name, why) in &all.leak.missing {
+        let instead = if all.guests.is_empty() { "" } else { "; measured in a guest" };
+        let _ = writeln!(text, "- {name}: {why}{instead}");
+    }
+    text.push('\n');
+}
+
+const REPEAT: &str = "## How to repeat it\n\n    make bench          # as root, a quarter of an hour\n    make bench-guest    # phase 3, in an emulated guest\n    make report\n\n\
+Records are in `target/bench/`, criterion's own analysis in `target/criterion/`. `cargo bench -- --quick` takes three minutes and cannot be reported.\n";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use benches::record::Run;
+
+    use super::*;
+
+    fn bench(values: &[(&str, &str, &str, &[f64])]) -> Bench {
+        let cell = |(group, row, column, values): &(&str, &str, &str, &[f64])| Values {
+            group: (*group).into(),
+            row: (*row).into(),
+            column: (*column).into(),
+            unit: String::new(),
+            values: values.to_vec(),
+        };
+        Bench { run: Run::default(), values: values.iter().map(cell).collect(), missing: BTreeMap::new() }
+    }
+
+    fn all(leak: Bench, overhead: Bench) -> Benches {
+        Benches { leak, latency: bench(&[]), overhead, guests: Vec::new() }
+    }
+
+    fn verdicts(all: &Benches) -> String {
+        let mut text = String::new();
+        bars(&mut text, all);
+        text
+    }
+
+    #[test]
+    fn counts_tell_the_worst_and_none() {
+        assert_eq!(counts(&[1.0, 1.0, 7.0]), "1 / 7 / 7 (3)");
+        assert_eq!(counts(&[0.0, 0.0]), "**0** of 2");
+    }
+
+    #[test]
+    fn one_attack_too_many_misses_a_bar() {
+        let leaks = |most| all(bench(&[(LOOP, "unlink", "phase 2", &[1.0, most])]), bench(&[]));
+        let line = |text: &str| text.lines().find(|l| l.contains("by phase 2")).map(ToOwned::to_owned);
+        assert!(line(&verdicts(&leaks(1.0))).is_some_and(|l| l.contains("| met |")));
+        assert!(line(&verdicts(&leaks(2.0))).is_some_and(|l| l.contains("**missed**")));
+    }
+
+    #[test]
+    fn a_bar_that_was_not_measured_is_neither_met_nor_missed() {
+        let text = verdicts(&all(bench(&[]), bench(&[])));
+        assert!(!text.contains("| met |") && !text.contains("**missed**"), "{text}");
+        assert!(text.contains("not measured"), "{text}");
+    }
+
+    #[test]
+    fn the_median_decides() {
+        let cost = |values| all(bench(&[]), bench(&[(APP, "phase 2, sandbox", CPU, values)]));
+        let line = |text: &str| text.lines().find(|l| l.contains("CPU per request: phase 2")).map(ToOwned::to_owned);
+        assert!(line(&verdicts(&cost(&[1.0, 1.01, 1.5]))).is_some_and(|l| l.contains("| met |")));
+        assert!(line(&verdicts(&cost(&[1.0, 1.03, 1.5]))).is_some_and(|l| l.contains("**missed**")));
+    }
+}

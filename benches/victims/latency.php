@@ -1,0 +1,25 @@
+<?php
+// SHM-KEY FILE: what is allowed, or with `attack` what is not, and when PHP code last ran.
+// Shared memory is written without a system call: what it says last is when the process could last do anything.
+
+const BEFORE = 0;  // the call
+const AFTER = 8;   // it came back
+const LAST = 16;   // the last sign of life
+const ALIVE = 500_000_000;
+
+function allowed($file) { @unlink($file); }
+
+function attack($shm, $file)
+{
+    shmop_write($shm, pack('q', hrtime(true)), BEFORE);
+    @unlink($file);
+    shmop_write($shm, pack('q', $after = hrtime(true)), AFTER);
+    do {
+        shmop_write($shm, pack('q', $now = hrtime(true)), LAST);
+    } while ($now < $after + ALIVE && $GLOBALS['dies']);
+}
+
+$shm = shmop_open((int) $argv[1], 'w', 0, 0);
+$dies = ($argv[3] ?? '') === 'dies';
+allowed($argv[2]);
+if (isset($argv[3])) attack($shm, $argv[2]);
