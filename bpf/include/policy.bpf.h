@@ -111,7 +111,10 @@ static __always_inline bool has_file(u32 kind)
  */
 static __always_inline bool has_no_room(long error)
 {
-	return error && error != -EEXIST;
+	/* 32 bits of it are the map's answer: before Linux 6.4 (2023-06) the others are 0, also of a negative one. */
+	s32 answer = error;
+
+	return answer && answer != -EEXIST;
 }
 
 /* ---- names that outlive their call ---- */
