@@ -149,7 +149,8 @@ fn denials() {
         assert_eq!(event["view"], "lsm", "{event:#}");
         assert_eq!(event["strategy"], "lsm", "{event:#}");
         let who = who(event);
-        let is_attacker = ["Bad", "calls", "calls-learnt", "sh", "dash", "inner", "main of evil.php"];
+        let is_attacker =
+            ["Bad", "calls", "calls-learnt", "memfd:program", "sh", "dash", "inner", "main of evil.php"];
         assert!(is_attacker.contains(&who.as_str()), "{who} is no attacker: {event:#}");
         *by_operation.entry(event["operation"].as_str().unwrap_or("none")).or_default() +=
             event["count"].as_u64().unwrap_or(1);
@@ -166,3 +167,5 @@ fn denials() {
     assert!(ran.stderr.contains("denied unlink(\"/"), "no line tells it: {}", ran.stderr);
     assert!(ran.stderr.contains("by Bad::unlink() at "), "no line tells who: {}", ran.stderr);
 }
+    let is_named = violations.iter().any(|e| e["args"]["program"] == "memfd:program");
+    assert!(is_named, "what has no path is not told by its name");
