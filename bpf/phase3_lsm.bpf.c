@@ -26,6 +26,12 @@ static __always_inline void returned(struct task *task)
 
 /* ---- files ---- */
 
+/* Since Linux 6.9 (2024-05) a descriptor of a process is made by opening a file; before it no hook saw that. */
+static __always_inline bool is_pidfd(struct file *file)
+{
+	return file->f_inode->i_sb->s_magic == PID_FS_MAGIC;
+}
+
 SEC("lsm/file_open")
 int BPF_PROG(file_open, struct file *file)
 {
@@ -36,7 +42,7 @@ int BPF_PROG(file_open, struct file *file)
 	if (!op_is_policed(op) || (flags & FMODE_EXEC))
 		return 0;
 	/* Judged as the same operation when its name was made. */
-	if ((flags & O_CREAT) && (file->f_mode & FMODE_CREATED))
+	if (((flags & O_CREAT) && (file->f_mode & FMODE_CREATED)) || is_pidfd(file))
 		return 0;
 	s = hook_begin(op, &verdict);
 	if (!s)

@@ -66,6 +66,7 @@ enum {
 	S_IFMT = 0170000,
 	S_IFREG = 0100000,
 	MAY_WRITE = 2,
+	PID_FS_MAGIC = 0x50494446,
 	PTRACE_MODE_ATTACH = 2,
 	ATTR_OTHER = 1 | 2 | 4 | 8, /* mode, owner, group, size */
 	ATTR_TIMES = 16 | 32,

@@ -67,6 +67,7 @@ struct qstr {
 
 struct super_block {
 	u32 s_dev;
+	unsigned long s_magic;
 	struct dentry *s_root;
 };
 

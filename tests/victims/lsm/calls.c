@@ -363,8 +363,7 @@ int main(int argc, char **argv)
 	char at[4096];
 
 	if (argc < 4)
-		/* Honest, and that is all: since Linux 6.9 (2024-05) this opens a file. */
-		return syscall(SYS_pidfd_open, getpid(), 0) < 0;
+		return 0; /* Honest, and that is all. */
 	count = atol(argv[3]);
 	number = argc > 4 ? atol(argv[4]) : 0;
 	for (i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
