@@ -621,7 +621,7 @@ int BPF_PROG(uring_sqpoll)
 	return plain_hook(op_of(SYS_io_uring_setup, 0));
 }
 
-/* Requests with handed over credentials would pass for the kernel's own (is_internal): never granted. */
+/* Requests under credentials that were handed over are somebody else's: never granted. */
 SEC("lsm/uring_override_creds")
 int BPF_PROG(uring_override_creds, const struct cred *new)
 {

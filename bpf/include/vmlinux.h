@@ -194,6 +194,7 @@ struct sockaddr {
 	unsigned short sa_family;
 };
 
+struct io_uring_task;
 struct socket;
 struct user_namespace;
 struct kernel_siginfo;
@@ -217,6 +218,7 @@ struct task_struct {
 	struct signal_struct *signal;
 	const struct cred *cred;
 	struct thread_struct thread;
+	struct io_uring_task *io_uring;
 	char comm[16];
 };
 
