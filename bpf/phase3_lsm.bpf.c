@@ -61,6 +61,13 @@ int BPF_PROG(path_mknod, const struct path *dir, struct dentry *dentry, umode_t 
 	return name_hook(regular ? op_of(SYS_openat, OPEN_CREATE) : op_of(SYS_mknod, 0), dir, dentry);
 }
 
+/* So is a message queue, which has no path. */
+SEC("lsm/inode_create")
+int BPF_PROG(inode_create, struct inode *dir)
+{
+	return dir->i_sb->s_magic == MQUEUE_MAGIC ? inode_hook(op_of(SYS_openat, OPEN_CREATE)) : 0;
+}
+
 SEC("lsm/path_unlink")
 int BPF_PROG(path_unlink, const struct path *dir, struct dentry *dentry)
 {

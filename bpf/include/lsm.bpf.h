@@ -67,6 +67,7 @@ enum {
 	S_IFREG = 0100000,
 	MAY_WRITE = 2,
 	PID_FS_MAGIC = 0x50494446,
+	MQUEUE_MAGIC = 0x19800202,
 	PTRACE_MODE_ATTACH = 2,
 	ATTR_OTHER = 1 | 2 | 4 | 8, /* mode, owner, group, size */
 	ATTR_TIMES = 16 | 32,
