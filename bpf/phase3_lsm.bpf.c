@@ -635,10 +635,6 @@ int BPF_PROG(uring_override_creds, const struct cred *new)
 	return plain_hook(op_of(SYS_io_uring_register, 0));
 }
 
-SEC("raw_tp/sys_exit")
-int sys_exit(struct bpf_raw_tracepoint_args *ctx)
-{
-	return on_return(ctx->args[1]);
-}
+#include "returns.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
