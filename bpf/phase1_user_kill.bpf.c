@@ -76,8 +76,9 @@ static __always_inline void keep_origin(struct hash128 *origin, struct origin_li
 {
 }
 
-static __always_inline void keep_names(struct scratch *s, struct hash128 *id)
+static __always_inline bool keep_names(struct scratch *s, struct hash128 *id)
 {
+	return true;
 }
 
 #include "ends.bpf.h"

@@ -26,6 +26,12 @@ static __always_inline void returned(struct task *task)
 
 /* ---- files ---- */
 
+/* Since Linux 6.9 (2024-05) a descriptor of a process is made by opening a file; before it no hook saw that. */
+static __always_inline bool is_pidfd(struct file *file)
+{
+	return file->f_inode->i_sb->s_magic == PID_FS_MAGIC;
+}
+
 SEC("lsm/file_open")
 int BPF_PROG(file_open, struct file *file)
 {
@@ -36,7 +42,7 @@ int BPF_PROG(file_open, struct file *file)
 	if (!op_is_policed(op) || (flags & FMODE_EXEC))
 		return 0;
 	/* Judged as the same operation when its name was made. */
-	if ((flags & O_CREAT) && (file->f_mode & FMODE_CREATED))
+	if (((flags & O_CREAT) && (file->f_mode & FMODE_CREATED)) || is_pidfd(file))
 		return 0;
 	s = hook_begin(op, &verdict);
 	if (!s)
@@ -53,6 +59,13 @@ int BPF_PROG(path_mknod, const struct path *dir, struct dentry *dentry, umode_t 
 	bool regular = !(mode & S_IFMT) || (mode & S_IFMT) == S_IFREG;
 
 	return name_hook(regular ? op_of(SYS_openat, OPEN_CREATE) : op_of(SYS_mknod, 0), dir, dentry);
+}
+
+/* So is a message queue, which has no path. */
+SEC("lsm/inode_create")
+int BPF_PROG(inode_create, struct inode *dir)
+{
+	return dir->i_sb->s_magic == MQUEUE_MAGIC ? inode_hook(op_of(SYS_openat, OPEN_CREATE)) : 0;
 }
 
 SEC("lsm/path_unlink")
@@ -615,17 +628,13 @@ int BPF_PROG(uring_sqpoll)
 	return plain_hook(op_of(SYS_io_uring_setup, 0));
 }
 
-/* Requests with handed over credentials would pass for the kernel's own (is_internal): never granted. */
+/* Requests under credentials that were handed over are somebody else's: never granted. */
 SEC("lsm/uring_override_creds")
 int BPF_PROG(uring_override_creds, const struct cred *new)
 {
 	return plain_hook(op_of(SYS_io_uring_register, 0));
 }
 
-SEC("raw_tp/sys_exit")
-int sys_exit(struct bpf_raw_tracepoint_args *ctx)
-{
-	return on_return(ctx->args[1]);
-}
+#include "returns.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";

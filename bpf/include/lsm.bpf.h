@@ -66,6 +66,8 @@ enum {
 	S_IFMT = 0170000,
 	S_IFREG = 0100000,
 	MAY_WRITE = 2,
+	PID_FS_MAGIC = 0x50494446,
+	MQUEUE_MAGIC = 0x19800202,
 	PTRACE_MODE_ATTACH = 2,
 	ATTR_OTHER = 1 | 2 | 4 | 8, /* mode, owner, group, size */
 	ATTR_TIMES = 16 | 32,
@@ -84,12 +86,12 @@ static __always_inline bool is_loading(struct task_struct *t, struct proc *p)
 
 /*
  * The kernel acts for itself under credentials that are not the task's: a file system on top of another one (overlay)
- * that opens what is below. What the task asked for was judged above. Requests of io_uring could have such credentials,
- * too: nobody who is watched may hand them over (uring_override_creds).
+ * that opens what is below. What the task asked for was judged above. Requests of io_uring are made under credentials
+ * of when they were prepared: of who has a ring, and of the kernel's workers for it, everything is judged.
  */
 static __always_inline bool is_internal(struct task_struct *t)
 {
-	return t->cred != t->real_cred;
+	return t->cred != t->real_cred && !(t->flags & PF_IO_WORKER) && !t->io_uring;
 }
 
 /* The call that this task is in. None of its own: a worker of the kernel. */

@@ -42,6 +42,25 @@ __noinline int sip_path(struct scratch *s)
 	return 0;
 }
 
+/*
+ * What is in no file system's tree (a memfd) has a name all the same. It is told as that, and is no path: a
+ * program whose name begins without a slash is never learnt, because whoever makes one may put anything into it.
+ */
+static __always_inline void name_without_place(struct scratch *s, struct dentry *d)
+{
+	u32 len = BPF_CORE_READ(d, d_name.len), off = PATH_ROOM - len;
+
+	s->path_state = 1; /* what was moved out of what is mounted has no path either */
+	if (s->path_off != PATH_ROOM || len == 0 || len > 255)
+		return;
+	if (bpf_probe_read_kernel(&s->path[off & (PATH_ROOM - 1)], len & 255, BPF_CORE_READ(d, d_name.name)))
+		return;
+	if (s->path[off & (PATH_ROOM - 1)] == '/')
+		return; /* not even that */
+	s->path_off = off;
+	s->path_state = 0;
+}
+
 /* One step up from s->dentry; 1 when the root was reached or the room is used up. */
 __noinline int path_step(struct scratch *s)
 {
@@ -66,8 +85,10 @@ __noinline int path_step(struct scratch *s)
 		return 0;
 	}
 	parent = BPF_CORE_READ(d, d_parent);
-	if (parent == d)
+	if (parent == d) {
+		name_without_place(s, d);
 		return 1;
+	}
 	name.len = BPF_CORE_READ(d, d_name.len);
 	name.name = BPF_CORE_READ(d, d_name.name);
 	len = name.len;

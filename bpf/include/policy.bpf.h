@@ -111,21 +111,21 @@ static __always_inline bool has_file(u32 kind)
  */
 static __always_inline bool has_no_room(long error)
 {
-	return error && error != -EEXIST;
+	/* 32 bits of it are the map's answer: before Linux 6.4 (2023-06) the others are 0, also of a negative one. */
+	s32 answer = error;
+
+	return answer && answer != -EEXIST;
 }
 
 /* ---- names that outlive their call ---- */
 
 /* s->out.site has them, for the record. Also what adopts this after its tracer ended knows ids by them. */
-static __always_inline void keep_names(struct scratch *s, struct hash128 *id)
+static __always_inline bool keep_names(struct scratch *s, struct hash128 *id)
 {
 	struct scratch *own = own_scratch(s);
 
-	if (!own)
-		return;
-	/* not stored: what comes from there cannot be resolved later, and is not granted (fails closed) */
-	if (has_no_room(bpf_map_update_elem(&site_names, id, &own->out.site.name, BPF_NOEXIST)))
-		count(STAT_SITES_FULL);
+	/* not stored: what comes from there cannot be resolved, and is not granted (fails closed) */
+	return own && !has_no_room(bpf_map_update_elem(&site_names, id, &own->out.site.name, BPF_NOEXIST));
 }
 
 static __always_inline void keep_origin(struct hash128 *origin, struct origin_link *link)

@@ -14,8 +14,11 @@ struct {
 	__type(value, u32);
 } sites SEC(".maps");
 
-/* The names in s->names, for who decides in the kernel and may look them up later. Defined by each phase. */
-static __always_inline void keep_names(struct scratch *s, struct hash128 *id);
+/*
+ * The names in s->names, for who decides in the kernel and may look them up later; false where there is no room.
+ * Defined by each phase.
+ */
+static __always_inline bool keep_names(struct scratch *s, struct hash128 *id);
 
 static __always_inline bool hash_is_zero(const struct hash128 *h)
 {
@@ -140,6 +143,7 @@ __noinline int names_intern(struct scratch *s, struct hash128 *id)
 {
 	struct hash128 h;
 	u32 one = 1;
+	bool kept;
 
 	if (!s || !id)
 		return UNK_TABLE_FULL;
@@ -150,11 +154,12 @@ __noinline int names_intern(struct scratch *s, struct hash128 *id)
 		return 0;
 	names_copy(&s->out.site.name, &s->names);
 	s->out.site.hash = h;
-	keep_names(s, &h);
+	kept = keep_names(s, &h);
 	rec_init(&s->out.site.h, REC_SITE, sizeof(s->out.site));
 	if (!emit(&s->out.site.h, sizeof(s->out.site), s->may_kill))
 		return untold();
-	if (bpf_map_update_elem(&sites, &h, &one, BPF_ANY)) {
+	/* Not marked as told before its names are kept: the next call tries again. */
+	if (!kept || bpf_map_update_elem(&sites, &h, &one, BPF_ANY)) {
 		count(STAT_SITES_FULL);
 		return untold();
 	}

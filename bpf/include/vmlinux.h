@@ -67,6 +67,7 @@ struct qstr {
 
 struct super_block {
 	u32 s_dev;
+	unsigned long s_magic;
 	struct dentry *s_root;
 };
 
@@ -193,6 +194,7 @@ struct sockaddr {
 	unsigned short sa_family;
 };
 
+struct io_uring_task;
 struct socket;
 struct user_namespace;
 struct kernel_siginfo;
@@ -216,6 +218,7 @@ struct task_struct {
 	struct signal_struct *signal;
 	const struct cred *cred;
 	struct thread_struct thread;
+	struct io_uring_task *io_uring;
 	char comm[16];
 };
 

@@ -99,7 +99,7 @@ impl Phase for Lsm {
     }
 
     fn call_programs(&self) -> Vec<&'static str> {
-        HOOKS.iter().map(|hook| hook.name).chain(["sys_exit"]).collect()
+        HOOKS.iter().map(|hook| hook.name).chain(["sys_exit", "sys_exit_held"]).collect()
     }
 
     fn decides_in_kernel(&self) -> bool {

@@ -122,6 +122,12 @@ pub(crate) fn is_exec(op: Op) -> bool {
     op == Op::EXEC || matches!(op.nr(), nr::EXECVE | nr::EXECVEAT)
 }
 
+/// Whether a program is in a file system. One that is not (`memfd:x`) is whatever its maker wants: nothing is granted
+/// to it.
+fn has_place(program: &[u8]) -> bool {
+    program.starts_with(b"/")
+}
+
 /// Whether it creates, writes, truncates, deletes, renames or executes by path:
 /// for `{engine}` granted only with learnt paths.
 pub(crate) fn needs_path(op: Op) -> bool {
@@ -392,6 +398,7 @@ impl Policy {
                         by_site.entry(site).or_default().push(grant);
                     }
                 }
+                Who::Program { program, .. } if !has_place(program) => {}
                 Who::Program { origin, program } => {
                     by_program.entry((origin, program)).or_default().push(grant);
                 }
@@ -524,6 +531,9 @@ impl Policy {
         op: Op,
         args: &ArgsView<'_>,
     ) -> Option<GrantKey> {
+        if !has_place(program) {
+            return None;
+        }
         let origin = stored_origin(&self.roots, &self.generated, origin).ok()?;
         grant_key(self.view, Who::Program { origin, program: program.into() }, op, args).ok()
     }

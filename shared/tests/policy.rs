@@ -243,6 +243,11 @@ fn programs_are_judged_by_where_they_come_from() {
     let started = with(vec![grant(Who::Program { origin: vec![], program: "/bin/sh".into() }, "exec")]);
     assert_eq!(started.program(&[], b"/bin/sh").decide(Op::EXEC, &NONE), Verdict::Allowed);
     assert_ne!(started.program(&origin("f", "exec"), b"/bin/sh").decide(Op::EXEC, &NONE), Verdict::Allowed);
+    // What is in no file system may be anything: not granted, not even by name.
+    let named = with(vec![grant(Who::Program { origin: vec![], program: "memfd:sh".into() }, "exec")]);
+    assert_eq!(reason(named.program(&[], b"memfd:sh").decide(Op::EXEC, &NONE)), missing);
+    assert_eq!(named.program_grant(&[], b"memfd:sh", Op::EXEC, &NONE), None);
+    assert!(named.program_grant(&[], b"/bin/sh", Op::EXEC, &NONE).is_some());
 }
 
 #[test]
@@ -449,6 +454,7 @@ fn what_cannot_be_granted_is_counted() {
         (seen(Actor::Program { origin: &unknown_origin, program: b"/bin/sh" }, "exec", NONE), "unknown-site"),
         (seen(Actor::Program { origin: &deep, program: b"/bin/sh" }, "exec", NONE), "unknown-origin"),
         (seen(Actor::Program { origin: &[], program: b"" }, "exec", NONE), "unknown-program"),
+        (seen(Actor::Program { origin: &[], program: b"memfd:sh" }, "exec", NONE), "unknown-program"),
     ] {
         let before = learnt(&learner).learned.unknown.get(cause).copied().unwrap_or(0);
         assert!(!learner.observe(&observation), "{cause}");

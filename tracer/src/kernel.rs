@@ -159,7 +159,7 @@ pub fn prepare_maps(object: &mut OpenObject, config: &ReadOnly) -> Result<()> {
     Ok(())
 }
 
-/// Which of the programs for the two ends of a call, see `ends.bpf.h`.
+/// Which of the programs for the two ends of a call, see `returns.bpf.h`.
 fn choose_ends(object: &mut OpenObject) {
     const HELD: &str = "_held";
     let name = |name: &OsStr| name.to_string_lossy().into_owned();

@@ -406,11 +406,7 @@ impl Reporter {
                 Action::Missed(_) => event::Action::Missed,
             });
             event.ret = ret;
-            event.effect = Some(match ret {
-                None => event::Effect::NotSeen,
-                Some(ret) if ret >= 0 => event::Effect::Yes,
-                Some(_) => event::Effect::No,
-            });
+            event.effect = Some(effect(call.action, op, ret));
         }
         event
     }
@@ -721,6 +717,19 @@ fn cstr(field: &[i8]) -> &[u8] {
 fn cgroup_of(pid: u32) -> Option<String> {
     let all = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     all.lines().find_map(|l| l.strip_prefix("0::")).map(ToOwned::to_owned)
+}
+
+/// What a hook has refused is not done, whatever the call returns that it was part of (signals to a group, a request
+/// of an `io_uring`, which may be none of the task's calls). Who is refused a capability may do without.
+fn effect(action: Action, op: Op, ret: Option<i64>) -> event::Effect {
+    let is_refused = action == Action::Denied
+        && op.call().is_none_or(|call| !shared::op::lsm::BY_CAPABILITY.contains(&call.name));
+    match ret {
+        _ if is_refused => event::Effect::No,
+        None => event::Effect::NotSeen,
+        Some(ret) if ret >= 0 => event::Effect::Yes,
+        Some(_) => event::Effect::No,
+    }
 }
 
 /// Frames that are sites: not internal functions, not trampolines.

@@ -12,9 +12,10 @@ enum { DECIDES_HERE = 0 };
 #include "emit.bpf.h"
 #include "site.bpf.h"
 
-static void keep_names(struct scratch *s, struct hash128 *id)
+static bool keep_names(struct scratch *s, struct hash128 *id)
 {
 	(void)s, (void)id;
+	return true;
 }
 
 /* The kernel's page cache: has what faults, where it is shared. */

@@ -62,6 +62,7 @@ pub const BY_CAPABILITY: &[&str] = &[
 pub const HOOKS: &[Hook] = &[
     hook("file_open", &["openat"]),
     hook("path_mknod", &["openat", "mknod"]),
+    hook("inode_create", &["openat"]),
     hook("path_unlink", &["unlink"]),
     hook("path_mkdir", &["mkdir"]),
     hook("path_rmdir", &["rmdir"]),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::{ArgsView, generated_operations, grant_key, stored_origin, stored_site};
+use super::{ArgsView, generated_operations, grant_key, has_place, stored_origin, stored_site};
 use crate::op::{Op, Selection};
 use crate::profile::{
     Attribution, Constraint, Generated, Grant, GrantMode, Learned, Php, Profile, Root, Script, View, Who,
@@ -125,7 +125,7 @@ impl Learner {
             Actor::Site(site) if self.is_listed(site, observation.op) => return Ok(()),
             Actor::Site(site) => Who::site(stored_site(roots, generated, site)?),
             Actor::Program { origin, program } => {
-                if program.is_empty() || program.len() > caps::PATH {
+                if !has_place(program) || program.len() > caps::PATH {
                     return Err("unknown-program");
                 }
                 Who::Program { origin: stored_origin(roots, generated, origin)?, program: program.into() }

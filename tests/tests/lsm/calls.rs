@@ -15,12 +15,15 @@ const CALLS: &[&str] = &[
     "open_truncate",
     "truncate",
     "openat2",
+    "read_openat2",
     "creat",
     "tmpfile",
+    "message_queue",
     "unlinkat_dir",
     "exchange",
     "uring",
     "uring_async",
+    "uring_sqpoll",
     "userfaultfd",
     "add_key",
     "ptrace",
@@ -29,12 +32,17 @@ const CALLS: &[&str] = &[
     "sigqueue",
     "pidfd_signal",
     "socketpair",
+    "capset",
+    "mmap_exec",
+    "mprotect_exec",
 ];
 /// By root.
 const BY_ROOT: &[&str] = &["setxattr", "perf", "device", "mount", "umount", "hostname", "unshare", "chroot"];
 /// Never granted, learnt or not.
 const NEVER: &[&str] = &["int80", "exec_memfd"];
 const NEVER_BY_ROOT: &[&str] = &["bpf"];
+/// By means that the program has learnt.
+const ROUNDABOUT: &[&str] = &["uring_credentials", "uring_socket"];
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {
@@ -42,6 +50,7 @@ pub fn tests() -> Vec<Trial> {
         test("what_php_has_no_function_for_does_nothing", by_user),
         test("root_is_contained", by_root),
         test("a_32_bit_call_and_a_program_without_a_name_are_never_granted", never),
+        test("a_request_under_other_credentials_is_judged_like_any", roundabout),
     ]
 }
 
@@ -80,6 +89,11 @@ pub fn learn(world: &World) {
     }
 }
 
+/// Where nobody watches.
+pub fn roundabout_done(world: &World) {
+    all_done(world, USER, ROUNDABOUT);
+}
+
 fn attack(world: &World, user: u32, program: &str, operations: &[&str]) {
     let set = traps(&world.arena, operations, ATTACKS, user);
     let text = calls(world, user, program, &set, operations, ATTACKS);
@@ -114,4 +128,10 @@ fn never() {
     let world = learnt();
     let _session = world.sandbox();
     attack(world, USER, "calls-learnt", NEVER);
+}
+
+fn roundabout() {
+    let world = learnt();
+    let _session = world.sandbox();
+    attack(world, USER, "calls-learnt", ROUNDABOUT);
 }

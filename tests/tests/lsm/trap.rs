@@ -101,7 +101,7 @@ impl Trap {
         match operation {
             "read" | "include" | "change" | "truncate_open" | "append" | "ftruncate" | "unlink"
             | "rename" | "link" | "touch" | "int80" | "uring" | "uring_async" | "setxattr" | "write_file"
-            | "open_truncate" | "truncate" => {
+            | "open_truncate" | "truncate" | "read_openat2" | "uring_sqpoll" => {
                 files("", 0o666, PRECIOUS);
             }
             "chmod" => files("", 0o644, PRECIOUS),
@@ -121,6 +121,7 @@ impl Trap {
                 }
             }
             "hostname" => name_machine("before"),
+            "message_queue" => (0..count).for_each(remove_queue),
             "stream" | "connect_inet" => kept = Kept::Tcp(listen()),
             "sendto" => {
                 let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
@@ -184,11 +185,12 @@ impl Trap {
         let leaks = match &self.operation[..] {
             "read" | "include" | "socket_inet" | "socket_unix" | "bind_inet" | "listen" | "setuid"
             | "setgid" | "userfaultfd" | "add_key" | "traceme" | "ptrace" | "peek" | "socketpair" | "bpf"
-            | "perf" | "namespace" | "unshare" | "chroot" => return None,
+            | "perf" | "namespace" | "unshare" | "chroot" | "read_openat2" | "capset" | "mmap_exec"
+            | "mprotect_exec" | "uring_socket" => return None,
             "change" | "truncate_open" | "append" | "ftruncate" | "write_file" | "open_truncate"
             | "truncate" => count(&|path| fs::read(path).expect("read") != PRECIOUS),
             "exchange" => count(&|path| fs::read(path).expect("read") == b"other"),
-            "unlink" | "rmdir" | "unlinkat_dir" | "int80" | "uring" | "uring_async" => {
+            "unlink" | "rmdir" | "unlinkat_dir" | "int80" | "uring" | "uring_async" | "uring_sqpoll" => {
                 count(&|path| !path.exists())
             }
             "rename" => count(&|path| with(path, ".moved")),
@@ -198,6 +200,7 @@ impl Trap {
             "touch" => count(&|path| fs::metadata(path).expect("stat").mtime() == 12345),
             "setxattr" => count(&|path| has_attribute(path)),
             "mount" => self.mounts(),
+            "message_queue" => (0..self.count).filter(|n| is_queue(*n)).count(),
             "umount" => self.count - self.mounts(),
             "hostname" => {
                 usize::from(nix::unistd::gethostname().expect("the machine's name") == "e2e-lsm") * self.count
@@ -248,7 +251,28 @@ impl Drop for Trap {
                 let _ = umount2(&self.folder.join(n.to_string()), MntFlags::MNT_DETACH);
             }
         }
+        if self.operation == "message_queue" {
+            (0..self.count).for_each(remove_queue);
+        }
     }
+}
+
+/// As `calls.c` names it.
+fn queue(n: usize) -> std::ffi::CString {
+    std::ffi::CString::new(format!("/e2e-lsm-{n}")).expect("a name")
+}
+
+fn is_queue(n: usize) -> bool {
+    // SAFETY: a text that ends, and a descriptor that this has opened.
+    unsafe {
+        let queue = libc::mq_open(queue(n).as_ptr(), libc::O_RDONLY);
+        queue >= 0 && libc::mq_close(queue) == 0
+    }
+}
+
+fn remove_queue(n: usize) {
+    // SAFETY: a text that ends.
+    unsafe { libc::mq_unlink(queue(n).as_ptr()) };
 }
 
 fn has_attribute(path: &Path) -> bool {

@@ -54,7 +54,9 @@ pub fn arena() -> Arena {
     deploy(arena.root());
     let program = arena.path("calls");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("victims/lsm/calls.c");
-    let built = Command::new("cc").arg("-o").arg(&program).arg(source).status().expect("run cc");
+    // Static: a program that loads libraries reads files and maps what can be executed.
+    let built =
+        Command::new("cc").args(["-static", "-o"]).arg(&program).arg(source).status().expect("run cc");
     assert!(built.success(), "calls.c does not build");
     // Another program in the kernel's eyes: what one has learnt is not the other's.
     fs::copy(&program, arena.path("calls-learnt")).expect("copy a program");

@@ -5,11 +5,14 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/io_uring.h>
 #include <linux/keyctl.h>
 #include <linux/openat2.h>
 #include <linux/perf_event.h>
+#include <mqueue.h>
 #include <sched.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +38,16 @@ static long create_openat2(const char *at)
 	return syscall(SYS_openat2, AT_FDCWD, at, &how, sizeof(how));
 }
 
+static long read_openat2(const char *at)
+{
+	struct open_how how = { .flags = O_RDONLY };
+	int fd = syscall(SYS_openat2, AT_FDCWD, at, &how, sizeof(how));
+
+	if (fd >= 0)
+		close(fd);
+	return fd;
+}
+
 static long creat_old(const char *at)
 {
 	return syscall(SYS_creat, at, 0600);
@@ -47,6 +60,19 @@ static long open_truncate(const char *at)
 	if (fd >= 0)
 		close(fd);
 	return fd;
+}
+
+static long message_queue(const char *at)
+{
+	struct mq_attr small = { .mq_maxmsg = 1, .mq_msgsize = 1 };
+	char name[64];
+	mqd_t queue;
+
+	snprintf(name, sizeof(name), "/e2e-lsm-%s", strrchr(at, '/') + 1);
+	queue = mq_open(name, O_CREAT | O_RDWR, 0600, &small);
+	if (queue >= 0)
+		mq_close(queue);
+	return queue;
 }
 
 static long truncate_it(const char *at)
@@ -134,51 +160,157 @@ static long unlink_int80(const char *at)
 	return -1;
 }
 
-/* One request, and its result. */
-static long ring_unlink(const char *at, unsigned int flags)
-{
-	struct io_uring_params p = {};
-	struct io_uring_sqe *sqe;
-	struct io_uring_cqe *cqe;
-	unsigned int *tail;
+/* Both rings are one mapping: IORING_FEAT_SINGLE_MMAP. */
+struct ring {
+	int fd;
+	struct io_uring_params p;
 	char *rings;
-	long result;
-	int fd = syscall(SYS_io_uring_setup, 4, &p);
+	struct io_uring_sqe *sqe;
+};
 
-	if (fd < 0)
+static int ring_make(struct ring *r, unsigned int flags)
+{
+	memset(r, 0, sizeof(*r));
+	r->p.flags = flags;
+	r->p.sq_thread_idle = 100;
+	r->fd = syscall(SYS_io_uring_setup, 4, &r->p);
+	if (r->fd < 0)
 		return -1;
-	/* IORING_FEAT_SINGLE_MMAP: both rings are one mapping. */
-	rings = mmap(NULL, p.cq_off.cqes + p.cq_entries * sizeof(*cqe), PROT_READ | PROT_WRITE,
-		     MAP_SHARED | MAP_POPULATE, fd, IORING_OFF_SQ_RING);
-	sqe = mmap(NULL, p.sq_entries * sizeof(*sqe), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd,
-		   IORING_OFF_SQES);
-	if (rings == MAP_FAILED || sqe == MAP_FAILED)
-		return -1;
-	memset(sqe, 0, sizeof(*sqe));
-	sqe->opcode = IORING_OP_UNLINKAT;
-	sqe->flags = flags;
-	sqe->fd = AT_FDCWD;
-	sqe->addr = (unsigned long)at;
-	((unsigned int *)(rings + p.sq_off.array))[0] = 0;
-	tail = (unsigned int *)(rings + p.sq_off.tail);
+	r->rings = mmap(NULL, r->p.cq_off.cqes + r->p.cq_entries * sizeof(struct io_uring_cqe),
+			PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, r->fd, IORING_OFF_SQ_RING);
+	r->sqe = mmap(NULL, r->p.sq_entries * sizeof(*r->sqe), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_POPULATE, r->fd, IORING_OFF_SQES);
+	return r->rings == MAP_FAILED || r->sqe == MAP_FAILED ? -1 : 0;
+}
+
+/* One request, and its result. */
+static long ring_do(struct ring *r, struct io_uring_sqe request)
+{
+	unsigned int *tail = (unsigned int *)(r->rings + r->p.sq_off.tail);
+	unsigned int *head = (unsigned int *)(r->rings + r->p.cq_off.head), at = *tail % r->p.sq_entries;
+	struct io_uring_cqe *cqes = (struct io_uring_cqe *)(r->rings + r->p.cq_off.cqes);
+	long result;
+
+	r->sqe[at] = request;
+	((unsigned int *)(r->rings + r->p.sq_off.array))[at] = at;
 	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
-	if (syscall(SYS_io_uring_enter, fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0)
+	if (syscall(SYS_io_uring_enter, r->fd, 1, 1, IORING_ENTER_GETEVENTS | IORING_ENTER_SQ_WAKEUP, NULL, 0) < 0)
 		return -1;
-	cqe = (struct io_uring_cqe *)(rings + p.cq_off.cqes);
-	result = cqe->res;
-	close(fd);
-	errno = -(int)result;
+	result = cqes[*head % r->p.cq_entries].res;
+	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
+	errno = result < 0 ? -(int)result : 0;
 	return result < 0 ? -1 : 0;
+}
+
+static long ring_unlink(const char *at, unsigned int setup, unsigned int flags)
+{
+	struct io_uring_sqe request = { .opcode = IORING_OP_UNLINKAT, .flags = flags, .fd = AT_FDCWD,
+					.addr = (unsigned long)at };
+	struct ring r;
+	long result;
+	int error;
+
+	if (ring_make(&r, setup))
+		return -1;
+	result = ring_do(&r, request);
+	error = errno;
+	munmap(r.rings, r.p.cq_off.cqes + r.p.cq_entries * sizeof(struct io_uring_cqe));
+	munmap(r.sqe, r.p.sq_entries * sizeof(*r.sqe));
+	close(r.fd);
+	errno = error;
+	return result;
 }
 
 static long uring(const char *at)
 {
-	return ring_unlink(at, 0);
+	return ring_unlink(at, 0, 0);
 }
 
 static long uring_async(const char *at)
 {
-	return ring_unlink(at, IOSQE_ASYNC);
+	return ring_unlink(at, 0, IOSQE_ASYNC);
+}
+
+/* A thread of the kernel looks for requests. */
+static long uring_sqpoll(const char *at)
+{
+	return ring_unlink(at, IORING_SETUP_SQPOLL, 0);
+}
+
+static long capset_same(const char *at)
+{
+	struct __user_cap_header_struct who = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &who, data))
+		return -1;
+	return syscall(SYS_capset, &who, data);
+}
+
+static long uring_socket(const char *at)
+{
+	struct io_uring_sqe request = { .opcode = IORING_OP_SOCKET, .fd = AF_INET, .off = SOCK_STREAM };
+	static struct ring r;
+
+	if (!r.rings && ring_make(&r, 0))
+		return -1;
+	return ring_do(&r, request);
+}
+
+/* A link, made by a worker of the kernel that has other credentials than who asks it. */
+static long uring_credentials(const char *at)
+{
+	struct io_uring_sqe nothing = { .opcode = IORING_OP_NOP, .flags = IOSQE_ASYNC };
+	struct io_uring_sqe link = { .opcode = IORING_OP_SYMLINKAT, .flags = IOSQE_ASYNC, .fd = AT_FDCWD,
+				     .addr = (unsigned long)"/etc/passwd", .addr2 = (unsigned long)at };
+	static struct ring r;
+
+	if (!r.rings && ring_make(&r, 0))
+		return -1;
+	/* The worker is there, and stays a while. */
+	if (ring_do(&r, nothing) || capset_same(at)) {
+		errno = EINVAL;
+		return -1;
+	}
+	return ring_do(&r, link);
+}
+
+static long mmap_exec(const char *at)
+{
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		return -1;
+	munmap(page, 4096);
+	return 0;
+}
+
+static sigjmp_buf before;
+
+static void faulted(int signal)
+{
+	siglongjmp(before, 1);
+}
+
+/* Whatever it is told: done is what can be executed. */
+static long mprotect_exec(const char *at)
+{
+	static char page[4096] __attribute__((aligned(4096)));
+	int error;
+
+	page[0] = (char)0xc3; /* ret */
+	error = mprotect(page, sizeof(page), PROT_READ | PROT_WRITE | PROT_EXEC) ? errno : 0;
+	signal(SIGSEGV, faulted);
+	if (!sigsetjmp(before, 1)) {
+		((void (*)(void))page)();
+		error = 0;
+	} else if (!error) {
+		error = EFAULT;
+	}
+	signal(SIGSEGV, SIG_DFL);
+	mprotect(page, sizeof(page), PROT_READ | PROT_WRITE);
+	errno = error;
+	return error ? -1 : 0;
 }
 
 static long userfault(const char *at)
@@ -353,7 +485,10 @@ static const struct {
 	{ "sigqueue", queue },		  { "pidfd_signal", pidfd_signal }, { "socketpair", pair },
 	{ "bpf", bpf_map },		  { "perf", perf },		{ "device", device },
 	{ "mount", mount_tmpfs },	  { "umount", umount_it },	{ "unshare", namespace },
-	{ "hostname", host_name },	  { "chroot", root_of },
+	{ "hostname", host_name },	  { "chroot", root_of },	{ "read_openat2", read_openat2 },
+	{ "message_queue", message_queue }, { "uring_sqpoll", uring_sqpoll },
+	{ "uring_credentials", uring_credentials }, { "uring_socket", uring_socket }, { "capset", capset_same },
+	{ "mmap_exec", mmap_exec },	  { "mprotect_exec", mprotect_exec },
 };
 
 int main(int argc, char **argv)
@@ -362,9 +497,14 @@ int main(int argc, char **argv)
 	unsigned int i;
 	char at[4096];
 
-	if (argc < 4)
-		/* Honest, and that is all: since Linux 6.9 (2024-05) this opens a file. */
-		return syscall(SYS_pidfd_open, getpid(), 0) < 0;
+	if (argc < 4) {
+		/* Honest, and that is all: a child. */
+		pid_t child = fork();
+
+		if (!child)
+			_exit(0);
+		return child < 0 || waitpid(child, NULL, 0) < 0;
+	}
 	count = atol(argv[3]);
 	number = argc > 4 ? atol(argv[4]) : 0;
 	for (i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
