@@ -265,8 +265,11 @@ impl Target {
         self.status("SigQ:").split('/').next().and_then(|n| n.parse().ok()).expect("a number")
     }
 
-    fn signalled(&self) -> usize {
-        let mask = u64::from_str_radix(&self.status("ShdPnd:"), 16).expect("a number");
+    /// Different real-time signals that it got.
+    pub fn signalled(&self) -> usize {
+        // Sent to the process, or to its thread.
+        let pending = |line| u64::from_str_radix(&self.status(line), 16).expect("a number");
+        let mask = pending("ShdPnd:") | pending("SigPnd:");
         (mask >> (FIRST_SIGNAL - 1)).count_ones() as usize
     }
 }

@@ -4,6 +4,7 @@
 //! unless its reason is on the list of known limits (`KNOWN_LIMITS`).
 
 pub mod arena;
+pub mod bypass;
 pub mod fpm;
 pub mod session;
 pub mod suite;

@@ -124,10 +124,20 @@ fn directory(record: &intf::rec_call, arg: usize) -> Option<i32> {
     (call.args.as_bytes().get(arg) == Some(&b'd')).then(|| record.args[arg] as i32)
 }
 
+/// What a descriptor is open on, where its name leads there: a mount that is nowhere yet is called `/`.
+fn itself(descriptor: &Path) -> Option<PathBuf> {
+    let id = |path: &Path| fs::metadata(path).ok().map(|about| (about.dev(), about.ino()));
+    let named = fs::read_link(descriptor).ok()?;
+    (id(&named).is_some() && id(&named) == id(descriptor)).then_some(named)
+}
+
 /// Where the subject's path leads in the tracer's file system: links resolved but for the last name, which may
 /// be gone by now.
 fn locate(pid: u32, dirfd: Option<i32>, path: &[u8]) -> Option<PathBuf> {
     let path = Path::new(OsStr::from_bytes(path));
+    if let (Some(fd), "") = (dirfd, path.to_str().unwrap_or("?")) {
+        return itself(Path::new(&format!("/proc/{pid}/fd/{fd}")));
+    }
     let start = match (path.strip_prefix("/"), dirfd) {
         (Ok(rest), _) => Path::new(&format!("/proc/{pid}/root")).join(rest),
         (_, Some(fd)) if fd != libc::AT_FDCWD => Path::new(&format!("/proc/{pid}/fd/{fd}")).join(path),

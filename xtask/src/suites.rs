@@ -27,6 +27,8 @@ const PHASE3: Option<&str> = Some("phase3-lsm");
 const NONE: &[(&str, &str)] = &[];
 /// Each decision of the kernel side is judged once more in user space.
 const CROSS: &[(&str, &str)] = &[("CROSS_CHECK", "1")];
+/// With `--lsm`, for a test binary that knows both.
+const AT_HOOKS: &[(&str, &str)] = &[("LSM", "1")];
 
 /// All of them.
 pub const SUITES: &[Suite] = &[
@@ -39,6 +41,10 @@ pub const SUITES: &[Suite] = &[
     suite("phase2-service", ("e2e", "service"), PHASE2, CROSS, 900),
     suite("phase2-versions", ("e2e", "versions"), PHASE2, CROSS, 1800),
     suite("phase2-kill", ("e2e", "kill"), PHASE2, NONE, 3600),
+    suite("phase1-bypass", ("e2e", "bypass"), PHASE1, NONE, 1800),
+    suite("phase2-bypass", ("e2e", "bypass"), PHASE2, NONE, 1800),
+    suite("phase3-rewrite-bypass", ("e2e", "bypass"), PHASE3, NONE, 1800),
+    suite("phase3-lsm-bypass", ("e2e", "bypass"), PHASE3, AT_HOOKS, 3600),
     suite("phase3-rewrite", ("e2e", "rewrite"), PHASE3, NONE, 1800),
     suite("phase3-lsm", ("e2e", "lsm"), PHASE3, NONE, 3600),
     suite("phase3-lsm-preempt", ("e2e", "lsm"), PHASE3, NONE, 1800).under("preempt=full"),

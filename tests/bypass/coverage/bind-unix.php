@@ -1,0 +1,10 @@
+<?php
+/*
+ * Tries: make a name in the file system by binding a socket to it
+ * Effect: made
+ * Class: in scope
+ * Expect: phase1 race; phase2 1; rewriting 0; lsm 0
+ */
+require __DIR__ . '/../lib.php';
+
+way('bind-unix');

@@ -1,0 +1,11 @@
+<?php
+/*
+ * Tries: delete by a request in an io_uring
+ * Effect: gone
+ * Class: in scope
+ * Expect: phase1 race; phase2 0; rewriting 0; lsm 0
+ * Twin: none: it is never granted, learnt or not
+ */
+require __DIR__ . '/../lib.php';
+
+way('uring');

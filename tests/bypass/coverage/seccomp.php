@@ -1,0 +1,10 @@
+<?php
+/*
+ * Tries: filter its own calls, so that what watches them might not see them
+ * Effect: bytes
+ * Class: in scope
+ * Expect: phase1 race; phase2 0; rewriting 0; lsm 0
+ */
+require __DIR__ . '/../lib.php';
+
+way('seccomp');

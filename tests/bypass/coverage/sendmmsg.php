@@ -1,0 +1,10 @@
+<?php
+/*
+ * Tries: the same by sendmmsg
+ * Effect: datagrams
+ * Class: in scope
+ * Expect: phase1 race; phase2 1; rewriting 0; lsm 0
+ */
+require __DIR__ . '/../lib.php';
+
+way('sendmmsg');

