@@ -59,7 +59,9 @@ impl Tracer {
     /// Waits for a line that contains `text`.
     pub fn wait_for(&mut self, text: &str) -> Result<()> {
         let since = Instant::now();
-        while since.elapsed() < Duration::from_secs(60) {
+        // Loading all hooks takes long where a processor is emulated.
+        let patience = Duration::from_secs(if programs::is_guest() { 3600 } else { 60 });
+        while since.elapsed() < patience {
             interrupt::check()?;
             match self.lines.recv_timeout(Duration::from_millis(100)) {
                 Ok(line) => {

@@ -1,5 +1,8 @@
 //! The runner: tests that need root, counted skips.
 
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -7,10 +10,19 @@ use nix::sched::{CloneFlags, unshare};
 /// Reasons for which a test may be skipped also under `CI=true`, each with what it waits for.
 pub const KNOWN_LIMITS: &[&str] = &[];
 
+/// How long each took that has run.
+static TOOK: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
+/// So many of them are named at the end.
+const SLOWEST: usize = 5;
+
 /// A test.
 pub fn test(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
+    let told = name.to_owned();
     Trial::test(name, move || {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|panic| {
+        let since = Instant::now();
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        TOOK.lock().expect("nobody panics with it").push((since.elapsed(), told));
+        ended.map_err(|panic| {
             let text = panic
                 .downcast_ref::<String>()
                 .cloned()
@@ -46,6 +58,11 @@ pub fn main(tests: Vec<Trial>) -> ! {
         "e2e: {} passed, {} failed, {} skipped",
         conclusion.num_passed, conclusion.num_failed, conclusion.num_ignored
     );
+    let mut took = std::mem::take(&mut *TOOK.lock().expect("nobody panics with it"));
+    took.sort_unstable();
+    for (time, name) in took.iter().rev().take(SLOWEST) {
+        println!("slowest: {:>5.1} s  {name}", time.as_secs_f64());
+    }
     let unexpected = std::env::var_os("CI").is_some() && conclusion.num_ignored as usize > KNOWN_LIMITS.len();
     if unexpected {
         eprintln!("under CI a skip that is not on the list of known limits is a failure");
