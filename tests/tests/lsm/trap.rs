@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use e2e::arena::{USER, listen, make_fifo};
+use e2e::arena::{listen, make_fifo};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{Gid, Uid};
 
@@ -146,7 +146,8 @@ impl Trap {
                     command.arg("600");
                     command
                 };
-                kept = Kept::Target(Target::start(command.uid(USER).gid(USER)));
+                // Of whom the kernel itself would not refuse.
+                kept = Kept::Target(Target::start(command.uid(owner).gid(owner)));
             }
             _ => {}
         }
