@@ -583,6 +583,7 @@ enum image_flags {
 	IMAGE_USDT = 16, /* function entry and return are seen */
 	IMAGE_TCB_SLOT = 32, /* tcb_offset is where the dynamic loader wrote it */
 	IMAGE_FAILED = 64, /* its self-check failed: every site is {unknown} */
+	IMAGE_PLAIN_NAMES = 128, /* zend_file_handle has its name as plain characters (PHP 7.4 and 8.0) */
 };
 
 /* Offsets are bytes; see PHP's own headers for the names. */
@@ -622,6 +623,9 @@ struct adoption {
 	u32 flags; /* enum proc_flags */
 };
 
+/* The cookie of a uprobe where code comes from: a file is compiled, or a wrapper of streams taken away. */
+enum source_edge { SOURCE_COMPILED = 0, SOURCE_UNREGISTERED };
+
 /* The cookie of a uprobe at the start or end of requests: image << 48, and: */
 #define EDGE_STARTS (1ULL << 47)
 #define EDGE_VADDR (EDGE_STARTS - 1)
@@ -637,6 +641,8 @@ struct proc {
 	u32 requests; /* since it was forked */
 	u32 phase; /* of the thread that forked or execed last: what a new thread starts with */
 	u64 mm; /* its memory (0: not known): the same at an exec means that this exec was seen already */
+	u32 pool; /* the process in which the code that it shares was compiled first: its own, or a parent's */
+	u32 pad;
 	struct hash128 origin, program, script;
 };
 
@@ -716,6 +722,7 @@ enum unknown_cause {
 	UNK_GLOBALS = 1024, /* executor_globals could not be read */
 	UNK_DRIFT = 2048, /* usdt: the shadow stack does not match */
 	UNK_ORIGIN = 4096, /* found running: what started it is not known */
+	UNK_TAINTED = 8192, /* it, or its pool, may run code under another file's name */
 };
 
 /* File, class and function, exactly as PHP has them. */
@@ -958,7 +965,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 2 };
+enum { PERSIST_FORMAT = 3 };
 
 struct identity {
 	u32 format;

@@ -1,0 +1,17 @@
+<?php
+/*
+ * A front controller of php-fpm. `forge` is what makes names of files doubtful; then something granted is done.
+ */
+header('X-Worker: ' . getmypid());
+switch ($_GET['forge'] ?? '') {
+    case 'filter':
+        // Upper case is the same code.
+        include 'php://filter/read=string.toupper/resource=' . __DIR__ . '/nothing.php';
+        break;
+    case 'wrapper':
+        stream_wrapper_unregister('file');
+        stream_wrapper_restore('file');
+        break;
+}
+touch($_SERVER['DATA'] . '/granted');
+echo 'done';
