@@ -8,12 +8,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use e2e::arena::open_folder;
 use e2e::bypass::{Attempt, Expect, Outcome, Strategy, all, folder};
 use e2e::session::{Session, tracer};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -71,10 +74,20 @@ fn run_all(names: &[String]) -> Results {
     let session = world.session("--sandbox").start();
     let mut told = Told::of(&world.path("events.jsonl"));
     world.twins(&mut told, &attempts, &mut ran);
+    world.tracer.store(session.pid().unsigned_abs(), Relaxed);
+    let mut last = Vec::new();
     for ((attempt, ran), is_possible) in attempts.iter().zip(&mut ran).zip(possible) {
-        world.attack(&mut told, attempt, is_possible, ran);
+        if attempt.field("Session").is_some() {
+            last.push((attempt, ran));
+        } else {
+            world.attack(&mut told, attempt, is_possible, ran);
+        }
     }
     session.stop();
+    world.tracer.store(0, Relaxed);
+    for (attempt, ran) in last {
+        world.on_a_full_disk(attempt, ran);
+    }
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
     let results = Results { all: ran, kernel };
     results.write();
@@ -101,13 +114,17 @@ struct Did {
     said: String,
 }
 
-struct World(TempDir);
+struct World {
+    folder: TempDir,
+    /// Whom attackers reach for; 0: there is none.
+    tracer: AtomicU32,
+}
 
 impl World {
     fn prepare() -> Self {
         let dir = tempfile::Builder::new().prefix("e2e-bypass-").tempdir_in("/dev/shm").expect("a folder");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("open the folder");
-        let world = Self(dir);
+        let world = Self { folder: dir, tracer: AtomicU32::new(0) };
         fs::copy("/usr/bin/php8.2", world.path("php")).expect("copy PHP");
         fs::copy("/usr/bin/touch", world.path("unlearnt")).expect("copy a program");
         let copied =
@@ -155,7 +172,7 @@ impl World {
     }
 
     fn root(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -163,8 +180,11 @@ impl World {
     }
 
     fn session(&self, mode: &str) -> Session {
-        let session =
-            Session::new(self.root(), mode).arg("--php").arg(self.path("php").display().to_string());
+        self.session_in(self.root(), mode)
+    }
+
+    fn session_in(&self, folder: &Path, mode: &str) -> Session {
+        let session = Session::new(folder, mode).arg("--php").arg(self.path("php").display().to_string());
         let session = session.arg("--allow-privileged");
         if strategy() == Strategy::Lsm { session.arg("--lsm") } else { session }
     }
@@ -215,7 +235,8 @@ impl World {
     /// One run, to the end of all that it started.
     fn run(&self, attempt: &Attempt, role: &str) -> Did {
         let effect = if role == "twin" { attempt.twin_effect().unwrap_or("made") } else { attempt.effect() };
-        let trap = Trap::set(self.root(), effect);
+        let mut trap = Trap::set(self.root(), effect);
+        trap.instead = Some(self.tracer.load(Relaxed)).filter(|pid| *pid != 0 && role == "attack");
         if attempt.name == "coverage/remove-folder" {
             trap.with_folders();
         }
@@ -311,6 +332,51 @@ impl World {
         }
         let late = told.new_ones(Duration::from_millis(300));
         assert!(late.is_empty(), "violations of twins: {late:#?}");
+    }
+
+    /// In a session of its own, whose events do not fit any more. By what is left it is seen that it was stopped.
+    fn on_a_full_disk(&self, attempt: &Attempt, ran: &mut Ran) {
+        let small = self.path("small");
+        fs::create_dir(&small).expect("make a folder");
+        let profile = fs::read(self.path("p.profile")).expect("read the profile");
+        let size = format!("mode=0755,size={}", profile.len() + (64 << 10));
+        mount(Some("tmpfs"), &small, Some("tmpfs"), MsFlags::empty(), Some(&size[..]))
+            .expect("mount a tmpfs");
+        fs::write(small.join("p.profile"), profile).expect("write the profile");
+        fs::set_permissions(small.join("p.profile"), fs::Permissions::from_mode(0o600)).expect("chmod");
+        let session = self.session_in(&small, "--sandbox").start();
+        self.fill(&small.join("events.jsonl"));
+        let did = self.run(attempt, "attack");
+        let outcome = Outcome {
+            attempt: attempt.name.clone(),
+            leaks: did.effects,
+            of: did.of,
+            violations: usize::from(did.effects < did.of),
+            reasons: Vec::new(),
+            operations: Vec::new(),
+            is_possible: true,
+        };
+        if let Some(why) = unexpected(&outcome, attempt.expected(strategy())) {
+            ran.wrong.push(format!("{why}: {outcome:?}: {}", did.said));
+        }
+        ran.outcome = Some(outcome);
+        // Its last line is not whole.
+        fs::remove_file(small.join("events.jsonl")).expect("remove the events");
+        drop(session);
+        umount2(&small, MntFlags::MNT_DETACH).expect("unmount");
+    }
+
+    /// With violations, each by another process.
+    fn fill(&self, events: &Path) {
+        let len = || fs::metadata(events).map_or(0, |about| about.len());
+        let flood = all().into_iter().find(|attempt| attempt.name == "escape/fork-each").expect("an attempt");
+        let mut before = 1;
+        while len() != before {
+            before = len();
+            self.run(&flood, "attack");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert!(before > 32 << 10, "{before} bytes of events");
     }
 
     fn attack(&self, told: &mut Told, attempt: &Attempt, is_possible: bool, ran: &mut Ran) {
