@@ -32,11 +32,13 @@ fn main() {
         e2e::bypass::all().into_iter().map(|attempt| attempt.name).filter(|name| wanted(name)).collect();
     let listed = names.clone();
     let pool = test("php_fpm_a_taint_ends_with_its_request_or_with_a_reload", bypass::pool::taints);
+    let own_pool =
+        test("php_fpm_its_own_pool_asked_to_prepend_an_upload_does_nothing_for_it", bypass::pool::own_pool);
     let attempts = names.iter().enumerate().map(|(index, name)| {
         let listed = listed.clone();
         test(name, move || check(results(&listed), index))
     });
-    e2e::suite::main(attempts.chain([pool]).collect())
+    e2e::suite::main(attempts.chain([pool, own_pool]).collect())
 }
 
 /// Panics with all that is wrong about one attempt.

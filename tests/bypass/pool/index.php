@@ -8,6 +8,17 @@ switch ($_GET['forge'] ?? '') {
         // Upper case is the same code.
         include 'php://filter/read=string.toupper/resource=' . __DIR__ . '/nothing.php';
         break;
+    case 'fastcgi':
+        require __DIR__ . '/fastcgi.php';
+        $said = ask($_GET['socket'], [
+            'REQUEST_METHOD' => 'GET',
+            'QUERY_STRING' => '',
+            'SCRIPT_FILENAME' => __FILE__,
+            'DATA' => $_SERVER['DATA'],
+            'PHP_VALUE' => $_GET['value'],
+        ]);
+        echo strpos($said, 'done') ? 'answered ' : 'not answered ';
+        break;
     case 'wrapper':
         stream_wrapper_unregister('file');
         stream_wrapper_restore('file');
