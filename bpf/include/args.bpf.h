@@ -162,6 +162,12 @@ __noinline u32 class_of(struct rec_call *c, u32 kind, u32 arg)
 		return class_ioctl(v);
 	case CLASS_PRCTL:
 		return class_prctl(v);
+	case CLASS_SHMAT:
+		return class_shmat(v);
+	case CLASS_IPC:
+		return class_ipc(v);
+	case CLASS_LIMITS:
+		return class_limits(v);
 	}
 	return CLASS_UNREADABLE;
 }

@@ -84,8 +84,13 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 	found = usdt_attribution ? usdt_site(s, task, img) : walk_site(s, img);
 	switch (found) {
 	case WALK_SITE:
-		return;
 	case WALK_INTERNAL:
+		if (is_tainted(task, p)) {
+			c->unknown |= UNK_TAINTED;
+			break;
+		}
+		if (found == WALK_SITE)
+			return;
 		c->site_kind = SITE_INTERNAL;
 		c->site = c->sink;
 		return;

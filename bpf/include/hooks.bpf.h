@@ -81,6 +81,8 @@ static __always_inline void set_phase(u32 phase)
 		usdt_reset(task);
 	task->phase = phase;
 	p->phase = phase;
+	if (phase == PHASE_REQUEST)
+		task->taint = 0;
 	if (phase == PHASE_REQUEST) {
 		count(STAT_REQUESTS);
 		p->requests = 1;
@@ -106,6 +108,7 @@ static __always_inline void join_library(u64 ip, u64 cookie)
 		if (scope_command || filter_pid || !passes_filters())
 			return;
 		new.start = bpf_get_current_task_btf()->group_leader->start_boottime;
+		new.pool = bpf_get_current_task_btf()->real_parent->tgid;
 		p = &new;
 	}
 	p->image = id;
@@ -142,6 +145,29 @@ SEC("uprobe.multi")
 int BPF_KPROBE(request_edges)
 {
 	on_request_edge(ctx->ip, bpf_get_attach_cookie(ctx));
+	return 0;
+}
+
+/* Where code comes from; what happened, the cookie says. */
+static __always_inline void on_source(u64 argument, u64 cookie)
+{
+	if (cookie == SOURCE_COMPILED)
+		on_compile(argument);
+	else
+		on_unregister(argument);
+}
+
+SEC("uprobe")
+int BPF_KPROBE(source_edge, u64 argument)
+{
+	on_source(argument, bpf_get_attach_cookie(ctx));
+	return 0;
+}
+
+SEC("uprobe.multi")
+int BPF_KPROBE(source_edges, u64 argument)
+{
+	on_source(argument, bpf_get_attach_cookie(ctx));
 	return 0;
 }
 

@@ -79,6 +79,9 @@ enum class_kind {
 	CLASS_FCNTL,
 	CLASS_IOCTL,
 	CLASS_PRCTL,
+	CLASS_SHMAT, /* executable or not */
+	CLASS_IPC, /* the command of shmctl, semctl, msgctl */
+	CLASS_LIMITS, /* whose */
 	CLASS_KINDS,
 };
 
@@ -125,6 +128,12 @@ enum class_value {
 	PRCTL_PROCESS,
 	PRCTL_OTHER,
 
+	IPC_PLAIN = 0,
+	IPC_CHANGE, /* removes it, or says whose it is */
+
+	LIMITS_SELF = 0,
+	LIMITS_OTHER,
+
 	CLASS_UNREADABLE = 15, /* the argument could not be read: never granted */
 };
 
@@ -168,8 +177,8 @@ enum class_value {
 	X(27, mincore, 0, CLASS_NONE, 0, "") \
 	X(28, madvise, 0, CLASS_NONE, 0, "") \
 	X(29, shmget, 0, CLASS_NONE, 0, "") \
-	X(30, shmat, 0, CLASS_NONE, 0, "") \
-	X(31, shmctl, 0, CLASS_NONE, 0, "") \
+	X(30, shmat, SET_RELEVANT, CLASS_SHMAT, 2, "nnn") \
+	X(31, shmctl, SET_RELEVANT, CLASS_IPC, 1, "nn") \
 	X(32, dup, 0, CLASS_NONE, 0, "") \
 	X(33, dup2, 0, CLASS_NONE, 0, "") \
 	X(34, pause, 0, CLASS_NONE, 0, "") \
@@ -204,12 +213,12 @@ enum class_value {
 	X(63, uname, 0, CLASS_NONE, 0, "") \
 	X(64, semget, 0, CLASS_NONE, 0, "") \
 	X(65, semop, 0, CLASS_NONE, 0, "") \
-	X(66, semctl, 0, CLASS_NONE, 0, "") \
+	X(66, semctl, SET_RELEVANT, CLASS_IPC, 2, "nnn") \
 	X(67, shmdt, 0, CLASS_NONE, 0, "") \
 	X(68, msgget, 0, CLASS_NONE, 0, "") \
 	X(69, msgsnd, 0, CLASS_NONE, 0, "") \
 	X(70, msgrcv, 0, CLASS_NONE, 0, "") \
-	X(71, msgctl, 0, CLASS_NONE, 0, "") \
+	X(71, msgctl, SET_RELEVANT, CLASS_IPC, 1, "nn") \
 	X(72, fcntl, SET_RELEVANT, CLASS_FCNTL, 1, "Fcn") \
 	X(73, flock, 0, CLASS_NONE, 0, "") \
 	X(74, fsync, 0, CLASS_NONE, 0, "") \
@@ -440,7 +449,7 @@ enum class_value {
 	X(299, recvmmsg, 0, CLASS_NONE, 0, "") \
 	X(300, fanotify_init, SET_RELEVANT, CLASS_NONE, 0, "n") \
 	X(301, fanotify_mark, SET_RELEVANT, CLASS_NONE, 0, "") \
-	X(302, prlimit64, 0, CLASS_NONE, 0, "in") \
+	X(302, prlimit64, SET_RELEVANT, CLASS_LIMITS, 0, "in") \
 	X(303, name_to_handle_at, 0, CLASS_NONE, 0, "dp") \
 	X(304, open_by_handle_at, SET_RELEVANT, CLASS_NONE, 0, "") \
 	X(305, clock_adjtime, SET_RELEVANT, CLASS_NONE, 0, "") \
@@ -583,6 +592,7 @@ enum image_flags {
 	IMAGE_USDT = 16, /* function entry and return are seen */
 	IMAGE_TCB_SLOT = 32, /* tcb_offset is where the dynamic loader wrote it */
 	IMAGE_FAILED = 64, /* its self-check failed: every site is {unknown} */
+	IMAGE_PLAIN_NAMES = 128, /* zend_file_handle has its name as plain characters (PHP 7.4 and 8.0) */
 };
 
 /* Offsets are bytes; see PHP's own headers for the names. */
@@ -622,6 +632,9 @@ struct adoption {
 	u32 flags; /* enum proc_flags */
 };
 
+/* The cookie of a uprobe where code comes from: a file is compiled, or a wrapper of streams taken away. */
+enum source_edge { SOURCE_COMPILED = 0, SOURCE_UNREGISTERED };
+
 /* The cookie of a uprobe at the start or end of requests: image << 48, and: */
 #define EDGE_STARTS (1ULL << 47)
 #define EDGE_VADDR (EDGE_STARTS - 1)
@@ -637,6 +650,8 @@ struct proc {
 	u32 requests; /* since it was forked */
 	u32 phase; /* of the thread that forked or execed last: what a new thread starts with */
 	u64 mm; /* its memory (0: not known): the same at an exec means that this exec was seen already */
+	u32 pool; /* the process in which the code that it shares was compiled first: its own, or a parent's */
+	u32 pad;
 	struct hash128 origin, program, script;
 };
 
@@ -716,6 +731,7 @@ enum unknown_cause {
 	UNK_GLOBALS = 1024, /* executor_globals could not be read */
 	UNK_DRIFT = 2048, /* usdt: the shadow stack does not match */
 	UNK_ORIGIN = 4096, /* found running: what started it is not known */
+	UNK_TAINTED = 8192, /* it, or its pool, may run code under another file's name */
 };
 
 /* File, class and function, exactly as PHP has them. */
@@ -958,7 +974,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 2 };
+enum { PERSIST_FORMAT = 3 };
 
 struct identity {
 	u32 format;

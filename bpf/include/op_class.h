@@ -115,6 +115,27 @@ CLASS_FN class_ioctl(u64 cmd)
 	return IOCTL_OTHER;
 }
 
+CLASS_FN class_shmat(u64 flags)
+{
+	return (flags & 0100000) ? MEM_EXEC : MEM_PLAIN; /* SHM_EXEC */
+}
+
+CLASS_FN class_ipc(u64 cmd)
+{
+	switch ((u32)cmd & ~0x100) { /* IPC_64: the same in another form */
+	case 0: /* IPC_RMID */
+	case 1: /* IPC_SET */
+		return IPC_CHANGE;
+	}
+	return IPC_PLAIN;
+}
+
+/* One's own is 0; whoever names a process, even itself, is taken for another one. */
+CLASS_FN class_limits(u64 pid)
+{
+	return (u32)pid ? LIMITS_OTHER : LIMITS_SELF;
+}
+
 CLASS_FN class_prctl(u64 cmd)
 {
 	switch ((u32)cmd) {

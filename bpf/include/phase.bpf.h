@@ -23,6 +23,7 @@
 #include "php_usdt.bpf.h"
 #include "args.bpf.h"
 #include "pairs.bpf.h"
+#include "taint.bpf.h"
 #include "call.bpf.h"
 #include "hooks.bpf.h"
 

@@ -932,7 +932,7 @@ static __always_inline u32 decide_site(struct scratch *s)
 	u32 reason;
 
 	if (s->call.site_kind == SITE_UNKNOWN)
-		return REASON_UNKNOWN_SITE;
+		return s->call.unknown & UNK_TAINTED ? REASON_TAINTED : REASON_UNKNOWN_SITE;
 	reason = decide_by(s, site_policy(s), REASON_SITE);
 	if (reason && once_per_process(s)) {
 		s->call.flags &= ~(CALL_LOG_ONLY | CALL_NEVER_KILL);

@@ -15,6 +15,11 @@ struct {
 	__type(value, struct proc);
 } procs SEC(".maps");
 
+enum taint {
+	TAINT_FORGED = 1, /* code of it may have another file's name */
+	TAINT_ARCHIVES = 2, /* the wrapper of archives is not PHP's own any more */
+};
+
 /* Small on purpose: a fork burst must find room for it. */
 struct task {
 	u64 seq;
@@ -32,7 +37,7 @@ struct task {
 	u32 rewritten_ones;
 	/* of the io_uring that it made: whom the kernel's workers for it act for */
 	u32 ring_kind;
-	u32 pad;
+	u32 taint; /* enum taint, of its request */
 	struct hash128 ring_site;
 };
 
@@ -120,6 +125,8 @@ const volatile u32 usdt_attribution = 0;
 
 static __always_inline void usdt_inherit(struct task *from, struct task *to, u32 parent_tid, u32 child_tid);
 static __always_inline void usdt_reset(struct task *task);
+/* A program is started in this process: what its pool shares is new. */
+static __always_inline void pool_begins(u32 pool);
 
 /* What the strategy does about a program that was started: into s->out.proc. Defined by each phase. */
 static __always_inline void judge_exec(struct scratch *s);
@@ -262,6 +269,7 @@ static __always_inline void on_fork(struct task_struct *parent, struct task_stru
 		ct->unknown = pt->unknown;
 		ct->site = pt->site;
 		ct->sink = pt->sink;
+		ct->taint = pt->taint;
 		if (usdt_attribution && ctgid != ptgid)
 			usdt_inherit(pt, ct, BPF_CORE_READ(parent, pid), BPF_CORE_READ(child, pid));
 	} else if (ct) {
@@ -361,6 +369,7 @@ static __always_inline u32 describe_exec(struct scratch *s, struct task_struct *
 		extend_origin(s, fresh, task);
 	fresh->start = BPF_CORE_READ(t, group_leader, start_boottime);
 	fresh->image = image;
+	fresh->pool = BPF_CORE_READ(t, tgid);
 	fresh->phase = PHASE_STARTUP;
 	img = image_by_id(image);
 	/* An fpm that PHP code has started is never the master, which may do more and is not killed. */
@@ -426,12 +435,14 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 	if (!p && !passes_filters())
 		fresh->flags |= PROC_IGNORED;
 	fresh->mm = mm;
+	pool_begins(tgid);
 	img = image_by_id(image);
 	if (img)
 		fresh->bias = BPF_CORE_READ(t, mm, start_code) - img->first_exec_vaddr;
 	if (task) {
 		task->phase = PHASE_STARTUP;
 		task->kind = SITE_NONE;
+		task->taint = 0;
 		task->rewritten_len = 0; /* of memory that is not its own any more */
 		if (usdt_attribution)
 			usdt_reset(task);
@@ -585,6 +596,10 @@ static __always_inline void on_iterate(struct task_struct *t)
 	}
 	img = image_by_id(image);
 	fresh.image = image;
+	fresh.pool = tgid;
+	up = BPF_CORE_READ(t, real_parent);
+	if (image && image_of_file(BPF_CORE_READ(up, mm, exe_file), &key) == image)
+		fresh.pool = BPF_CORE_READ(up, tgid);
 	fresh.start = BPF_CORE_READ(t, start_boottime);
 	fresh.mm = (u64)BPF_CORE_READ(t, mm);
 	if (!fresh.flags) {

@@ -103,7 +103,7 @@ pub struct Symbol {
     pub file_offset: u64,
 }
 
-/// Functions that begin and end requests, where exported.
+/// Functions that begin and end requests, and that say where code comes from, where exported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestSymbols {
     /// `php_request_startup`
@@ -112,6 +112,10 @@ pub struct RequestSymbols {
     pub request_shutdown: Option<Symbol>,
     /// `php_module_shutdown`
     pub module_shutdown: Option<Symbol>,
+    /// `compile_file`
+    pub compile_file: Option<Symbol>,
+    /// `php_unregister_url_stream_wrapper_volatile`
+    pub unregister_wrapper: Option<Symbol>,
 }
 
 /// What `stat` says a file is. Not what the kernel's own structures say on an overlay file system.
@@ -286,5 +290,7 @@ fn request_symbols(elf: &Elf, symbols: Symbols) -> RequestSymbols {
         request_startup: find("php_request_startup"),
         request_shutdown: find("php_request_shutdown"),
         module_shutdown: find("php_module_shutdown"),
+        compile_file: find("compile_file"),
+        unregister_wrapper: find("php_unregister_url_stream_wrapper_volatile"),
     }
 }

@@ -29,10 +29,12 @@ pub fn class_names(kind: u8) -> &'static [&'static str] {
         intf::CLASS_FAMILY | intf::CLASS_ADDRESS | intf::CLASS_SENDTO | intf::CLASS_SENDMSG => {
             &["other", "unix", "inet", "inet6", "netlink", "packet", "unspec", "none"]
         }
-        intf::CLASS_MMAP | intf::CLASS_MPROTECT => &["plain", "exec"],
+        intf::CLASS_MMAP | intf::CLASS_MPROTECT | intf::CLASS_SHMAT => &["plain", "exec"],
         intf::CLASS_FCNTL => &["plain", "own", "lease", "seal"],
         intf::CLASS_IOCTL => &["plain", "tty", "change", "other"],
         intf::CLASS_PRCTL => &["plain", "privilege", "trace", "process", "other"],
+        intf::CLASS_IPC => &["plain", "change"],
+        intf::CLASS_LIMITS => &["self", "other"],
         _ => &[],
     }
 }
@@ -445,6 +447,9 @@ static RELEVANT: LazyLock<OpSet> = LazyLock::new(|| {
                 intf::CLASS_FCNTL,
                 intf::CLASS_IOCTL,
                 intf::CLASS_PRCTL,
+                intf::CLASS_SHMAT,
+                intf::CLASS_IPC,
+                intf::CLASS_LIMITS,
             ]
             .into_iter()
             .any(plain)

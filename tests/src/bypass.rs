@@ -50,7 +50,7 @@ impl Strategy {
 pub enum Expect {
     /// No more effects than this, and a violation is told.
     AtMost(usize),
-    /// A race: most is stopped.
+    /// A race: what is told is killed, when it can be. How much got through is counted.
     Race,
     /// It has all its effects.
     Open,

@@ -5,6 +5,7 @@
 //! Learning and sandbox are one session each for all attempts. A filter on the command line is one for attempts, too.
 
 mod bypass {
+    pub mod pool;
     pub mod trap;
     pub mod world;
 }
@@ -27,15 +28,17 @@ fn main() {
     let filters: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let wanted =
         |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
-    let attempts = e2e::bypass::all();
     let names: Vec<String> =
-        attempts.iter().map(|attempt| attempt.name.clone()).filter(|n| wanted(n)).collect();
+        e2e::bypass::all().into_iter().map(|attempt| attempt.name).filter(|name| wanted(name)).collect();
     let listed = names.clone();
-    let trials = names.iter().enumerate().map(|(index, name)| {
+    let pool = test("php_fpm_a_taint_ends_with_its_request_or_with_a_reload", bypass::pool::taints);
+    let own_pool =
+        test("php_fpm_its_own_pool_asked_to_prepend_an_upload_does_nothing_for_it", bypass::pool::own_pool);
+    let attempts = names.iter().enumerate().map(|(index, name)| {
         let listed = listed.clone();
         test(name, move || check(results(&listed), index))
     });
-    e2e::suite::main(trials.collect())
+    e2e::suite::main(attempts.chain([pool, own_pool]).collect())
 }
 
 /// Panics with all that is wrong about one attempt.

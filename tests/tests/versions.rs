@@ -105,6 +105,24 @@ fn learns_and_sandboxes(php: &Php) {
     is_the_attack(attacked.violations()[0], &arena.path().join("victim.php"));
     let through = attacked.violations().iter().filter(|e| e["effect"] == "yes").count();
     assert_eq!(through, FILES - left, "let through by the events and by the files that are gone");
+    forged_names_are_seen(&arena);
+}
+
+/// Where a file's name is before it is compiled differs by version.
+fn forged_names_are_seen(arena: &Arena) {
+    let (plain, forging) = (arena.path().join("plain.php"), arena.path().join("forging.php"));
+    fs::write(&plain, "<?php touch(__DIR__ . '/touched');").expect("write a script");
+    let code = format!("<?php include 'php://filter/read=string.toupper/resource={}';", plain.display());
+    fs::write(&forging, code).expect("write a script");
+    let reasons = |script: &Path| {
+        let ran = arena.session("--monitor").run([&arena.php.run, &script.display().to_string()]);
+        assert_eq!(ran.status, 0, "{}{}", ran.stdout, ran.stderr);
+        let reasons =
+            ran.violations().into_iter().map(|event| event["reason"].as_str().map(ToOwned::to_owned));
+        reasons.collect::<Vec<_>>()
+    };
+    assert!(reasons(&plain).iter().all(|reason| reason.as_deref() == Some("site-not-in-profile")));
+    assert!(reasons(&forging).contains(&Some("tainted-identity".into())), "{:?}", reasons(&forging));
 }
 
 fn is_the_attack(event: &Value, script: &Path) {

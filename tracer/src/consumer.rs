@@ -473,6 +473,9 @@ impl Consumer {
         if who.image != 0 || who.proc_flags & intf::PROC_UNINTROSPECTED != 0 {
             let own = match told {
                 Told::Site(_, policy) => policy.decide(op, &args),
+                Told::Unknown if record.unknown & intf::UNK_TAINTED != 0 => {
+                    Verdict::violation(Reason::TaintedIdentity)
+                }
                 Told::Unknown => UNKNOWN_SITE,
             };
             let own = match told {

@@ -104,6 +104,7 @@ impl Images {
             record.flags |= intf::IMAGE_PHASES;
         }
         self.by_id.update(&id.to_ne_bytes(), bytes_of(&record), MapFlags::ANY)?;
+        attach_sources(kernel, path, &image)?;
         if self.usdt {
             attach_usdt(kernel, path, &image)?;
         }
@@ -216,6 +217,9 @@ fn address(globals: Globals) -> (u64, i64, u32) {
     }
 }
 
+/// PHP 8.1: from here on `zend_file_handle` has a `zend_string`.
+const FILE_NAMES_ARE_STRINGS: u32 = 20_210_902;
+
 fn record_of(image: &Image, id: u32) -> intf::image {
     let (eg, tcb_offset, zts) = address(image.executor_globals);
     let (sg, ..) = address(image.sapi_globals);
@@ -225,6 +229,9 @@ fn record_of(image: &Image, id: u32) -> intf::image {
     }
     if image.sapi == Sapi::Fpm {
         flags |= intf::IMAGE_FPM;
+    }
+    if image.api < FILE_NAMES_ARE_STRINGS {
+        flags |= intf::IMAGE_PLAIN_NAMES;
     }
     let o = &image.offsets;
     intf::image {
@@ -259,6 +266,20 @@ fn attach_phases(kernel: &mut Kernel, path: &Path, image: &Image, id: u32) -> Re
         (module.file_offset, cookie(module, 0)),
     ];
     kernel.attach_uprobes("request_edges", "request_edge", path, &edges)
+}
+
+/// Uprobes where code comes from: files are compiled, wrappers of streams taken away. Errors: forged names of files
+/// would go unseen.
+fn attach_sources(kernel: &mut Kernel, path: &Path, image: &Image) -> Result<()> {
+    let missing = || anyhow::anyhow!("{} does not export where it compiles files", path.display());
+    let at = |symbol: Option<Symbol>, edge: u32| {
+        symbol.map(|symbol| (symbol.file_offset, u64::from(edge))).ok_or_else(missing)
+    };
+    let edges = [
+        at(image.symbols.compile_file, intf::SOURCE_COMPILED)?,
+        at(image.symbols.unregister_wrapper, intf::SOURCE_UNREGISTERED)?,
+    ];
+    kernel.attach_uprobes("source_edges", "source_edge", path, &edges)
 }
 
 /// Function entry and return. Requests begin and end by [`attach_phases`].

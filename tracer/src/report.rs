@@ -431,7 +431,8 @@ impl Reporter {
         let runs_php = who.image != 0 && !call.is_exec;
         let sink = call.sink.as_ref().map(shared::site::Name::as_bytes);
         let observe = |learner: &mut Learner, actor: Actor<'_>| {
-            learner.observe(&Observation { actor, op, sink, args, count: 1, tainted: false });
+            let tainted = runs_php && r.unknown & intf::UNK_TAINTED != 0;
+            learner.observe(&Observation { actor, op, sink, args, count: 1, tainted });
         };
         let program = call.program.clone();
         if runs_php {
@@ -768,7 +769,7 @@ fn spared_cause(spared: u16) -> Option<&'static str> {
 }
 
 fn unknown_causes(bits: u32) -> String {
-    const NAMES: [(u32, &str); 13] = [
+    const NAMES: [(u32, &str); 14] = [
         (intf::UNK_LINK, "link-unreadable"),
         (intf::UNK_FRAME, "frame-unreadable"),
         (intf::UNK_TYPE, "not-the-expected-structure"),
@@ -782,6 +783,7 @@ fn unknown_causes(bits: u32) -> String {
         (intf::UNK_GLOBALS, "globals-unreadable"),
         (intf::UNK_DRIFT, "shadow-stack-drift"),
         (intf::UNK_ORIGIN, "origin-unknown"),
+        (intf::UNK_TAINTED, "code-from-a-stream-that-names-its-file"),
     ];
     let named: Vec<&str> = NAMES.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name).collect();
     named.join(",")

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 
 #include "op_class.h"
@@ -47,6 +48,13 @@ int main(void)
 	IS(class_ioctl(0xdeadbeef), IOCTL_OTHER);
 	/* the kernel takes 32 bits of a command: high bits must not hide one */
 	IS(class_ioctl(0xffffffff00000000ULL | TIOCSTI), IOCTL_TTY);
+	IS(class_shmat(SHM_RDONLY), MEM_PLAIN);
+	IS(class_shmat(SHM_EXEC | SHM_RDONLY), MEM_EXEC);
+	IS(class_ipc(IPC_STAT), IPC_PLAIN);
+	IS(class_ipc(IPC_RMID), IPC_CHANGE);
+	IS(class_ipc(IPC_SET | 0x100), IPC_CHANGE);
+	IS(class_limits(0), LIMITS_SELF);
+	IS(class_limits(4711), LIMITS_OTHER);
 	IS(class_prctl(PR_SET_NAME), PRCTL_PLAIN);
 	IS(class_prctl(PR_SET_NO_NEW_PRIVS), PRCTL_PRIVILEGE);
 	IS(class_prctl(PR_SET_DUMPABLE), PRCTL_TRACE);

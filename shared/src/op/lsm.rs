@@ -135,7 +135,7 @@ const SAME: &[(&str, &[&str])] = &[
     // Where `write` is policed, also what copies from file to file.
     ("write", &["pwrite64", "writev", "pwritev", "pwritev2"]),
     ("mprotect", &["pkey_mprotect"]),
-    ("mmap", &["remap_file_pages"]),
+    ("mmap", &["remap_file_pages", "shmat"]),
     ("execve", &["execveat"]),
     ("clone", &["clone3"]),
     ("kill", &["tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"]),

@@ -2,8 +2,8 @@
 /*
  * Tries: remove shared memory (System V) that is another program's
  * Effect: segments
- * Class: in scope, known: shmctl is not policed
- * Expect: phase1 open; phase2 open; rewriting open; lsm open
+ * Class: in scope
+ * Expect: phase1 race; phase2 1; rewriting 1; lsm open
  */
 require __DIR__ . '/../lib.php';
 

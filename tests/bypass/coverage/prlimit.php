@@ -2,8 +2,8 @@
 /*
  * Tries: lower another process' limits by prlimit64
  * Effect: bytes
- * Class: in scope, known: prlimit64 is not policed
- * Expect: phase1 open; phase2 open; rewriting open; lsm open
+ * Class: in scope
+ * Expect: phase1 race; phase2 0; rewriting 0; lsm open
  */
 require __DIR__ . '/../lib.php';
 

@@ -2,8 +2,8 @@
 /*
  * Tries: forge: replace the wrapper of files, include the granted path, and restore the wrapper
  * Effect: gone
- * Class: in scope, known: forged file names
- * Expect: phase1 open; phase2 open; rewriting open; lsm open
+ * Class: in scope
+ * Expect: phase1 race; phase2 1; rewriting 1; lsm 0
  */
 require __DIR__ . '/../lib.php';
 

@@ -2,13 +2,15 @@
 /*
  * Tries: forge: include the granted file through php://filter, which makes other code of it
  * Effect: gone
- * Class: in scope, known: forged file names
- * Expect: phase1 open; phase2 open; rewriting open; lsm open
+ * Class: in scope
+ * Expect: phase1 race; phase2 1; rewriting 1; lsm 0
  */
 require __DIR__ . '/../lib.php';
 
+/* Reading by a filter is nothing but reading. */
 function granted(): void
 {
+    file_get_contents('php://filter/read=string.rot13/resource=' . GRANTED);
     require GRANTED;
     Store::purge(targets());
 }

@@ -2,8 +2,8 @@
 /*
  * Tries: forge, and leave it in the opcode cache: another process finds it there under the granted path
  * Effect: gone
- * Class: in scope, known: forged file names
- * Expect: phase1 open; phase2 open; rewriting open; lsm open
+ * Class: in scope
+ * Expect: phase1 race; phase2 1; rewriting 1; lsm 0
  * Options: -d zend_extension=opcache -d opcache.enable_cli=1 -d opcache.file_update_protection=0 -d
  *     opcache.validate_timestamps=0
  */

@@ -6,12 +6,15 @@
  * Expect: phase1 race; phase2 1; rewriting 1; lsm 0
  * Options: -d extension=phar
  * File: evil.php: <?php foreach (targets() as $file) { @unlink($file); }
- * Archive: archive.tar: evil.php
+ * File: good.php: <?php
+ * Archive: archive.tar: evil.php good.php
  */
 require __DIR__ . '/../lib.php';
 
+/* Including an archive's code is nothing that makes names doubtful. */
 function granted(): void
 {
+    include 'phar://' . FOLDER . '/archive.tar/good.php';
     require GRANTED;
     Store::purge(targets());
 }

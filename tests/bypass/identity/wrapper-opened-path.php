@@ -2,16 +2,10 @@
 /*
  * Tries: forge: include from a stream wrapper that says it opened the granted file
  * Effect: gone
- * Class: in scope, known: forged file names
- * Expect: phase1 open; phase2 open; rewriting open; lsm open
+ * Class: in scope
+ * Expect: phase1 race; phase2 1; rewriting 1; lsm 0
  */
 require __DIR__ . '/../lib.php';
-
-function granted(): void
-{
-    require GRANTED;
-    Store::purge(targets());
-}
 
 /* Code that says it is the granted file. */
 class Forge
@@ -38,6 +32,15 @@ class Forge
     public function url_stat(): array { return []; }
     public function stream_set_option(): bool { return false; }
     public function stream_close(): void {}
+}
+
+/* Reading by such a wrapper is nothing but reading. */
+function granted(): void
+{
+    stream_wrapper_register('evil', Forge::class);
+    file_get_contents('evil://x');
+    require GRANTED;
+    Store::purge(targets());
 }
 
 function attack(): void

@@ -14,6 +14,8 @@ use std::process::{Child, Command, Stdio};
 use e2e::arena::{Target, listen, make_fifo, open_folder};
 
 use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::world::USER;
 
@@ -36,6 +38,8 @@ pub struct Trap {
     pub count: usize,
     fifo: Option<File>,
     holds: Holds,
+    /// The process to be reached for instead of one of the trap's own.
+    pub instead: Option<u32>,
 }
 
 /// What has to live as long as the trap.
@@ -114,11 +118,19 @@ impl Trap {
         let count = match word {
             "signals" => SIGNALS,
             "letters" => LETTERS,
-            "script" | "job" => 1,
+            "script" | "job" | "stopped" => 1,
             _ if name.is_some() => 1,
             _ => OBJECTS,
         };
-        let mut trap = Self { folder, effect: word.into(), name, count, fifo: None, holds: Holds::Nothing };
+        let mut trap = Self {
+            folder,
+            effect: word.into(),
+            name,
+            count,
+            fifo: None,
+            holds: Holds::Nothing,
+            instead: None,
+        };
         trap.fill(root);
         trap
     }
@@ -128,6 +140,7 @@ impl Trap {
             "made" => {}
             "gone" | "changed" | "mode" | "times" | "xattr" => (0..self.count).for_each(|n| self.put(n)),
             "signals" => self.holds = Holds::Target(Target::start(USER)),
+            "stopped" => self.holds = Holds::Target(Target::start(0)),
             "connections" => self.holds = Holds::Stream(listen()),
             "datagrams" => self.holds = Holds::Datagrams(receiver()),
             "letters" => self.holds = letters(),
@@ -168,7 +181,7 @@ impl Trap {
             Holds::Stream(listener) => listener.local_addr().expect("its address").port().to_string(),
             Holds::Datagrams(socket) => socket.local_addr().expect("its address").port().to_string(),
             Holds::Letters(_, name) => name.clone(),
-            Holds::Target(target) => target.id().to_string(),
+            Holds::Target(target) => self.instead.unwrap_or(target.id()).to_string(),
             Holds::Prey(child) => child.id().to_string(),
             _ => root.join("unlearnt").display().to_string(),
         }
@@ -195,6 +208,9 @@ impl Trap {
             ("times", _) => count(&|path| path.metadata().is_ok_and(|about| about.mtime() == 1)),
             ("xattr", _) => count(&has_attribute),
             ("bytes", _) => self.bytes(),
+            ("stopped", Holds::Target(target)) => {
+                usize::from(was_stopped(self.instead.unwrap_or(target.id())))
+            }
             ("prey", _) => words(&self.folder.join("prey")),
             (_, Holds::Target(target)) => target.signalled(),
             (_, Holds::Stream(listener)) => std::iter::from_fn(|| listener.accept().ok()).count(),
@@ -290,6 +306,13 @@ fn prey(root: &Path, folder: &Path) -> Child {
     BufReader::new(stdout).read_line(&mut said).expect("read");
     assert_eq!(said, "ready\n", "there is nothing to reach for");
     child
+}
+
+/// It goes on.
+fn was_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let _ = kill(Pid::from_raw(pid as i32), Signal::SIGCONT);
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
 }
 
 /// Words that are not as they were.
