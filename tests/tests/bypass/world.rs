@@ -236,7 +236,8 @@ impl World {
     fn run(&self, attempt: &Attempt, role: &str) -> Did {
         let effect = if role == "twin" { attempt.twin_effect().unwrap_or("made") } else { attempt.effect() };
         let mut trap = Trap::set(self.root(), effect);
-        trap.instead = Some(self.tracer.load(Relaxed)).filter(|pid| *pid != 0 && role == "attack");
+        trap.instead = Some(self.tracer.load(Relaxed))
+            .filter(|pid| *pid != 0 && role == "attack" && effect == "stopped");
         if attempt.name == "coverage/remove-folder" {
             trap.with_folders();
         }
