@@ -412,7 +412,8 @@ mod tests {
     #[test]
     fn the_median_decides() {
         let cost = |values| all(bench(&[]), bench(&[(APP, "phase 2, sandbox", CPU, values)]));
-        let line = |text: &str| text.lines().find(|l| l.contains("CPU per request: phase 2")).map(ToOwned::to_owned);
+        let line =
+            |text: &str| text.lines().find(|l| l.contains("CPU per request: phase 2")).map(ToOwned::to_owned);
         assert!(line(&verdicts(&cost(&[1.0, 1.01, 1.5]))).is_some_and(|l| l.contains("| met |")));
         assert!(line(&verdicts(&cost(&[1.0, 1.03, 1.5]))).is_some_and(|l| l.contains("**missed**")));
     }
