@@ -70,8 +70,8 @@ struct Plan {
 fn effort(shape: Shape) -> (u64, usize) {
     match shape {
         Shape::Loop(0) => (14, 100),
-        Shape::Once => (4, 50),
-        _ => (5, 50),
+        Shape::Once => (3, 30),
+        _ => (3, 30),
     }
 }
 

@@ -371,7 +371,7 @@ pub fn measure(quick: bool, here: &[Strategy], record: &mut Record) -> Result<()
     let mut bench = Bench::new()?;
     let configs = configs(here);
     let mut rounds: Vec<Rounds> = configs.iter().map(|_| Rounds::default()).collect();
-    let count = if quick { 2 } else { 11 };
+    let count = if quick { 2 } else { 5 };
     for round in 0..count {
         for turn in 0..configs.len() {
             // Nobody is always the first.
