@@ -509,8 +509,7 @@ int BPF_PROG(socket_sendmsg, struct socket *sock, struct msghdr *msg)
 /* ---- the system ---- */
 
 SEC("lsm/sb_mount")
-int BPF_PROG(sb_mount, const char *dev_name, const struct path *path, const char *type,
-	     unsigned long flags)
+int BPF_PROG(sb_mount, const char *dev_name, const struct path *path, const char *type, unsigned long flags)
 {
 	u32 op = op_of(SYS_mount, 0);
 	struct scratch *s;

@@ -70,7 +70,6 @@ struct Plan {
 fn effort(shape: Shape) -> (u64, usize) {
     match shape {
         Shape::Loop(0) => (14, 100),
-        Shape::Once => (3, 30),
         _ => (3, 30),
     }
 }

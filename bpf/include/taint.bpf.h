@@ -83,7 +83,8 @@ static __always_inline u32 scheme_of(const char *name)
 
 		if (c == ':')
 			return i > 1 && name[i + 1] == '/' && name[i + 2] == '/' ? i : 0;
-		if (!((lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.'))
+		if (!((lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '-' ||
+		      c == '.'))
 			return 0;
 	}
 	return SCHEME_ROOM;

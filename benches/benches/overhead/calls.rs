@@ -71,7 +71,7 @@ echo $out;
 const BATCHES: usize = 5;
 const ENOUGH: usize = 3 * BATCHES;
 /// How many processes a round tries to get so many that were not disturbed.
-const TRIES: usize = 6;
+const TRIES: usize = 3;
 /// A processor that is slower than the undisturbed one by this is shared with somebody: its sibling is busy, or the machine below.
 const DISTURBED: f64 = 1.1;
 /// Percent of all batches that are taken for undisturbed.
@@ -371,7 +371,7 @@ pub fn measure(quick: bool, here: &[Strategy], record: &mut Record) -> Result<()
     let mut bench = Bench::new()?;
     let configs = configs(here);
     let mut rounds: Vec<Rounds> = configs.iter().map(|_| Rounds::default()).collect();
-    let count = if quick { 2 } else { 5 };
+    let count = if quick { 1 } else { 5 };
     for round in 0..count {
         for turn in 0..configs.len() {
             // Nobody is always the first.
