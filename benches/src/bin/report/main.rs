@@ -86,8 +86,9 @@ impl Benches {
                 .with_context(|| format!("there is no whole run of `{name}`\nHint: cargo bench, as root"))
         };
         let mut guests = Vec::new();
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
+        let mut paths: Vec<PathBuf> = fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
+        paths.sort_unstable_by_key(|path| path.file_stem().map(ToOwned::to_owned));
+        for path in paths {
             let name = path.file_stem().and_then(|n| n.to_str()).unwrap_or_default();
             if name.starts_with("guest-") && path.extension().is_some_and(|e| e == "jsonl") {
                 guests.push(Bench::read(&path)?);
@@ -113,6 +114,10 @@ impl Benches {
     }
 }
 
+fn names_of(guest: &Bench) -> String {
+    guest.names("a loop in php-cli", |v| &v.column).join(", ")
+}
+
 /// A strategy may have had a guest of its own: calls let through are counts, and need no other run beside them.
 fn joined(guests: Vec<Bench>) -> Vec<Bench> {
     let mut all: Vec<Bench> = Vec::new();
@@ -121,7 +126,13 @@ fn joined(guests: Vec<Bench>) -> Vec<Bench> {
             other.run.kernel == guest.run.kernel && other.run.bench == "leak" && guest.run.bench == "leak"
         };
         match all.iter_mut().find(same) {
-            Some(other) => other.values.extend(guest.values),
+            Some(other) => {
+                if other.run.commit != guest.run.commit {
+                    other.run.commit =
+                        format!("{} ({} alone: {})", other.run.commit, names_of(&guest), guest.run.commit);
+                }
+                other.values.extend(guest.values);
+            }
             None => all.push(guest),
         }
     }
