@@ -81,9 +81,8 @@ static __always_inline void set_phase(u32 phase)
 		usdt_reset(task);
 	task->phase = phase;
 	p->phase = phase;
-	if (phase == PHASE_REQUEST)
-		task->taint = 0;
 	if (phase == PHASE_REQUEST) {
+		task->taint = 0;
 		count(STAT_REQUESTS);
 		p->requests = 1;
 		p->role = role_of(p, image_by_id(p->image));
