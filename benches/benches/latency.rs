@@ -83,8 +83,7 @@ impl Scene {
     }
 
     fn session(&self, strategy: &Strategy, mode: &str, options: &[&str]) -> Result<Tracer> {
-        let profile =
-            self.arena.arg(if strategy.learns_by_hooks() { "lsm.profile" } else { "calls.profile" });
+        let profile = self.arena.arg(strategy.profile());
         let php = self.arena.arg("php");
         let mut args = vec![mode, "--profile-file", &profile, "--php", &php];
         args.extend(strategy.options.iter().chain(options));

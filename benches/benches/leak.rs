@@ -105,9 +105,7 @@ fn measure(plan: &Plan, here: &[Strategy], record: &mut Record) -> Result<()> {
                 continue;
             }
             let leaks = sample(plan, &mut criterion, strategy, row, *shape, &|| scene.attack(*shape));
-            #[allow(clippy::cast_precision_loss)] // thousands
-            let values = leaks.into_iter().map(|n| n as f64).collect();
-            record.values(group, row, strategy.name, "calls", values)?;
+            record.values(group, row, strategy.name, "calls", leaks)?;
         }
         ended(session, strategy)?;
     }
@@ -131,33 +129,29 @@ fn sample(
     row: &str,
     shape: Shape,
     attack: &dyn Fn() -> Result<Vec<u64>>,
-) -> Vec<u64> {
+) -> Vec<f64> {
     let mut leaks = Vec::new();
-    if let Some(attacks) = plan.guest {
+    let mut attack = || {
+        let each = attack().expect("an attack");
+        #[allow(clippy::cast_precision_loss)] // thousands
+        leaks.extend(each.iter().map(|n| *n as f64));
+        each.iter().sum::<u64>()
+    };
+    // One run of requests has enough attackers.
+    let fixed = if shape == Shape::Requests { Some(1) } else { plan.guest };
+    if let Some(attacks) = fixed {
         eprintln!("{}: {row}", strategy.name);
-        let attacks = if shape == Shape::Requests { 1 } else { attacks };
-        (0..attacks).for_each(|_| leaks.extend(attack().expect("an attack")));
+        for _ in 0..attacks {
+            attack();
+        }
         return leaks;
     }
     let (seconds, samples) = effort(shape);
     let mut group = criterion.benchmark_group(row);
     group.sampling_mode(SamplingMode::Flat).sample_size(if plan.quick { 10 } else { samples });
     group.measurement_time(Duration::from_secs(seconds)).warm_up_time(Duration::from_millis(1));
-    if shape == Shape::Requests {
-        // One run of it has enough attackers.
-        leaks = attack().expect("an attack");
-        return leaks;
-    }
     group.bench_function(strategy.name, |bencher| {
-        bencher.iter_custom(|attacks| {
-            let mut all = 0;
-            for _ in 0..attacks {
-                let each = attack().expect("an attack");
-                all += each.iter().sum::<u64>();
-                leaks.extend(each);
-            }
-            all
-        });
+        bencher.iter_custom(|attacks| (0..attacks).map(|_| attack()).sum());
     });
     group.finish();
     leaks
@@ -171,9 +165,9 @@ fn allowlist(
     record: &mut Record,
 ) -> Result<()> {
     let helper = scene.arena().path("seccomp");
-    programs::compile("seccomp.c", &helper, &["-lseccomp"])?;
+    programs::compile_seccomp(&helper)?;
     let names = scene.arena().path("allowlist");
-    std::fs::write(&names, scene.calls()?.join("\n"))?;
+    std::fs::write(&names, programs::allowlist(&scene.calls()?))?;
     let mut wrapper = child(&helper);
     wrapper.arg("allow").arg(&names);
     let strategy = Strategy { name: "seccomp, whole process", ..USER_KILL };
@@ -181,9 +175,7 @@ fn allowlist(
         let shape = Shape::Loop(n);
         let plan = Plan { quick: true, ..*plan };
         let leaks = sample(&plan, criterion, &strategy, name, shape, &|| scene.attack_under(n, &wrapper));
-        #[allow(clippy::cast_precision_loss)] // thousands
-        let values = leaks.into_iter().map(|n| n as f64).collect();
-        record.values("a loop in php-cli", name, strategy.name, "calls", values)?;
+        record.values("a loop in php-cli", name, strategy.name, "calls", leaks)?;
     }
     Ok(())
 }

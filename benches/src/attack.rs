@@ -1,6 +1,8 @@
 //! Attacks on a sandbox, what comes of them counted by their effect.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -83,7 +85,7 @@ impl Scene {
     }
 
     fn profile(&self, strategy: &Strategy) -> PathBuf {
-        self.arena.path(if strategy.learns_by_hooks() { "lsm.profile" } else { "calls.profile" })
+        self.arena.path(strategy.profile())
     }
 
     fn session(&self, strategy: &Strategy, mode: &str, options: &[&str]) -> Result<Tracer> {
@@ -136,22 +138,40 @@ impl Scene {
     /// What each task tried, and what of it was done.
     fn make(&self, class: &str, shape: Shape) -> Result<(Vec<u64>, Vec<u64>)> {
         match shape {
-            Shape::Loop(n) => self.one(class, OPERATIONS[n].1, OPERATIONS[n].2),
-            Shape::Once => self.one(class, "unlink", 1),
+            Shape::Loop(n) => self.one(class, OPERATIONS[n].1, OPERATIONS[n].2, None),
+            Shape::Once => self.one(class, "unlink", 1, None),
             Shape::Together => self.together(class),
             Shape::Forks => self.forks(class),
             Shape::Requests => self.requests(class),
         }
     }
 
-    fn one(&self, class: &str, operation: &str, most: usize) -> Result<(Vec<u64>, Vec<u64>)> {
+    fn one(
+        &self,
+        class: &str,
+        operation: &str,
+        most: usize,
+        wrapper: Option<&Command>,
+    ) -> Result<(Vec<u64>, Vec<u64>)> {
         let trap = Trap::with(&self.arena.folder("trap"), operation, USER, most);
-        self.arena.attacker(class, operation, &trap).output().context("run PHP")?;
+        let mut php = self.arena.attacker(class, operation, &trap);
+        if let Some(wrapper) = wrapper {
+            php = self.under(wrapper, &php);
+        }
+        php.output().context("run PHP")?;
         if operation == "fork" {
             // A child that came to be leaves its mark after its parent's end.
             wait_until("all PHP of this attack has ended", || self.arena.running() == 0);
         }
         Ok((vec![trap.count as u64], vec![trap.leaks() as u64]))
+    }
+
+    /// PHP as the arena starts it, by another program.
+    fn under(&self, wrapper: &Command, php: &Command) -> Command {
+        let mut command = Command::new(wrapper.get_program());
+        command.args(wrapper.get_args()).arg(php.get_program()).args(php.get_args());
+        command.current_dir(self.arena.root()).uid(USER).gid(USER).stdin(Stdio::null());
+        command
     }
 
     fn together(&self, class: &str) -> Result<(Vec<u64>, Vec<u64>)> {
@@ -204,9 +224,9 @@ impl Scene {
     }
 
     /// What such a PHP calls when it is honest, by name: the allowlist of a whole process.
-    pub fn calls(&self) -> Result<Vec<String>> {
+    pub fn calls(&self) -> Result<BTreeSet<String>> {
         let log = self.arena.path("strace");
-        let mut calls = Vec::new();
+        let mut calls = BTreeSet::new();
         for (_, operation, most) in OPERATIONS {
             let trap = Trap::with(&self.arena.folder("trap"), operation, USER, most.min(5));
             let php = self.arena.attacker("Good", operation, &trap);
@@ -216,37 +236,16 @@ impl Scene {
                 strace.stdout(Stdio::null()).status().context("run strace")?.success(),
                 "PHP under strace failed"
             );
-            let text = fs::read_to_string(&log)?;
-            // `PID NAME(…`; a call that was interrupted by another's line is told twice.
-            let name = |line: &str| {
-                Some(line.split_once(char::is_whitespace)?.1.trim().split_once('(')?.0.to_owned())
-            };
-            calls.extend(
-                text.lines()
-                    .filter_map(name)
-                    .filter(|n| n.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')),
-            );
+            calls.append(&mut programs::calls_in(&fs::read_to_string(&log)?));
         }
-        calls.sort_unstable();
-        calls.dedup();
         Ok(calls)
     }
 
     /// A loop under another program that runs what comes after its own arguments.
     pub fn attack_under(&self, operation: usize, wrapper: &Command) -> Result<Vec<u64>> {
-        use std::os::unix::process::CommandExt;
         interrupt::check()?;
         let (_, operation, most) = OPERATIONS[operation];
-        let trap = Trap::with(&self.arena.folder("trap"), operation, USER, most);
-        let php = self.arena.attacker("Bad", operation, &trap);
-        let mut command = Command::new(wrapper.get_program());
-        command.args(wrapper.get_args()).arg(php.get_program()).args(php.get_args());
-        command.current_dir(self.arena.root()).uid(USER).gid(USER).stdin(Stdio::null());
-        command.output().context("run PHP")?;
-        if operation == "fork" {
-            wait_until("all PHP of this attack has ended", || self.arena.running() == 0);
-        }
-        Ok(vec![trap.leaks() as u64])
+        Ok(self.one("Bad", operation, most, Some(wrapper))?.1)
     }
 
     /// Its folder.

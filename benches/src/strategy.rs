@@ -59,6 +59,11 @@ impl Strategy {
         Ok(said.split_once("does not work here: ").map(|(_, why)| why.to_owned()))
     }
 
+    /// The file of its profile: strategies that see the same calls share one.
+    pub fn profile(&self) -> &'static str {
+        if self.learns_by_hooks() { "lsm.profile" } else { "calls.profile" }
+    }
+
     /// Whether a profile is learnt by hooks, not by system calls.
     pub fn learns_by_hooks(&self) -> bool {
         self.options.contains(&"--lsm")

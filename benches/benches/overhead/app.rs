@@ -49,6 +49,18 @@ enum Way {
     Under(&'static [&'static str]),
 }
 
+impl Way {
+    /// What starts the pool.
+    fn under(&self) -> &'static [&'static str] {
+        if let Way::Under(program) = self { program } else { &[] }
+    }
+
+    /// Whether PHP must call its probes.
+    fn needs_probes(&self) -> bool {
+        matches!(self, Way::Session { options, .. } if options.contains(&"usdt"))
+    }
+}
+
 fn ways(here: &[Strategy]) -> Vec<(String, Way)> {
     let mut ways = vec![("nothing".to_owned(), Way::Bare), ("empty programs".to_owned(), Way::Empty)];
     for strategy in here.iter().filter(|s| **s != strategy::PLAIN) {
@@ -112,7 +124,7 @@ impl App {
         ensure!(copied.success(), "the application cannot be copied");
         own(&at.join("wiki/data"))?;
         fs::copy("/usr/sbin/php-fpm8.2", at.join("php-fpm")).context("copy php-fpm8.2")?;
-        programs::compile("seccomp.c", &at.join(SECCOMP), &["-lseccomp"])?;
+        programs::compile_seccomp(&at.join(SECCOMP))?;
         fs::write(at.join("pages.lua"), PAGES)?;
         fs::write(
             at.join("fpm.conf"),
@@ -173,24 +185,18 @@ impl App {
     }
 
     /// A pool from here on, which must be running before anything else is started.
-    fn pool(&self, way: &Way) -> Result<Pool> {
+    fn pool(&self, under: &[&str], usdt: bool) -> Result<Pool> {
         let fpm = self.path("php-fpm");
-        let mut command = match way {
-            Way::Under([SECCOMP, rest @ ..]) => {
-                let mut command = child(self.path(SECCOMP));
+        let own = |program: &str| if program == SECCOMP { self.path(SECCOMP) } else { program.into() };
+        let mut command = match under {
+            [] => child(&fpm),
+            [program, rest @ ..] => {
+                let mut command = child(own(program));
                 command.args(rest).arg(&fpm);
                 command
             }
-            Way::Under([program, rest @ ..]) => {
-                let mut command = child(program);
-                command.args(rest).arg(&fpm);
-                command
-            }
-            _ => child(&fpm),
         };
-        if let Way::Session { options, .. } = way
-            && options.contains(&"usdt")
-        {
+        if usdt {
             command.env("USE_ZEND_DTRACE", "1");
         }
         command.args(["-F", "-y"]).arg(self.path("fpm.conf")).stdout(Stdio::null()).stderr(Stdio::null());
@@ -231,8 +237,7 @@ impl App {
             return Ok(());
         }
         let session = self.session(strategy, "--profile", options, &profile)?;
-        let way = Way::Session { strategy: *strategy, mode: "--profile", options: &[] };
-        let pool = self.pool(if options.contains(&"usdt") { &USDT } else { &way })?;
+        let pool = self.pool(&[], options.contains(&"usdt"))?;
         self.load(if programs::is_guest() { 30 } else { 3 })?;
         pool.stop()?;
         session.stop()
@@ -258,7 +263,7 @@ impl App {
             Way::Empty => empty = Some(Empty::attach(true)?),
             _ => {}
         }
-        let pool = self.pool(way)?;
+        let pool = self.pool(way.under(), way.needs_probes())?;
         self.load(1)?;
         let before = (pool.cpu()?, self.watcher(way, session.as_ref(), &pool)?);
         let (requests, rate) = self.load(seconds)?;
@@ -283,8 +288,6 @@ impl App {
         }
     }
 }
-
-const USDT: Way = Way::Session { strategy: strategy::USER_KILL, mode: "--profile", options: &["usdt"] };
 
 impl Drop for App {
     fn drop(&mut self) {

@@ -1,5 +1,6 @@
 //! Time of calls.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::hint::black_box;
 use std::os::unix::fs::PermissionsExt;
@@ -190,33 +191,24 @@ impl Bench {
         let arena = Arena::new()?;
         fs::write(arena.path("calls.php"), SCRIPT)?;
         fs::create_dir(arena.path("there"))?;
-        programs::compile("seccomp.c", &arena.path(SECCOMP), &["-lseccomp"])?;
+        programs::compile_seccomp(&arena.path(SECCOMP))?;
         let bench = Self { arena, paces: [Vec::new(), Vec::new()] };
-        fs::write(bench.arena.path("allowlist"), bench.called()?.join("\n"))?;
+        fs::write(bench.arena.path("allowlist"), programs::allowlist(&bench.called()?))?;
         Ok(bench)
     }
 
     /// The calls that such a PHP makes.
-    fn called(&self) -> Result<Vec<String>> {
+    fn called(&self) -> Result<BTreeSet<String>> {
         let log = self.arena.path("strace");
         fs::write(&log, "")?;
         fs::set_permissions(&log, fs::Permissions::from_mode(0o666))?;
         let log_text = log.display().to_string();
         self.php(1, &["strace", "-f", "-qq", "-o", &log_text], false)?;
-        let text = fs::read_to_string(&log)?;
-        let mut names: Vec<String> = text
-            .lines()
-            .filter_map(|line| {
-                Some(line.split_once(char::is_whitespace)?.1.trim().split_once('(')?.0.to_owned())
-            })
-            .filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        Ok(names)
+        Ok(programs::calls_in(&fs::read_to_string(&log)?))
     }
 
-    fn learn(&self, strategy: Strategy, profile: &str) -> Result<()> {
+    fn learn(&self, strategy: Strategy) -> Result<()> {
+        let profile = strategy.profile();
         if self.arena.path(profile).exists() {
             return Ok(());
         }
@@ -251,16 +243,15 @@ impl Bench {
             Config::Empty { exit_too } => empty = Some(Empty::attach(exit_too)?),
             Config::Under(program) => under = program,
             Config::Session { strategy, mode, usdt } => {
-                let view = if strategy.learns_by_hooks() { "lsm" } else { "calls" };
-                let (learnt, again) = (format!("{view}.profile"), format!("{view}.again"));
-                self.learn(strategy, &learnt)?;
-                let profile = if mode == "--profile" { again } else { learnt };
+                self.learn(strategy)?;
+                let again = format!("{}.again", strategy.profile());
+                let profile = if mode == "--profile" { &again } else { strategy.profile() };
                 let mut options = strategy.options.to_vec();
                 if usdt {
                     options.extend(["--attribution", "usdt"]);
                 }
                 with_usdt = usdt;
-                session = Some(self.arena.session(strategy.binary, &options, mode, &profile)?);
+                session = Some(self.arena.session(strategy.binary, &options, mode, profile)?);
             }
         }
         let own = attached();
