@@ -26,10 +26,34 @@ static __always_inline void returned(struct task *task)
 
 /* ---- files ---- */
 
-/* Since Linux 6.9 (2024-05) a descriptor of a process is made by opening a file; before it no hook saw that. */
+/*
+ * What makes a file, where no other hook sees it: memfd_create (seen on 6.18; on 7.3 it has a hook), and pidfd_open
+ * before Linux 6.9 (2024-05). It is asked for every file. Set before load: whether it is loaded.
+ */
+const volatile u32 by_allocation = 0;
+
+SEC("lsm/file_alloc_security")
+int BPF_PROG(file_alloc_security)
+{
+	u32 now = current_nr();
+
+	if (is_call(now, SYS_memfd_create, NR32_memfd_create))
+		return call_hook(SYS_memfd_create, 0);
+	return is_call(now, SYS_pidfd_open, SYS_pidfd_open) ? call_hook(SYS_pidfd_open, 0) : 0;
+}
+
+/* Since Linux 6.9 (2024-05) a descriptor of a process is made by opening a file. */
 static __always_inline bool is_pidfd(struct file *file)
 {
 	return file->f_inode->i_sb->s_magic == PID_FS_MAGIC;
+}
+
+/* Other calls that make one are judged as what they are (clone). */
+static __always_inline s32 pidfd_hook(void)
+{
+	if (by_allocation || !is_call(current_nr(), SYS_pidfd_open, SYS_pidfd_open))
+		return 0;
+	return call_hook(SYS_pidfd_open, 0);
 }
 
 SEC("lsm/file_open")
@@ -39,10 +63,12 @@ int BPF_PROG(file_open, struct file *file)
 	struct scratch *s;
 	s32 verdict;
 
+	if (is_pidfd(file))
+		return pidfd_hook();
 	if (!op_is_policed(op) || (flags & FMODE_EXEC))
 		return 0;
 	/* Judged as the same operation when its name was made. */
-	if (((flags & O_CREAT) && (file->f_mode & FMODE_CREATED)) || is_pidfd(file))
+	if ((flags & O_CREAT) && (file->f_mode & FMODE_CREATED))
 		return 0;
 	s = hook_begin(op, &verdict);
 	if (!s)
@@ -66,6 +92,13 @@ SEC("lsm/inode_create")
 int BPF_PROG(inode_create, struct inode *dir)
 {
 	return dir->i_sb->s_magic == MQUEUE_MAGIC ? inode_hook(op_of(SYS_openat, OPEN_CREATE)) : 0;
+}
+
+/* Its removal passes no hook of paths. */
+SEC("lsm/inode_unlink")
+int BPF_PROG(inode_unlink, struct inode *dir)
+{
+	return dir->i_sb->s_magic == MQUEUE_MAGIC ? call_hook(SYS_mq_unlink, 0) : 0;
 }
 
 SEC("lsm/path_unlink")
@@ -213,6 +246,22 @@ SEC("lsm/inode_removexattr")
 int inode_removexattr(u64 *ctx)
 {
 	return inode_hook(op_of(SYS_removexattr, 0));
+}
+
+/* Linux 6.17 (2025-09), as is the call. The same by ioctl was judged as that. */
+SEC("lsm/inode_file_setattr")
+int BPF_PROG(inode_file_setattr)
+{
+	return current_nr() == SYS_ioctl ? 0 : call_hook(SYS_file_setattr, 0);
+}
+
+/* Two calls; of a 32-bit one it does not matter which. */
+SEC("lsm/path_notify")
+int BPF_PROG(path_notify, const struct path *path)
+{
+	u32 nr = current_nr() == SYS_inotify_add_watch ? SYS_inotify_add_watch : SYS_fanotify_mark;
+
+	return path_hook(op_of(nr, 0), path);
 }
 
 SEC("lsm/path_chroot")
@@ -403,6 +452,22 @@ int BPF_PROG(ptrace_traceme, struct task_struct *parent)
 	return plain_hook(op_of(SYS_ptrace, 0));
 }
 
+/* Of another task: for one's own the kernel does not ask. */
+SEC("lsm/task_prlimit")
+int BPF_PROG(task_prlimit)
+{
+	return call_hook(SYS_prlimit64, LIMITS_OTHER);
+}
+
+/* Another one's limits were judged above. */
+SEC("lsm/task_setrlimit")
+int BPF_PROG(task_setrlimit, struct task_struct *target)
+{
+	u32 own = bpf_get_current_pid_tgid() >> 32;
+
+	return target->tgid == own ? call_hook(SYS_prlimit64, LIMITS_SELF) : 0;
+}
+
 SEC("lsm/task_prctl")
 int BPF_PROG(task_prctl, int option, unsigned long arg2)
 {
@@ -443,16 +508,34 @@ int BPF_PROG(userns_create, const struct cred *cred)
 SEC("lsm/capable")
 int BPF_PROG(capable, const struct cred *cred)
 {
-	struct task_struct *t = bpf_get_current_task_btf();
 	u32 nr = current_nr();
 
 	/* A 32-bit number means another call: whatever it is, it is foreign-abi. */
-	if (t->thread_info.status & TS_COMPAT)
+	if (nr & NR_32)
 		return plain_hook(op_of(NR_FOREIGN, 0));
-	nr &= ~X32_BIT;
 	if (nr >= NR_MAX || !by_capability[bounded(nr)])
 		return 0;
 	return plain_hook(op_of(nr, 0));
+}
+
+/* ---- System V objects ---- */
+
+SEC("lsm/shm_shmctl")
+int BPF_PROG(shm_shmctl, struct kern_ipc_perm *perm, int cmd)
+{
+	return call_hook(SYS_shmctl, class_ipc(cmd));
+}
+
+SEC("lsm/sem_semctl")
+int BPF_PROG(sem_semctl, struct kern_ipc_perm *perm, int cmd)
+{
+	return call_hook(SYS_semctl, class_ipc(cmd));
+}
+
+SEC("lsm/msg_queue_msgctl")
+int BPF_PROG(msg_queue_msgctl, struct kern_ipc_perm *perm, int cmd)
+{
+	return call_hook(SYS_msgctl, class_ipc(cmd));
 }
 
 /* ---- sockets ---- */
@@ -616,9 +699,11 @@ int BPF_PROG(inode_init_security_anon, struct inode *inode, const struct qstr *n
 		nr = SYS_userfaultfd;
 	else if (what == start_of("[secretmem]"))
 		nr = SYS_memfd_secret;
+	else if (what == start_of("[memfd]"))
+		nr = SYS_memfd_create;
 	else
 		return 0;
-	return plain_hook(op_of(nr, 0));
+	return call_hook(nr, 0);
 }
 
 SEC("lsm/uring_sqpoll")

@@ -16,11 +16,14 @@ enum {
 	SYS_write = 1,
 	SYS_mprotect = 10,
 	SYS_ioctl = 16,
+	SYS_shmctl = 31,
 	SYS_connect = 42,
 	SYS_accept = 43,
 	SYS_sendto = 44,
 	SYS_bind = 49,
 	SYS_listen = 50,
+	SYS_semctl = 66,
+	SYS_msgctl = 71,
 	SYS_fcntl = 72,
 	SYS_truncate = 76,
 	SYS_ftruncate = 77,
@@ -40,6 +43,8 @@ enum {
 	SYS_setgroups = 116,
 	SYS_capset = 126,
 	SYS_mknod = 133,
+	SYS_personality = 135,
+	SYS_modify_ldt = 154,
 	SYS_pivot_root = 155,
 	SYS_prctl = 157,
 	SYS_chroot = 161,
@@ -47,17 +52,33 @@ enum {
 	SYS_setxattr = 188,
 	SYS_removexattr = 197,
 	SYS_clock_settime = 227,
+	SYS_mq_unlink = 241,
 	SYS_keyctl = 250,
+	SYS_inotify_add_watch = 254,
 	SYS_unshare = 272,
+	SYS_vmsplice = 278,
 	SYS_utimensat = 280,
+	SYS_fallocate = 285,
 	SYS_perf_event_open = 298,
+	SYS_fanotify_mark = 301,
+	SYS_prlimit64 = 302,
+	SYS_seccomp = 317,
+	SYS_memfd_create = 319,
 	SYS_userfaultfd = 323,
+	SYS_copy_file_range = 326,
 	SYS_io_uring_setup = 425,
 	SYS_io_uring_enter = 426,
 	SYS_io_uring_register = 427,
 	SYS_move_mount = 429,
+	SYS_pidfd_open = 434,
 	SYS_openat2 = 437,
 	SYS_memfd_secret = 447,
+	SYS_file_setattr = 469,
+
+	NR_32 = 0x80000000,
+	NR32_fallocate = 324,
+	NR32_memfd_create = 356,
+	NR32_copy_file_range = 377,
 
 	O_CREAT = 0100,
 	FMODE_EXEC = 0x20, /* in f_flags: opened to be executed; no caller can set it */
@@ -94,16 +115,31 @@ static __always_inline bool is_internal(struct task_struct *t)
 	return t->cred != t->real_cred && !(t->flags & PF_IO_WORKER) && !t->io_uring;
 }
 
-/* The call that this task is in. None of its own: a worker of the kernel. */
+/* What the call that this task is in was given; NULL for a worker of the kernel, which is in none of its own. */
+static __always_inline struct pt_regs *current_registers(void)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+
+	return t->flags & PF_IO_WORKER ? NULL : (struct pt_regs *)bpf_task_pt_regs(t);
+}
+
+/* The call that this task is in; the number of a 32-bit one means another call, and has NR_32 beside it. */
 static __always_inline u32 current_nr(void)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	struct pt_regs *regs;
+	struct pt_regs *regs = current_registers();
+	u32 nr;
 
-	if (t->flags & PF_IO_WORKER)
+	if (!regs)
 		return NR_UNKNOWN;
-	regs = (struct pt_regs *)bpf_task_pt_regs(t);
-	return (u32)BPF_CORE_READ(regs, orig_ax);
+	nr = (u32)regs->orig_ax & ~X32_BIT;
+	return t->thread_info.status & TS_COMPAT ? nr | NR_32 : nr;
+}
+
+/* By its 32-bit number it is judged, too: as foreign-abi. */
+static __always_inline bool is_call(u32 now, u32 nr, u32 nr_32)
+{
+	return now == nr || now == (nr_32 | NR_32);
 }
 
 /* The site into s->call. The kernel's workers act for whoever made their io_uring; their own memory says nothing. */
@@ -524,6 +560,36 @@ static __always_inline s32 name_hook(u32 op, const struct path *dir, struct dent
 	if (!s)
 		return verdict;
 	path_in(s, dir, dentry, 0);
+	return hook_end(s);
+}
+
+/*
+ * What the task was asked for by a call of this number, and no object tells more about. Its registers are what the
+ * kernel has used: no other thread can change them. What a pointer in them leads to is not looked at.
+ */
+static __always_inline s32 call_hook(u32 nr, u32 class)
+{
+	u32 op = op_of(nr, class);
+	struct pt_regs *regs;
+	struct scratch *s;
+	s32 verdict;
+
+	if (!op_is_policed(op))
+		return 0;
+	s = hook_begin(op, &verdict);
+	if (!s)
+		return verdict;
+	regs = current_registers();
+	if (regs && current_nr() == nr) {
+		s->call.args[0] = regs->di;
+		s->call.args[1] = regs->si;
+		s->call.args[2] = regs->dx;
+		s->call.args[3] = regs->r10;
+		s->call.args[4] = regs->r8;
+		s->call.args[5] = regs->r9;
+	}
+	if (calls[bounded(nr)].path_arg)
+		s->call.flags |= CALL_PATH_FAULT;
 	return hook_end(s);
 }
 

@@ -199,6 +199,7 @@ struct socket;
 struct user_namespace;
 struct kernel_siginfo;
 struct key;
+struct kern_ipc_perm;
 union bpf_attr;
 struct perf_event_attr;
 struct qstr;

@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use libbpf_rs::btf::{Btf, types};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Object, OpenObject, ProgramAttachType, ProgramType, libbpf_sys};
-use shared::op::lsm::{HOOKS, by_capability, hooks_for};
+use shared::op::lsm::{ALLOCATION, HOOKS, by_capability, hooks_for};
 use tracer::cli::hinted;
 use tracer::kernel::{Loaded, ReadOnly, prepare_maps};
-use tracer::probe::{LsmState, lockdown_mode, lsm_state};
+use tracer::probe::{LsmState, lockdown_mode, lsm_state, memfd_is_named};
 
 #[allow(clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, missing_docs)] // generated
 mod rewrite {
@@ -74,12 +74,14 @@ pub fn load_lsm(config: &ReadOnly) -> Result<Box<dyn Loaded>> {
     tracer::fill_read_only!(open, config);
     tracer::fill_decision_data!(open, config);
     let kernel = Btf::from_vmlinux().context("read the kernel's types")?;
+    let by_allocation = hooks_for(&config.policed).any(|hook| hook.name == ALLOCATION) && !memfd_is_named();
     let data = open.maps.rodata_data.as_deref_mut().expect("the object has read-only data");
     data.action_deny = u32::from(config.actions.deny);
     data.action_kill = u32::from(config.actions.kill);
     data.by_capability = by_capability();
     data.setattr_third = u32::from(parameters(&kernel, &kind.function("inode_setattr")) == Some(3));
-    choose_hooks(open.open_object_mut(), &kernel, kind, config)?;
+    data.by_allocation = u32::from(by_allocation);
+    choose_hooks(open.open_object_mut(), &kernel, kind, by_allocation, config)?;
     prepare_maps(open.open_object_mut(), config)?;
     Ok(Box::new(LsmObject(open.load()?)))
 }
@@ -99,6 +101,7 @@ impl Kind {
         match self {
             Self::Lsm => format!("bpf_lsm_{hook}"),
             Self::Function if hook == "settime" => "security_settime64".into(),
+            Self::Function if hook == ALLOCATION => "security_file_alloc".into(),
             Self::Function => format!("security_{hook}"),
         }
     }
@@ -117,10 +120,16 @@ fn hook_kind() -> Result<Kind> {
 }
 
 /// Leaves out what is not policed, and what this kernel has not where it does not matter.
-fn choose_hooks(object: &mut OpenObject, kernel: &Btf<'_>, kind: Kind, config: &ReadOnly) -> Result<()> {
+fn choose_hooks(
+    object: &mut OpenObject,
+    kernel: &Btf<'_>,
+    kind: Kind,
+    by_allocation: bool,
+    config: &ReadOnly,
+) -> Result<()> {
     let wanted: Vec<&str> = hooks_for(&config.policed).map(|hook| hook.name).collect();
     for hook in HOOKS {
-        let needed = wanted.contains(&hook.name);
+        let needed = wanted.contains(&hook.name) && (by_allocation || hook.name != ALLOCATION);
         let function = kind.function(hook.name);
         let there = parameters(kernel, &function).is_some();
         if needed && !there && hook.optional.is_none() {

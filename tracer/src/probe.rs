@@ -13,6 +13,7 @@ use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{ErrorKind, Link, MapCore, MapFlags};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -137,6 +138,12 @@ pub fn lsm_state() -> LsmState {
 #[must_use]
 pub fn calls_can_be_denied() -> bool {
     attempt("call_function", denied) == Found::Works
+}
+
+/// Whether an LSM program is asked about a memfd by its name, so that it could be denied.
+#[must_use]
+pub fn memfd_is_named() -> bool {
+    attempt("named_memory", memfd_denied) == Found::Works
 }
 
 /// The lockdown mode that is in force; `None` where it cannot be read, or the kernel has no lockdown.
@@ -370,6 +377,10 @@ fn asked() -> bool {
 fn denied() -> bool {
     let mut byte = 0;
     ask(&raw mut byte) == Errno::EPERM
+}
+
+fn memfd_denied() -> bool {
+    memfd_create(c"probe", MFdFlags::MFD_CLOEXEC).err() == Some(Errno::EPERM)
 }
 
 fn rewritten() -> bool {

@@ -346,7 +346,11 @@ fn plain(args: &mut Args, number: u16, index: usize, value: u64) {
         ("listen", 1) => args.put("backlog", id),
         ("exit" | "exit_group", 0) => args.put("status", id),
         ("unshare", 0) | ("setns", 1) => args.put("flags", flags(value, &CLONE, "0")),
-        ("ptrace" | "bpf" | "keyctl" | "seccomp", 0) => args.put("command", id),
+        ("ptrace" | "bpf" | "keyctl" | "seccomp" | "modify_ldt", 0)
+        | ("shmctl" | "msgctl", 1)
+        | ("semctl", 2) => args.put("command", id),
+        ("shmctl" | "semctl" | "msgctl", 0) => args.put("id", id),
+        ("prlimit64", 1) => args.put("resource", id),
         _ if number == nr::UNLINKAT => {
             args.put("flags", flags(value & 0xffff_ffff, &[(0x200, "AT_REMOVEDIR")], "0"));
         }

@@ -42,6 +42,7 @@ pub const BY_CAPABILITY: &[&str] = &[
     "iopl",
     "kexec_file_load",
     "kexec_load",
+    "lookup_dcookie",
     "mount_setattr",
     "open_by_handle_at",
     "open_tree",
@@ -58,12 +59,21 @@ pub const BY_CAPABILITY: &[&str] = &[
     "vhangup",
 ];
 
+/// Asked whenever a file is made: only loaded where nothing else sees a memfd.
+pub const ALLOCATION: &str = "file_alloc_security";
+
 /// Every hook that is used.
 pub const HOOKS: &[Hook] = &[
-    hook("file_open", &["openat"]),
+    hook("file_open", &["openat", "pidfd_open"]),
+    optional(
+        ALLOCATION,
+        &["memfd_create", "pidfd_open"],
+        "loaded where the kernel does not ask about a memfd by its name, as 6.18 does not and 7.3 does",
+    ),
     hook("path_mknod", &["openat", "mknod"]),
     hook("inode_create", &["openat"]),
     hook("path_unlink", &["unlink"]),
+    hook("inode_unlink", &["mq_unlink"]),
     hook("path_mkdir", &["mkdir"]),
     hook("path_rmdir", &["rmdir"]),
     hook("path_rename", &["rename"]),
@@ -76,6 +86,8 @@ pub const HOOKS: &[Hook] = &[
     hook("inode_setattr", &["utimensat"]),
     hook("inode_setxattr", &["setxattr"]),
     hook("inode_removexattr", &["removexattr"]),
+    optional("inode_file_setattr", &["file_setattr"], "there is no such call before Linux 6.17"),
+    hook("path_notify", &["fanotify_mark", "inotify_add_watch"]),
     hook("path_chroot", &["chroot"]),
     hook("file_ioctl", &["ioctl"]),
     hook("file_fcntl", &["fcntl"]),
@@ -88,6 +100,8 @@ pub const HOOKS: &[Hook] = &[
     hook("task_kill", &["kill"]),
     hook("ptrace_access_check", &["ptrace"]),
     hook("ptrace_traceme", &["ptrace"]),
+    hook("task_prlimit", &["prlimit64"]),
+    hook("task_setrlimit", &["prlimit64"]),
     hook("task_prctl", &["prctl"]),
     hook("task_fix_setuid", &["setuid"]),
     hook("task_fix_setgid", &["setgid"]),
@@ -95,6 +109,9 @@ pub const HOOKS: &[Hook] = &[
     hook("capset", &["capset"]),
     hook("userns_create", &["unshare"]),
     hook("capable", BY_CAPABILITY),
+    hook("shm_shmctl", &["shmctl"]),
+    hook("sem_semctl", &["semctl"]),
+    hook("msg_queue_msgctl", &["msgctl"]),
     hook("socket_create", &["socket"]),
     hook("socket_bind", &["bind"]),
     hook("socket_connect", &["connect"]),
@@ -111,7 +128,7 @@ pub const HOOKS: &[Hook] = &[
     hook("key_alloc", &["keyctl"]),
     hook("syslog", &["syslog"]),
     hook("settime", &["clock_settime"]),
-    hook("inode_init_security_anon", &["io_uring_setup", "userfaultfd", "memfd_secret"]),
+    hook("inode_init_security_anon", &["io_uring_setup", "userfaultfd", "memfd_secret", "memfd_create"]),
     hook("uring_sqpoll", &["io_uring_setup"]),
     hook("uring_override_creds", &["io_uring_register"]),
 ];
@@ -135,7 +152,7 @@ const SAME: &[(&str, &[&str])] = &[
     // Where `write` is policed, also what copies from file to file.
     ("write", &["pwrite64", "writev", "pwritev", "pwritev2"]),
     ("mprotect", &["pkey_mprotect"]),
-    ("mmap", &["remap_file_pages", "shmat"]),
+    ("mmap", &["remap_file_pages", "shmat", "uselib"]),
     ("execve", &["execveat"]),
     ("clone", &["clone3"]),
     ("kill", &["tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"]),
@@ -180,6 +197,7 @@ pub fn seen_as(op: Op) -> Vec<Op> {
         // A name in the file system is made for it.
         "bind" if u32::from(op.class()) == intf::FAMILY_UNIX => seen.push(fixed("mknod")),
         "fork" | "vfork" => seen.push(fixed("clone:process")),
+        "setrlimit" => seen.push(fixed("prlimit64:self")),
         _ => {}
     }
     seen.sort_unstable();
@@ -242,6 +260,10 @@ mod tests {
         assert_eq!(seen("pidfd_send_signal"), ["kill:self", "kill:subject", "kill:stranger"]);
         assert_eq!(seen("sendmsg:inet"), ["sendto:inet"]);
         assert_eq!(seen("socketpair:unix"), ["socket:unix"]);
+        assert_eq!(seen("setrlimit"), ["prlimit64:self"]);
+        assert_eq!(seen("prlimit64:other"), ["prlimit64:other"]);
+        assert_eq!(seen("shmctl:change"), ["shmctl:change"]);
+        assert_eq!(seen("uselib"), ["mmap:plain", "mmap:exec"]);
         assert_eq!(seen("seccomp"), Vec::<String>::new());
         assert_eq!(seen("exec"), ["exec"]);
     }

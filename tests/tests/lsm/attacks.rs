@@ -160,8 +160,17 @@ fn denials() {
         assert_eq!(event["view"], "lsm", "{event:#}");
         assert_eq!(event["strategy"], "lsm", "{event:#}");
         let who = who(event);
-        let is_attacker =
-            ["Bad", "calls", "calls-learnt", "memfd:program", "sh", "dash", "inner", "main of evil.php"];
+        let is_attacker = [
+            "Bad",
+            "calls",
+            "calls-learnt",
+            "calls-prepared",
+            "memfd:program",
+            "sh",
+            "dash",
+            "inner",
+            "main of evil.php",
+        ];
         assert!(is_attacker.contains(&who.as_str()), "{who} is no attacker: {event:#}");
         *by_operation.entry(event["operation"].as_str().unwrap_or("none")).or_default() +=
             event["count"].as_u64().unwrap_or(1);

@@ -1,8 +1,10 @@
 //! Objects of one operation. What happened to them tells how often it was done.
 
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
@@ -18,6 +20,9 @@ const PRECIOUS: &[u8] = b"<?php /* precious */ return 1;\n";
 
 /// The first one that a program may use; each is sent once, before the first is sent again.
 const FIRST_SIGNAL: u32 = 34;
+
+/// How many files the process may open whose limit is reached for.
+const FILES: usize = 500;
 
 /// Objects of one operation, in a folder of its name.
 pub struct Trap {
@@ -56,6 +61,24 @@ impl Target {
     fn status(&self, line: &str) -> String {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("read its status");
         status.lines().find_map(|l| l.strip_prefix(line)).expect(line).trim().into()
+    }
+
+    fn limit_files(&self) {
+        let limit = libc::rlimit { rlim_cur: FILES as u64, rlim_max: FILES as u64 };
+        let pid = self.0.id() as i32;
+        // SAFETY: a structure that outlives the call.
+        let result =
+            unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
+        assert_eq!(result, 0, "limit a process");
+    }
+
+    fn file_limit(&self) -> usize {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        let pid = self.0.id() as i32;
+        // SAFETY: likewise.
+        let result = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) };
+        assert_eq!(result, 0, "read the limits of a process");
+        limit.rlim_cur as usize
     }
 
     /// Real-time signals that wait for it.
@@ -101,7 +124,8 @@ impl Trap {
         match operation {
             "read" | "include" | "change" | "truncate_open" | "append" | "ftruncate" | "unlink"
             | "rename" | "link" | "touch" | "int80" | "uring" | "uring_async" | "setxattr" | "write_file"
-            | "open_truncate" | "truncate" | "read_openat2" | "uring_sqpoll" => {
+            | "open_truncate" | "truncate" | "read_openat2" | "uring_sqpoll" | "fanotify"
+            | "file_setattr" => {
                 files("", 0o666, PRECIOUS);
             }
             "chmod" => files("", 0o644, PRECIOUS),
@@ -121,7 +145,11 @@ impl Trap {
                 }
             }
             "hostname" => name_machine("before"),
-            "message_queue" => (0..count).for_each(remove_queue),
+            "message_queue" => (0..count).for_each(|n| remove_queue(&queue(n))),
+            "queue_remove" => (0..count).for_each(|n| make_queue(&queue_to_go(n), owner)),
+            "shm_remove" | "sem_remove" | "msg_remove" => {
+                (0..count).for_each(|n| Ipc::of(operation).make(n, owner));
+            }
             "stream" | "connect_inet" => kept = Kept::Tcp(listen()),
             "sendto" => {
                 let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
@@ -136,7 +164,8 @@ impl Trap {
                 kept = Kept::Unix(listener);
             }
             "write" => kept = Kept::Fifo(make_fifo(&folder.join("fifo"))),
-            "kill" | "kill_subject" | "sigqueue" | "pidfd_signal" | "ptrace" | "peek" => {
+            "kill" | "kill_subject" | "sigqueue" | "pidfd_signal" | "ptrace" | "peek" | "prlimit"
+            | "pidfd_open" => {
                 let mut command = if operation == "kill_subject" {
                     let mut command = Command::new(php);
                     command.args(["-n", "-r", "sleep(600);"]);
@@ -148,6 +177,9 @@ impl Trap {
                 };
                 // Of whom the kernel itself would not refuse.
                 kept = Kept::Target(Target::start(command.uid(owner).gid(owner)));
+                if let (Kept::Target(target), "prlimit") = (&kept, operation) {
+                    target.limit_files();
+                }
             }
             _ => {}
         }
@@ -187,7 +219,7 @@ impl Trap {
             "read" | "include" | "socket_inet" | "socket_unix" | "bind_inet" | "listen" | "setuid"
             | "setgid" | "userfaultfd" | "add_key" | "traceme" | "ptrace" | "peek" | "socketpair" | "bpf"
             | "perf" | "namespace" | "unshare" | "chroot" | "read_openat2" | "capset" | "mmap_exec"
-            | "mprotect_exec" | "uring_socket" => return None,
+            | "mprotect_exec" | "uring_socket" | "memfd" | "pidfd_open" | "fanotify" => return None,
             "change" | "truncate_open" | "append" | "ftruncate" | "write_file" | "open_truncate"
             | "truncate" => count(&|path| fs::read(path).expect("read") != PRECIOUS),
             "exchange" => count(&|path| fs::read(path).expect("read") == b"other"),
@@ -201,7 +233,16 @@ impl Trap {
             "touch" => count(&|path| fs::metadata(path).expect("stat").mtime() == 12345),
             "setxattr" => count(&|path| has_attribute(path)),
             "mount" => self.mounts(),
-            "message_queue" => (0..self.count).filter(|n| is_queue(*n)).count(),
+            "message_queue" => (0..self.count).filter(|n| is_queue(&queue(*n))).count(),
+            "queue_remove" => (0..self.count).filter(|n| !is_queue(&queue_to_go(*n))).count(),
+            "shm_remove" | "sem_remove" | "msg_remove" => {
+                (0..self.count).filter(|n| Ipc::of(&self.operation).find(*n).is_none()).count()
+            }
+            "file_setattr" => count(&is_not_dumped),
+            "prlimit" => match &self.kept {
+                Kept::Target(target) => FILES - target.file_limit(),
+                _ => 0,
+            },
             "umount" => self.count - self.mounts(),
             "hostname" => {
                 usize::from(nix::unistd::gethostname().expect("the machine's name") == "e2e-lsm") * self.count
@@ -252,8 +293,13 @@ impl Drop for Trap {
                 let _ = umount2(&self.folder.join(n.to_string()), MntFlags::MNT_DETACH);
             }
         }
-        if self.operation == "message_queue" {
-            (0..self.count).for_each(remove_queue);
+        match &self.operation[..] {
+            "message_queue" => (0..self.count).for_each(|n| remove_queue(&queue(n))),
+            "queue_remove" => (0..self.count).for_each(|n| remove_queue(&queue_to_go(n))),
+            "shm_remove" | "sem_remove" | "msg_remove" => {
+                (0..self.count).for_each(|n| Ipc::of(&self.operation).remove(n));
+            }
+            _ => {}
         }
     }
 }
@@ -263,17 +309,123 @@ fn queue(n: usize) -> std::ffi::CString {
     std::ffi::CString::new(format!("/e2e-lsm-{n}")).expect("a name")
 }
 
-fn is_queue(n: usize) -> bool {
+/// Likewise: one that is there.
+fn queue_to_go(n: usize) -> std::ffi::CString {
+    std::ffi::CString::new(format!("/e2e-lsm-gone-{n}")).expect("a name")
+}
+
+fn is_queue(name: &CStr) -> bool {
     // SAFETY: a text that ends, and a descriptor that this has opened.
     unsafe {
-        let queue = libc::mq_open(queue(n).as_ptr(), libc::O_RDONLY);
+        let queue = libc::mq_open(name.as_ptr(), libc::O_RDONLY);
         queue >= 0 && libc::mq_close(queue) == 0
     }
 }
 
-fn remove_queue(n: usize) {
+fn make_queue(name: &CStr, owner: u32) {
+    remove_queue(name);
+    // SAFETY: plain data, for which zero is a value.
+    let mut small: libc::mq_attr = unsafe { std::mem::zeroed() };
+    (small.mq_maxmsg, small.mq_msgsize) = (1, 1);
+    // SAFETY: a text that ends, a structure that outlives the call, and a descriptor that this has opened.
+    unsafe {
+        let queue = libc::mq_open(name.as_ptr(), libc::O_CREAT | libc::O_RDWR, 0o600, &raw mut small);
+        assert!(queue >= 0, "make a message queue: {}", std::io::Error::last_os_error());
+        assert_eq!(libc::fchown(queue, owner, owner), 0, "give a message queue");
+        libc::mq_close(queue);
+    }
+}
+
+fn remove_queue(name: &CStr) {
     // SAFETY: a text that ends.
-    unsafe { libc::mq_unlink(queue(n).as_ptr()) };
+    unsafe { libc::mq_unlink(name.as_ptr()) };
+}
+
+/// A kind of System V objects, by keys as `calls.c` has them.
+#[derive(Clone, Copy)]
+enum Ipc {
+    Memory,
+    Semaphores,
+    Queue,
+}
+
+impl Ipc {
+    fn of(operation: &str) -> Self {
+        match operation {
+            "shm_remove" => Self::Memory,
+            "sem_remove" => Self::Semaphores,
+            _ => Self::Queue,
+        }
+    }
+
+    fn get(self, n: usize, flags: i32) -> Option<i32> {
+        let key = 0xe2_f000 + n as i32;
+        // SAFETY: numbers only.
+        let id = unsafe {
+            match self {
+                Self::Memory => libc::shmget(key, if flags == 0 { 0 } else { 4096 }, flags),
+                Self::Semaphores => libc::semget(key, i32::from(flags != 0), flags),
+                Self::Queue => libc::msgget(key, flags),
+            }
+        };
+        (id >= 0).then_some(id)
+    }
+
+    fn find(self, n: usize) -> Option<i32> {
+        self.get(n, 0)
+    }
+
+    fn make(self, n: usize, owner: u32) {
+        self.remove(n);
+        let id = self.get(n, libc::IPC_CREAT | 0o666).expect("make a System V object");
+        // SAFETY: structures that the kernel has filled, and that outlive the calls.
+        let result = unsafe {
+            match self {
+                Self::Memory => {
+                    let mut about: libc::shmid_ds = std::mem::zeroed();
+                    libc::shmctl(id, libc::IPC_STAT, &raw mut about);
+                    about.shm_perm.uid = owner;
+                    libc::shmctl(id, libc::IPC_SET, &raw mut about)
+                }
+                Self::Semaphores => {
+                    let mut about: libc::semid_ds = std::mem::zeroed();
+                    libc::semctl(id, 0, libc::IPC_STAT, &raw mut about);
+                    about.sem_perm.uid = owner;
+                    libc::semctl(id, 0, libc::IPC_SET, &raw mut about)
+                }
+                Self::Queue => {
+                    let mut about: libc::msqid_ds = std::mem::zeroed();
+                    libc::msgctl(id, libc::IPC_STAT, &raw mut about);
+                    about.msg_perm.uid = owner;
+                    libc::msgctl(id, libc::IPC_SET, &raw mut about)
+                }
+            }
+        };
+        assert_eq!(result, 0, "give a System V object: {}", std::io::Error::last_os_error());
+    }
+
+    fn remove(self, n: usize) {
+        let Some(id) = self.find(n) else { return };
+        // SAFETY: numbers only.
+        unsafe {
+            match self {
+                Self::Memory => libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()),
+                Self::Semaphores => libc::semctl(id, 0, libc::IPC_RMID),
+                Self::Queue => libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()),
+            }
+        };
+    }
+}
+
+/// Whether it has the attribute that `calls.c` sets.
+fn is_not_dumped(path: &Path) -> bool {
+    const NODUMP: libc::c_long = 0x40;
+    let file = File::open(path).expect("open a file");
+    let mut flags: libc::c_long = 0;
+    // SAFETY: an open descriptor, and room for what is asked for.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_GETFLAGS, &raw mut flags) };
+    assert_eq!(result, 0, "read attributes: {}", std::io::Error::last_os_error());
+    flags & NODUMP != 0
 }
 
 fn has_attribute(path: &Path) -> bool {

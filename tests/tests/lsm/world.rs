@@ -58,8 +58,10 @@ pub fn arena() -> Arena {
     let built =
         Command::new("cc").args(["-static", "-o"]).arg(&program).arg(source).status().expect("run cc");
     assert!(built.success(), "calls.c does not build");
-    // Another program in the kernel's eyes: what one has learnt is not the other's.
-    fs::copy(&program, arena.path("calls-learnt")).expect("copy a program");
+    // Other programs in the kernel's eyes: what one has learnt is not the other's.
+    for copy in ["calls-learnt", "calls-prepared"] {
+        fs::copy(&program, arena.path(copy)).expect("copy a program");
+    }
     arena
 }
 

@@ -17,10 +17,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fanotify.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -78,6 +83,89 @@ static long message_queue(const char *at)
 static long truncate_it(const char *at)
 {
 	return truncate(at, 1);
+}
+
+static int index_of(const char *at)
+{
+	return atoi(strrchr(at, '/') + 1);
+}
+
+static long queue_remove(const char *at)
+{
+	char name[64];
+
+	/* The call itself: the C library makes EACCES of EPERM. */
+	snprintf(name, sizeof(name), "e2e-lsm-gone-%d", index_of(at));
+	return syscall(SYS_mq_unlink, name);
+}
+
+/* As `trap.rs` has made them. */
+static int key_of(const char *at)
+{
+	return 0xe2f000 + index_of(at);
+}
+
+static long shm_remove(const char *at)
+{
+	return shmctl(shmget(key_of(at), 0, 0), IPC_RMID, NULL);
+}
+
+static long sem_remove(const char *at)
+{
+	return semctl(semget(key_of(at), 0, 0), 0, IPC_RMID);
+}
+
+static long msg_remove(const char *at)
+{
+	return msgctl(msgget(key_of(at), 0), IPC_RMID, NULL);
+}
+
+/* One file less may be opened by that process. */
+static long lower(const char *at)
+{
+	struct rlimit limit;
+
+	if (prlimit(number, RLIMIT_NOFILE, NULL, &limit))
+		return -1;
+	limit.rlim_cur--;
+	return prlimit(number, RLIMIT_NOFILE, &limit, NULL);
+}
+
+static long closed(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+	return fd;
+}
+
+static long memory(const char *at)
+{
+	return closed(memfd_create("e2e", index_of(at) % 2 ? MFD_HUGETLB : 0));
+}
+
+static long pidfd(const char *at)
+{
+	return closed(syscall(SYS_pidfd_open, number, 0));
+}
+
+static long watch(const char *at)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID, O_RDONLY);
+	return fanotify_mark(fd, FAN_MARK_ADD, FAN_MODIFY, AT_FDCWD, at);
+}
+
+/* Linux 6.17: struct file_attr, and FS_XFLAG_NODUMP. */
+static long attributes(const char *at)
+{
+	struct {
+		unsigned long long flags;
+		unsigned int rest[4];
+	} attr = { .flags = 0x80 };
+
+	return syscall(469, AT_FDCWD, at, &attr, sizeof(attr), 0);
 }
 
 /* Made without a name, and given one. */
@@ -377,7 +465,7 @@ static long peek(const char *at)
 /* One of those that a program may use: another one for another object. */
 static int signal_for(const char *at)
 {
-	return SIGRTMIN + atoi(strrchr(at, '/') + 1) % 30;
+	return SIGRTMIN + index_of(at) % 30;
 }
 
 static long queue(const char *at)
@@ -489,6 +577,9 @@ static const struct {
 	{ "message_queue", message_queue }, { "uring_sqpoll", uring_sqpoll },
 	{ "uring_credentials", uring_credentials }, { "uring_socket", uring_socket }, { "capset", capset_same },
 	{ "mmap_exec", mmap_exec },	  { "mprotect_exec", mprotect_exec },
+	{ "queue_remove", queue_remove }, { "shm_remove", shm_remove }, { "sem_remove", sem_remove },
+	{ "msg_remove", msg_remove },	  { "prlimit", lower },		{ "memfd", memory },
+	{ "pidfd_open", pidfd },	  { "fanotify", watch },	{ "file_setattr", attributes },
 };
 
 int main(int argc, char **argv)
@@ -498,11 +589,15 @@ int main(int argc, char **argv)
 	char at[4096];
 
 	if (argc < 4) {
-		/* Honest, and that is all: a child. */
+		/* Honest, and that is all: a child; as `prepared` also what some of these begin with. */
 		pid_t child = fork();
 
 		if (!child)
 			_exit(0);
+		if (argc > 1 && !strcmp(argv[1], "prepared")) {
+			closed(open("/dev/null", O_RDWR));
+			closed(syscall(SYS_pidfd_open, getpid(), 0));
+		}
 		return child < 0 || waitpid(child, NULL, 0) < 0;
 	}
 	count = atol(argv[3]);
