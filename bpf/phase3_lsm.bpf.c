@@ -282,11 +282,24 @@ int BPF_PROG(file_fcntl, struct file *file, unsigned int cmd)
 	return valued_hook(op_of(SYS_fcntl, class_fcntl(cmd)), 1, cmd);
 }
 
-/* Only loaded where `write` is policed: it runs at every read and write. */
+/* What writes to a file that is open. What is not policed by its own name is a write like any. */
+static __always_inline u32 nr_of_write(void)
+{
+	u32 now = current_nr();
+
+	if (is_call(now, SYS_copy_file_range, NR32_copy_file_range) &&
+	    op_is_policed(op_of(SYS_copy_file_range, 0)))
+		return SYS_copy_file_range;
+	if (is_call(now, SYS_fallocate, NR32_fallocate) && op_is_policed(op_of(SYS_fallocate, 0)))
+		return SYS_fallocate;
+	return SYS_write;
+}
+
+/* It runs at every read and write of everybody, who leave here as soon as they can. */
 SEC("lsm/file_permission")
 int BPF_PROG(file_permission, struct file *file, int mask)
 {
-	return (mask & MAY_WRITE) ? plain_hook(op_of(SYS_write, 0)) : 0;
+	return (mask & MAY_WRITE) ? call_hook(nr_of_write(), 0) : 0;
 }
 
 /* ---- memory ---- */

@@ -91,7 +91,7 @@ pub const HOOKS: &[Hook] = &[
     hook("path_chroot", &["chroot"]),
     hook("file_ioctl", &["ioctl"]),
     hook("file_fcntl", &["fcntl"]),
-    hook("file_permission", &["write"]),
+    hook("file_permission", &["write", "copy_file_range", "fallocate"]),
     hook("mmap_file", &["mmap"]),
     hook("file_mprotect", &["mprotect"]),
     hook("bprm_creds_for_exec", &["execve"]),
@@ -149,7 +149,7 @@ const SAME: &[(&str, &[&str])] = &[
     ("utimensat", &["utime", "utimes", "futimesat"]),
     ("setxattr", &["lsetxattr", "fsetxattr", "setxattrat"]),
     ("removexattr", &["lremovexattr", "fremovexattr", "removexattrat"]),
-    // Where `write` is policed, also what copies from file to file.
+    // Also sendfile and splice, which no other view polices.
     ("write", &["pwrite64", "writev", "pwritev", "pwritev2"]),
     ("mprotect", &["pkey_mprotect"]),
     ("mmap", &["remap_file_pages", "shmat", "uselib"]),

@@ -45,7 +45,7 @@ const CALLS: &[&str] = &[
     "file_setattr",
 ];
 /// Which a program does that has learnt what they begin with: a file to write to, a descriptor of a process.
-const PREPARED: &[&str] = &["pidfd_signal"];
+const PREPARED: &[&str] = &["pidfd_signal", "copy_range", "fallocate"];
 /// By root.
 const BY_ROOT: &[&str] = &["setxattr", "perf", "device", "mount", "umount", "hostname", "unshare", "chroot"];
 /// Never granted, learnt or not.

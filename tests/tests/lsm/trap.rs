@@ -125,7 +125,7 @@ impl Trap {
             "read" | "include" | "change" | "truncate_open" | "append" | "ftruncate" | "unlink"
             | "rename" | "link" | "touch" | "int80" | "uring" | "uring_async" | "setxattr" | "write_file"
             | "open_truncate" | "truncate" | "read_openat2" | "uring_sqpoll" | "fanotify"
-            | "file_setattr" => {
+            | "file_setattr" | "copy_range" | "fallocate" => {
                 files("", 0o666, PRECIOUS);
             }
             "chmod" => files("", 0o644, PRECIOUS),
@@ -221,7 +221,9 @@ impl Trap {
             | "perf" | "namespace" | "unshare" | "chroot" | "read_openat2" | "capset" | "mmap_exec"
             | "mprotect_exec" | "uring_socket" | "memfd" | "pidfd_open" | "fanotify" => return None,
             "change" | "truncate_open" | "append" | "ftruncate" | "write_file" | "open_truncate"
-            | "truncate" => count(&|path| fs::read(path).expect("read") != PRECIOUS),
+            | "truncate" | "copy_range" | "fallocate" => {
+                count(&|path| fs::read(path).expect("read") != PRECIOUS)
+            }
             "exchange" => count(&|path| fs::read(path).expect("read") == b"other"),
             "unlink" | "rmdir" | "unlinkat_dir" | "int80" | "uring" | "uring_async" | "uring_sqpoll" => {
                 count(&|path| !path.exists())

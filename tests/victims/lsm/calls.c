@@ -138,6 +138,30 @@ static long closed(int fd)
 	return fd;
 }
 
+/* Its first bytes once more, behind its end. */
+static long copy_range(const char *at)
+{
+	int fd = open(at, O_RDWR), error;
+	loff_t from = 0, to = 1000;
+	long result = copy_file_range(fd, &from, fd, &to, 8, 0);
+
+	error = errno;
+	closed(fd);
+	errno = error;
+	return result == 8 ? 0 : -1;
+}
+
+static long punch(const char *at)
+{
+	int fd = open(at, O_RDWR), error;
+	long result = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4);
+
+	error = errno;
+	closed(fd);
+	errno = error;
+	return result;
+}
+
 static long memory(const char *at)
 {
 	return closed(memfd_create("e2e", index_of(at) % 2 ? MFD_HUGETLB : 0));
@@ -579,6 +603,7 @@ static const struct {
 	{ "mmap_exec", mmap_exec },	  { "mprotect_exec", mprotect_exec },
 	{ "queue_remove", queue_remove }, { "shm_remove", shm_remove }, { "sem_remove", sem_remove },
 	{ "msg_remove", msg_remove },	  { "prlimit", lower },		{ "memfd", memory },
+	{ "copy_range", copy_range },	  { "fallocate", punch },
 	{ "pidfd_open", pidfd },	  { "fanotify", watch },	{ "file_setattr", attributes },
 };
 
