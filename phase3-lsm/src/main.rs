@@ -6,7 +6,7 @@ mod skel;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use shared::op::lsm::HOOKS;
+use shared::op::lsm::{BY_FUNCTION, HOOKS};
 use shared::profile::View;
 use tracer::Phase;
 use tracer::cli::{Actions, hinted};
@@ -99,7 +99,8 @@ impl Phase for Lsm {
     }
 
     fn call_programs(&self) -> Vec<&'static str> {
-        HOOKS.iter().map(|hook| hook.name).chain(["sys_exit", "sys_exit_held"]).collect()
+        let functions = BY_FUNCTION.iter().map(|(_, program)| *program);
+        HOOKS.iter().map(|hook| hook.name).chain(functions).chain(["sys_exit", "sys_exit_held"]).collect()
     }
 
     fn decides_in_kernel(&self) -> bool {

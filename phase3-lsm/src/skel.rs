@@ -1,12 +1,13 @@
 //! The kernel sides: opened, configured, loaded.
 
+use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 
 use anyhow::{Context, Result};
 use libbpf_rs::btf::{Btf, types};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Object, OpenObject, ProgramAttachType, ProgramType, libbpf_sys};
-use shared::op::lsm::{ALLOCATION, HOOKS, by_capability, hooks_for};
+use shared::op::lsm::{ALLOCATION, BY_FUNCTION, HOOKS, by_capability, functions_for, hooks_for};
 use tracer::cli::hinted;
 use tracer::kernel::{Loaded, ReadOnly, prepare_maps};
 use tracer::probe::{LsmState, lockdown_mode, lsm_state, memfd_is_named};
@@ -149,7 +150,16 @@ fn choose_hooks(
             program.set_attach_target(0, Some(function))?;
         }
     }
+    let functions: Vec<&str> = functions_for(&config.policed).collect();
+    for mut program in object.progs_mut().filter(|program| is_at_function(program.name())) {
+        let needed = functions.iter().any(|name| program.name() == *name);
+        program.set_autoload(needed);
+    }
     Ok(())
+}
+
+fn is_at_function(name: &OsStr) -> bool {
+    BY_FUNCTION.iter().any(|(_, program)| name == *program)
 }
 
 /// How many parameters a function of the kernel has; `None` where it has no such function.

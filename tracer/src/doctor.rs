@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use introspect::{Image, Sapi};
+use shared::op::lsm::BY_FUNCTION;
 
 use crate::images::has_probe;
 use crate::kernel::{Kernel, ReadOnly, quietly};
@@ -209,14 +210,23 @@ fn memlock() -> Check {
     Check::good("RLIMIT_MEMLOCK", format!("{shown} (not needed since Linux 5.11)"))
 }
 
-/// What no strategy is built on yet.
+/// Where no hook sees a call.
 fn call_functions() -> Check {
-    let found = if probe::calls_can_be_denied() {
-        "can return an error (fmod_ret/__x64_sys_*; no strategy needs it)"
-    } else {
-        "cannot return an error (fmod_ret/__x64_sys_*, seen on Linux 7.3; no strategy needs it)"
-    };
-    Check::good("functions of calls", found)
+    const WHAT: &str = "functions of calls";
+    let names = BY_FUNCTION.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    if probe::calls_can_be_denied() {
+        return Check::good(
+            WHAT,
+            format!("can return an error (fmod_ret/__x64_sys_*): --lsm polices {names}"),
+        );
+    }
+    Check::worse(
+        WHAT,
+        format!(
+            "cannot return an error (fmod_ret/__x64_sys_*, seen on Linux 7.3): --lsm does not police {names}"
+        ),
+        "use phase2-kernel-kill where one of them matters",
+    )
 }
 
 /// Loads and attaches everything, as a session would.

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use shared::event::{self, Event, EventOrigin, EventSite, Kind};
 use shared::intf;
-use shared::op::{ArgsSeen, Op, describe_args};
+use shared::op::{ArgsSeen, Op, Selection, describe_args};
 use shared::policy::{Actor, ArgsView, Learner, LearnerConfig, Observation, Policy, Reason, Verdict};
 use shared::profile::{Attribution, Php, Profile, Root, Script, View};
 use shared::site::{Name, Site, text};
@@ -40,6 +40,8 @@ pub struct Settings {
     pub strategy: &'static str,
     /// Where operations are seen.
     pub view: View,
+    /// Which calls count.
+    pub operations: Selection,
     /// What is enforced, or (profile mode) added to.
     pub profile: Option<Profile>,
     /// Version and ABI, where they are known at the start.
@@ -679,7 +681,7 @@ fn learner_config(settings: &Settings, host: &str) -> Result<LearnerConfig> {
             cli::Attribution::Stack => Attribution::Stack,
             cli::Attribution::Usdt => Attribution::Usdt,
         },
-        operations: settings.args.syscalls.clone().unwrap_or_default(),
+        operations: settings.operations.clone(),
         php: Php::new(&version, &abi),
         roots,
         generated: settings.profile.as_ref().map(|p| p.generated.clone()).unwrap_or_default(),

@@ -17,7 +17,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, RingBufferBuilder};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use shared::intf;
-use shared::op::lsm::{seen_as, seen_of};
+use shared::op::lsm::{is_by_function, seen_as, seen_of, with_functions};
 use shared::op::{OpSet, Selection};
 use shared::policy::Policy;
 use shared::profile::{PhpMatch, Profile, View};
@@ -32,6 +32,7 @@ use crate::kernel::{Kernel, ReadOnly, read_as, read_stats};
 use crate::layout;
 use crate::names::Names;
 use crate::persist::{self, Found, Pins};
+use crate::probe::calls_can_be_denied;
 use crate::process::{self, Process};
 use crate::protect::Protected;
 use crate::report::{Ended, Outcome, Reporter, Settings};
@@ -94,7 +95,7 @@ pub const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 /// A configuration to try loading with: it has no subjects.
 pub fn probe_config(phase: &dyn Phase) -> Result<ReadOnly> {
     let args = Args::parse_from(["probe", "--monitor", "--", "true"]);
-    read_only(&args, Mode::Monitor, policed(phase, &Selection::default())?)
+    read_only(&args, Mode::Monitor, policed(phase, &learnable(phase, Selection::default()))?)
 }
 
 pub(crate) fn check_environment() -> Result<()> {
@@ -242,21 +243,22 @@ fn refuse_privileged(args: &Args, mode: Mode, what: &str) -> Result<()> {
 }
 
 /// Which calls count. What a profile was not learnt with cannot be enforced by it: all of it would be a violation.
-fn operations(args: &Args, mode: Mode, profile: Option<&Profile>) -> Result<Selection> {
+fn operations(phase: &dyn Phase, args: &Args, mode: Mode, profile: Option<&Profile>) -> Result<Selection> {
     let asked = args.syscalls.clone();
     let learnt = profile.filter(|_| mode != Mode::Profile).map(|p| p.operations.clone());
     let (asked, learnt) = match (asked, learnt) {
-        (asked, None) => return Ok(asked.unwrap_or_default()),
+        (asked, None) => return Ok(learnable(phase, asked.unwrap_or_default())),
         (None, Some(learnt)) => return Ok(learnt),
         (Some(asked), Some(learnt)) => (asked, learnt),
     };
-    if !asked.ops().is_subset(&learnt.ops()) {
+    let set = |of: &Selection| in_view(phase.view(), of);
+    if !set(&asked).is_subset(&set(&learnt)) {
         return Err(hinted(
             format!("the profile was learnt with --syscalls {learnt}, and does not speak of all of {asked}"),
             format!("leave --syscalls out, or learn again: --profile --syscalls {asked}"),
         ));
     }
-    if asked.ops() != learnt.ops() {
+    if set(&asked) != set(&learnt) {
         crate::say(&format!("warning: less is policed than the profile was learnt with ({learnt})"));
     }
     Ok(asked)
@@ -406,6 +408,8 @@ struct Session {
     write_now: Arc<AtomicBool>,
     reopen_events: Arc<AtomicBool>,
     view: View,
+    /// Which calls count, from start to end.
+    operations: Selection,
     /// Subjects that are root are contained.
     contains_root: bool,
 }
@@ -466,7 +470,7 @@ impl Session {
     ) -> Result<Self> {
         let protected =
             (mode != Mode::Profile).then(|| Protected::new(protected_files(args), args.allow_privileged));
-        let operations = operations(args, mode, profile.as_ref())?;
+        let operations = operations(phase, args, mode, profile.as_ref())?;
         let mut config = read_only(args, mode, policed(phase, &operations)?)?;
         config.actions = actions;
         config.exposed = protected.as_ref().is_some_and(Protected::exposed);
@@ -548,6 +552,7 @@ impl Session {
             mode,
             strategy: phase.enforcer().strategy(),
             view: phase.view(),
+            operations: operations.clone(),
             profile,
             php: primary.map(|i| (i.version.clone().unwrap_or_default(), i.abi.clone())),
             pairs: kernel.map("pairs")?,
@@ -622,6 +627,7 @@ impl Session {
             write_now,
             reopen_events,
             view: phase.view(),
+            operations,
             contains_root: phase.contains_root(actions),
         };
         session.adopt(args, child)?;
@@ -861,7 +867,15 @@ impl Session {
                 let _ = self.to_reporter.send(Message::Swapped(policy, profile.checksum()));
                 self.summary = summarize(&profile);
                 let now = self.summary.trim_end_matches(", ");
-                format!("notice: {} loaded again: {now}", args.profile_file.display())
+                let told = format!("notice: {} loaded again: {now}", args.profile_file.display());
+                let set = |of: &Selection| in_view(self.view, of);
+                if set(&profile.operations).is_subset(&set(&self.operations)) {
+                    return told;
+                }
+                format!(
+                    "{told}\nwarning: it was learnt with --syscalls {}; until the next start only {} is policed",
+                    profile.operations, self.operations
+                )
             }
             Err(error) => format!("warning: the profile stays as it was: {error}"),
         }
@@ -1043,6 +1057,20 @@ fn summarize(profile: &Profile) -> String {
     format!("{} sites and {} grants, ", profile.sites().len(), profile.grants.len())
 }
 
+/// What a selection means in a view.
+fn in_view(view: View, operations: &Selection) -> OpSet {
+    match view {
+        View::Syscall => operations.ops(),
+        View::Lsm => seen_of(operations),
+    }
+}
+
+/// What is learnt where this is asked for: with the names of what only some kernels allow, if this one does.
+fn learnable(phase: &dyn Phase, asked: Selection) -> Selection {
+    let with_all = with_functions(&asked);
+    if phase.view() == View::Lsm && with_all != asked && calls_can_be_denied() { with_all } else { asked }
+}
+
 /// What a selection means in the strategy's view. Errors: it names what that view does not see.
 fn policed(phase: &dyn Phase, operations: &Selection) -> Result<OpSet> {
     if phase.view() == View::Syscall {
@@ -1054,7 +1082,18 @@ fn policed(phase: &dyn Phase, operations: &Selection) -> Result<OpSet> {
             "leave it out of --syscalls, or leave --lsm out; docs/lsm.md says what hooks see",
         ));
     }
-    Ok(seen_of(&operations.ops()))
+    if let Some(unseen) = operations.named().find(|op| is_by_function(*op))
+        && !calls_can_be_denied()
+    {
+        return Err(hinted(
+            format!(
+                "`{operations}` is asked for, or was learnt; but no LSM hook sees `{unseen}`, and this kernel lets no \
+                 program deny the call itself (fmod_ret/__x64_sys_*, seen on Linux 7.3)"
+            ),
+            "use phase2-kernel-kill or such a kernel; or do without: --syscalls relevant",
+        ));
+    }
+    Ok(in_view(phase.view(), operations))
 }
 
 fn read_only(args: &Args, mode: Mode, policed: OpSet) -> Result<ReadOnly> {

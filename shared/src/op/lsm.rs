@@ -3,8 +3,9 @@
 //! Several calls that do the same are one operation here: `unlink` is also `unlinkat`, and `openat:create` whatever
 //! makes a regular file. What no hook sees has no operation in this view.
 
-use super::{Op, OpSet, class_names};
+use super::{Op, OpSet, Selection, class_names};
 use crate::intf::{self, Call};
+use std::str::FromStr;
 
 /// One hook.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +58,14 @@ pub const BY_CAPABILITY: &[&str] = &[
     "swapon",
     "unshare",
     "vhangup",
+];
+
+/// Calls that no hook sees, and the programs at their own functions, which not every kernel allows.
+pub const BY_FUNCTION: &[(&str, &str)] = &[
+    ("modify_ldt", "call_modify_ldt"),
+    ("personality", "call_personality"),
+    ("seccomp", "call_seccomp"),
+    ("vmsplice", "call_vmsplice"),
 ];
 
 /// Asked whenever a file is made: only loaded where nothing else sees a memfd.
@@ -172,7 +181,12 @@ fn call(name: &str) -> Option<&'static Call> {
 }
 
 fn is_seen(name: &str) -> bool {
-    HOOKS.iter().any(|hook| hook.calls.contains(&name))
+    HOOKS.iter().any(|hook| hook.calls.contains(&name)) || BY_FUNCTION.iter().any(|(call, _)| *call == name)
+}
+
+/// Whether only the call's own function tells of it.
+pub fn is_by_function(op: Op) -> bool {
+    op.call().is_some_and(|call| BY_FUNCTION.iter().any(|(name, _)| *name == call.name))
 }
 
 /// The operations as which hooks see this one of the syscall view; none where no hook does.
@@ -205,9 +219,26 @@ pub fn seen_as(op: Op) -> Vec<Op> {
     seen
 }
 
-/// What hooks see of a set of the syscall view.
-pub fn seen_of(ops: &OpSet) -> OpSet {
-    ops.iter().flat_map(seen_as).collect()
+/// What is policed here of a selection. What not every kernel allows is only in it where it is named, so that the
+/// selection of a profile says whether that was learnt.
+pub fn seen_of(selection: &Selection) -> OpSet {
+    let named: OpSet = selection.named().collect();
+    let is_policed = |op: &Op| !is_by_function(*op) || named.contains(*op);
+    selection.ops().iter().filter(is_policed).flat_map(seen_as).collect()
+}
+
+/// The selection with the names of all that is in it and only a call's own function tells.
+pub fn with_functions(selection: &Selection) -> Selection {
+    let ops = selection.ops();
+    let named = BY_FUNCTION.iter().filter_map(|(name, _)| Selection::from_str(name).ok());
+    let asked = named.filter(|of| of.named().all(|op| ops.contains(op)));
+    asked.fold(selection.clone(), |all, of| all.union(&of))
+}
+
+/// The programs at the functions of calls that are needed to see a set of this view.
+pub fn functions_for(ops: &OpSet) -> impl Iterator<Item = &'static str> {
+    let is_policed = |name| call(name).is_some_and(|call| ops.contains_call(call.nr));
+    BY_FUNCTION.iter().filter(move |(name, _)| is_policed(name)).map(|(_, program)| *program)
 }
 
 /// Whether an operation is one of this view.
@@ -239,7 +270,10 @@ pub fn by_capability() -> [u8; intf::NR_MAX as usize] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::Selection;
+
+    fn selection(text: &str) -> Selection {
+        text.parse().unwrap()
+    }
 
     fn seen(text: &str) -> Vec<String> {
         seen_as(Op::parse(text).unwrap()).iter().map(ToString::to_string).collect()
@@ -264,7 +298,8 @@ mod tests {
         assert_eq!(seen("prlimit64:other"), ["prlimit64:other"]);
         assert_eq!(seen("shmctl:change"), ["shmctl:change"]);
         assert_eq!(seen("uselib"), ["mmap:plain", "mmap:exec"]);
-        assert_eq!(seen("seccomp"), Vec::<String>::new());
+        assert_eq!(seen("seccomp"), ["seccomp"]);
+        assert_eq!(seen("read"), Vec::<String>::new());
         assert_eq!(seen("exec"), ["exec"]);
     }
 
@@ -272,7 +307,8 @@ mod tests {
     fn every_name_is_a_call() {
         let named = HOOKS.iter().flat_map(|hook| hook.calls).filter(|name| **name != "exec");
         let same = SAME.iter().flat_map(|(name, others)| others.iter().chain([name]));
-        for name in named.chain(BY_CAPABILITY).chain(same) {
+        let functions = BY_FUNCTION.iter().map(|(name, _)| name);
+        for name in named.chain(BY_CAPABILITY).chain(same).chain(functions) {
             assert!(call(name).is_some(), "{name}");
         }
     }
@@ -290,8 +326,8 @@ mod tests {
 
     #[test]
     fn the_original_s_twenty_have_a_hook_each() {
-        let seed = "seed".parse::<Selection>().unwrap().ops();
-        for op in seed.iter().filter(|op| op.call().is_some()) {
+        let seed = selection("seed");
+        for op in seed.ops().iter().filter(|op| op.call().is_some()) {
             assert!(!seen_as(op).is_empty(), "{op}");
         }
         assert_eq!(hooks_for(&seen_of(&seed)).filter(|hook| hook.name == "path_unlink").count(), 1);
@@ -300,9 +336,30 @@ mod tests {
 
     #[test]
     fn operations_of_the_view_are_seen_as_themselves() {
-        for op in seen_of(&"all".parse::<Selection>().unwrap().ops()).iter() {
+        for op in seen_of(&with_functions(&selection("all"))).iter() {
             assert!(is_of_view(op), "{op}");
             assert!(seen_as(op).contains(&op), "{op}");
+        }
+    }
+
+    #[test]
+    fn what_not_every_kernel_allows_is_policed_where_it_is_named() {
+        let seccomp = Op::parse("seccomp").unwrap();
+        for text in ["relevant", "all", "seed", "unlink"] {
+            assert!(!seen_of(&selection(text)).contains(seccomp), "{text}");
+        }
+        let named = with_functions(&selection("relevant"));
+        assert_eq!(named.to_string(), "relevant,personality,modify_ldt,vmsplice,seccomp");
+        assert!(seen_of(&named).contains(seccomp));
+        assert_eq!(functions_for(&seen_of(&named)).count(), BY_FUNCTION.len());
+        assert_eq!(functions_for(&seen_of(&selection("all"))).count(), 0);
+        assert_eq!(with_functions(&selection("seed,unlink")).to_string(), "seed,unlink");
+    }
+
+    #[test]
+    fn whatever_is_relevant_has_an_operation() {
+        for op in selection("relevant").ops().iter().filter(|op| !op.is_unreadable()) {
+            assert!(!seen_as(op).is_empty(), "{op}");
         }
     }
 }

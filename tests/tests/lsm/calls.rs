@@ -6,7 +6,9 @@ use e2e::suite::test;
 use libtest_mimic::Trial;
 
 use super::trap::Trap;
-use super::world::{ATTACKS, TWINS, World, assert_denied, assert_done, learnt, php, run, survives, traps};
+use super::world::{
+    ATTACKS, TWINS, World, assert_denied, assert_done, exported, learnt, php, run, survives, traps,
+};
 
 const ROOT: u32 = 0;
 
@@ -48,6 +50,9 @@ const CALLS: &[&str] = &[
 const PREPARED: &[&str] = &["pidfd_signal", "copy_range", "fallocate"];
 /// By root.
 const BY_ROOT: &[&str] = &["setxattr", "perf", "device", "mount", "umount", "hostname", "unshare", "chroot"];
+/// No hook sees them. Where the kernel lets a program deny a call itself, they are policed.
+const BY_FUNCTION: &[&str] = &["vmsplice", "personality", "modify_ldt"];
+const BY_FUNCTION_OF_ROOT: &[&str] = &["seccomp"];
 /// Never granted, learnt or not.
 const NEVER: &[&str] = &["int80", "exec_memfd"];
 const NEVER_BY_ROOT: &[&str] = &["bpf"];
@@ -58,6 +63,7 @@ const ROUNDABOUT: &[&str] = &["uring_credentials", "uring_socket"];
 pub fn tests() -> Vec<Trial> {
     vec![
         test("what_php_has_no_function_for_does_nothing", by_user),
+        test("what_no_hook_sees_does_nothing_where_calls_can_be_denied", by_function),
         test("root_is_contained", by_root),
         test("a_32_bit_call_and_a_program_without_a_name_are_never_granted", never),
         test("a_request_under_other_credentials_is_judged_like_any", roundabout),
@@ -105,6 +111,8 @@ fn by_any() -> Vec<&'static str> {
 pub fn learn(world: &World) {
     all_done(world, USER, &by_any());
     all_done(world, USER, PREPARED);
+    all_done(world, USER, BY_FUNCTION);
+    all_done(world, ROOT, BY_FUNCTION_OF_ROOT);
     all_done(world, ROOT, BY_ROOT);
     all_done(world, USER, NEVER);
     all_done(world, ROOT, NEVER_BY_ROOT);
@@ -139,6 +147,25 @@ fn by_user() {
     all_done(world, USER, PREPARED);
     attack(world, USER, "calls", &by_any());
     attack(world, USER, "calls-prepared", PREPARED);
+}
+
+/// What was learnt says which kernel this is.
+fn by_function() {
+    let world = learnt();
+    let _session = world.sandbox();
+    let learnt = exported(&world.profile())["operations"].as_str().expect("operations").to_owned();
+    all_done(world, USER, BY_FUNCTION);
+    all_done(world, ROOT, BY_FUNCTION_OF_ROOT);
+    if learnt.contains("personality") {
+        attack(world, USER, "calls", BY_FUNCTION);
+        attack(world, ROOT, "calls", BY_FUNCTION_OF_ROOT);
+        return;
+    }
+    assert_eq!(learnt, "relevant");
+    let set = traps(&world.arena, BY_FUNCTION, TWINS, USER);
+    let text = calls(world, USER, "calls", &set, BY_FUNCTION, TWINS);
+    assert_done(&text, BY_FUNCTION, &set, TWINS);
+    println!("\nthis kernel lets no program deny a call itself: {BY_FUNCTION:?} are not policed");
 }
 
 fn by_root() {

@@ -10,7 +10,9 @@ use e2e::session::{php_profile, tracer};
 use e2e::suite::test;
 use libtest_mimic::Trial;
 
-use super::world::{ATTACKS, TWINS, arena, assert_denied, assert_done, learnt, php, run, session, traps};
+use super::world::{
+    ATTACKS, TWINS, arena, assert_denied, assert_done, exported, learnt, php, run, session, traps,
+};
 
 const OPERATIONS: &[&str] = &["write", "write_file", "unlink"];
 const SELECTED: &str = "write,unlink";
@@ -23,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         test("kill_instead_of_deny_lets_nothing_through_that_was_denied", || killed("deny,kill", 0)),
         test("kill_alone_ends_the_attacker", || killed("kill", 1)),
         test("the_views_do_not_mix", views),
+        test("what_this_kernel_cannot_deny_is_refused_by_name", cannot_deny),
     ]
 }
 
@@ -120,4 +123,34 @@ fn views() {
         let line = text.lines().find(|line| line.contains("view"));
         assert!(line.is_some_and(|line| line.contains(view)), "{view}: {text}");
     }
+}
+
+/// A profile that was learnt where calls can be denied, on a kernel where they cannot: it is never enforced in part
+/// unless that is asked for.
+fn cannot_deny() {
+    let small = small();
+    let mut profile = exported(&small.path("p.profile"));
+    if exported(&learnt().profile())["operations"] != "relevant" {
+        println!("\nthis kernel lets a program deny a call itself");
+        return;
+    }
+    profile["operations"] = "unlink,personality".into();
+    let path = small.path("elsewhere.json");
+    fs::write(&path, profile.to_string()).expect("write a profile");
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("chmod");
+    let run = |options: &[&str]| {
+        let mut command = Command::new(tracer());
+        command.args(["--lsm", "--sandbox", "--duration", "1", "--php"]).arg(small.arg("php"));
+        command.args(options).arg("--profile-file").arg(&path);
+        let Output { status, stderr, .. } = command.output().expect("run the tracer");
+        (status.code(), String::from_utf8_lossy(&stderr).into_owned())
+    };
+    for options in [&[][..], &["--syscalls", "personality"]] {
+        let (status, told) = run(options);
+        assert_eq!(status, Some(125), "{told}");
+        assert!(told.contains("no LSM hook sees `personality`"), "it does not say why: {told}");
+        assert!(told.contains("Hint:"), "it does not say what to do: {told}");
+    }
+    let (_, told) = run(&["--syscalls", "unlink"]);
+    assert!(told.contains("less is policed than the profile was learnt with"), "{told}");
 }

@@ -219,7 +219,8 @@ impl Trap {
             "read" | "include" | "socket_inet" | "socket_unix" | "bind_inet" | "listen" | "setuid"
             | "setgid" | "userfaultfd" | "add_key" | "traceme" | "ptrace" | "peek" | "socketpair" | "bpf"
             | "perf" | "namespace" | "unshare" | "chroot" | "read_openat2" | "capset" | "mmap_exec"
-            | "mprotect_exec" | "uring_socket" | "memfd" | "pidfd_open" | "fanotify" => return None,
+            | "mprotect_exec" | "uring_socket" | "memfd" | "pidfd_open" | "fanotify" | "vmsplice"
+            | "personality" | "modify_ldt" | "seccomp" => return None,
             "change" | "truncate_open" | "append" | "ftruncate" | "write_file" | "open_truncate"
             | "truncate" | "copy_range" | "fallocate" => {
                 count(&|path| fs::read(path).expect("read") != PRECIOUS)

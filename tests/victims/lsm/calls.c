@@ -10,7 +10,10 @@
 #include <linux/keyctl.h>
 #include <linux/openat2.h>
 #include <linux/perf_event.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <mqueue.h>
+#include <asm/ldt.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -523,7 +526,42 @@ static long pair(const char *at)
 }
 
 
+/* A byte into a pipe, and out of it. */
+static long splice_memory(const char *at)
+{
+	static int both[2] = { -1, -1 };
+	char byte = 'x';
+	struct iovec from = { &byte, 1 };
+
+	if (both[0] < 0 && pipe(both))
+		return -1;
+	if (vmsplice(both[1], &from, 1, 0) != 1)
+		return -1;
+	return read(both[0], &byte, 1) == 1 ? 0 : -1;
+}
+
+static long persona(const char *at)
+{
+	return syscall(SYS_personality, 0UL);
+}
+
+static long descriptor_table(const char *at)
+{
+	struct user_desc entry = { .entry_number = 0, .base_addr = 0, .limit = 1, .seg_32bit = 1 };
+
+	return syscall(SYS_modify_ldt, 1, &entry, sizeof(entry));
+}
+
 /* ---- by root ---- */
+
+/* A filter that allows everything. */
+static long filter(const char *at)
+{
+	struct sock_filter allow = { BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW };
+	struct sock_fprog program = { 1, &allow };
+
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+}
 
 static long bpf_map(const char *at)
 {
@@ -604,6 +642,8 @@ static const struct {
 	{ "queue_remove", queue_remove }, { "shm_remove", shm_remove }, { "sem_remove", sem_remove },
 	{ "msg_remove", msg_remove },	  { "prlimit", lower },		{ "memfd", memory },
 	{ "copy_range", copy_range },	  { "fallocate", punch },
+	{ "vmsplice", splice_memory },	  { "personality", persona },	{ "modify_ldt", descriptor_table },
+	{ "seccomp", filter },
 	{ "pidfd_open", pidfd },	  { "fanotify", watch },	{ "file_setattr", attributes },
 };
 
