@@ -102,6 +102,7 @@ impl Kind {
         match self {
             Self::Lsm => format!("bpf_lsm_{hook}"),
             Self::Function if hook == "settime" => "security_settime64".into(),
+            Self::Function if hook == "userns_create" => "security_create_user_ns".into(),
             Self::Function if hook == ALLOCATION => "security_file_alloc".into(),
             Self::Function => format!("security_{hook}"),
         }

@@ -1,11 +1,11 @@
 //! What takes another kernel command line.
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use e2e::arena::{Status, USER, pin, succeeds};
-use e2e::session::ends_with_test;
+use e2e::session::{ends_with_test, tracer};
 use e2e::suite::test;
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -38,7 +38,10 @@ pub fn preemption() -> Vec<Trial> {
 
 /// With `lsm=` and no `bpf` in it.
 pub fn fallback() -> Vec<Trial> {
-    vec![test("without_bpf_in_the_list_the_security_functions_decide", functions)]
+    vec![
+        test("without_bpf_in_the_list_the_security_functions_decide", functions),
+        test("without_bpf_in_the_list_every_hook_has_its_function", whole),
+    ]
 }
 
 fn hammer() {
@@ -102,4 +105,14 @@ fn functions() {
     assert_denied(&run(&arena, USER, "Bad", &set, ATTACKS), OPERATIONS, &set, ATTACKS);
     Status::of(&running).assert_decided();
     running.stop();
+}
+
+/// Loads and attaches what the default selection needs.
+fn whole() {
+    let output = Command::new(tracer()).args(["--lsm", "--doctor"]).output().expect("run the tracer");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    let is_good = |what: &str| told.lines().any(|line| line.starts_with("ok ") && line.contains(what));
+    assert!(is_good("programs load"), "{told}");
+    assert!(is_good("tracepoints            attach"), "{told}");
 }
