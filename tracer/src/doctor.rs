@@ -8,7 +8,7 @@ use introspect::{Image, Sapi};
 use shared::op::lsm::BY_FUNCTION;
 
 use crate::images::has_probe;
-use crate::kernel::{Kernel, ReadOnly, quietly};
+use crate::kernel::{Kernel, LIVES, ReadOnly, quietly};
 use crate::probe::{self, Reason, StrategyReport, Surroundings, Verdict};
 use crate::{Phase, say};
 
@@ -248,8 +248,7 @@ fn programs(phase: &dyn Phase) -> Vec<Check> {
     };
     let mut checks = vec![Check::good("programs load", "all, ring buffer and task storage with them")];
     let verified = Check::good("instructions verified", verified_instructions(&mut kernel));
-    let hooks = ["process_fork", "process_exec", "process_exit"];
-    for name in hooks.into_iter().chain(phase.call_programs()) {
+    for name in LIVES.into_iter().chain(phase.call_programs()) {
         if let Err(error) = kernel.attach_loaded(name) {
             checks.push(Check::bad(
                 "tracepoints",

@@ -225,6 +225,9 @@ impl Drop for Kernel {
     }
 }
 
+/// Programs that see the lives of subjects.
+pub const LIVES: [&str; 3] = ["process_fork", "process_exec", "process_exit"];
+
 impl Kernel {
     /// Takes over a loaded object; nothing is attached yet.
     pub fn new(loaded: Box<dyn Loaded>) -> Self {
@@ -275,9 +278,10 @@ impl Kernel {
     }
 
     /// How often the kernel skipped a program because it was running on that processor already: calls, forks or
-    /// execs that were not seen.
-    pub fn skipped(&mut self) -> u64 {
-        self.infos().map(|(_, info)| info.recursion_misses).sum()
+    /// execs that were not seen. By program, those that it did skip.
+    pub fn skipped(&mut self) -> Vec<(String, u64)> {
+        let all = self.infos().map(|(name, info)| (name, info.recursion_misses));
+        all.filter(|(_, misses)| *misses > 0).collect()
     }
 
     /// What the verifier went through, by program, of the million that it allows each.

@@ -28,7 +28,7 @@ use crate::command::{self, Command};
 use crate::consumer::{By, Consumer, Decided, Message};
 use crate::control::{Control, Request};
 use crate::images::{self, Images};
-use crate::kernel::{Kernel, ReadOnly, read_as, read_stats};
+use crate::kernel::{Kernel, LIVES, ReadOnly, read_as, read_stats};
 use crate::layout;
 use crate::names::Names;
 use crate::persist::{self, Found, Pins};
@@ -571,8 +571,8 @@ impl Session {
             .spawn(move || consume(consumer, &events, &taken, &stopped, urgent))?;
 
         // Hooks first, then who is there already: nobody can slip between the two.
-        for program in ["process_fork", "process_exec", "process_exit"] {
-            kernel.attach(program)?;
+        for program in LIVES {
+            kernel.attach_loaded(program)?;
         }
         for target in targets {
             let added = images.add(&mut kernel, &target.path);
@@ -932,7 +932,12 @@ impl Session {
             self.mode.name(),
             self.summary.trim_end_matches(", ")
         );
-        let _ = writeln!(text, "{:>12}  programs skipped by the kernel", self.kernel.skipped());
+        let skipped = self.kernel.skipped();
+        let all: u64 = skipped.iter().map(|(_, misses)| misses).sum();
+        let _ = writeln!(text, "{all:>12}  programs skipped by the kernel");
+        for (program, misses) in skipped {
+            let _ = writeln!(text, "{misses:>12}  times it skipped {program}");
+        }
         let counts = read_stats(&self.stats);
         for ((_, told), count) in shared::intf::stats().iter().zip(counts) {
             let _ = writeln!(text, "{count:>12}  {told}");
@@ -980,8 +985,12 @@ impl Session {
     fn finish(mut self, args: &Args, status: Option<u8>) -> Result<u8> {
         let outcome = self.end().context("the reporter ended unexpectedly")?;
         let skipped = self.kernel.skipped();
-        if skipped > 0 {
-            crate::say(&format!("  missed enforcement: programs that the kernel skipped: {skipped}"));
+        if !skipped.is_empty() {
+            let each: Vec<String> = skipped.iter().map(|(program, n)| format!("{program} {n}")).collect();
+            crate::say(&format!(
+                "  missed enforcement: programs that the kernel skipped: {}",
+                each.join(", ")
+            ));
         }
         match outcome.ended {
             Ended::Well => {}
