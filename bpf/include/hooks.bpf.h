@@ -3,6 +3,13 @@
 #ifndef HOOKS_BPF_H
 #define HOOKS_BPF_H
 
+enum { PF_IO_WORKER = 0x10 };
+
+/*
+ * Two programs each for forks and ends, of which one is loaded, for the reason that
+ * returns.bpf.h gives: who forks while another one is preempted in the middle of its fork
+ * has a child that is not watched.
+ */
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
 {
@@ -10,6 +17,19 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	return 0;
 }
 
+/*
+ * Where the child is first made runnable: with interrupts off, so nobody comes in between.
+ * The kernel's workers come by here, too; whom they act for is known from their making.
+ */
+SEC("tp_btf/sched_wakeup_new")
+int BPF_PROG(process_fork_held, struct task_struct *child)
+{
+	if (!(BPF_CORE_READ(child, flags) & PF_IO_WORKER))
+		on_fork(bpf_get_current_task_btf(), child);
+	return 0;
+}
+
+/* Only here is the bprm at hand, so on newer kernels an exec can be skipped: counted. */
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(process_exec, struct task_struct *t, int old_pid, struct linux_binprm *bprm)
 {
@@ -21,6 +41,14 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit, struct task_struct *t)
 {
 	on_exit(t);
+	return 0;
+}
+
+/* Of perf's tracepoint: preemption is off. */
+SEC("tracepoint/sched/sched_process_exit")
+int process_exit_held(void *ctx)
+{
+	on_exit(bpf_get_current_task_btf());
 	return 0;
 }
 

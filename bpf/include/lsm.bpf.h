@@ -83,7 +83,6 @@ enum {
 	O_CREAT = 0100,
 	FMODE_EXEC = 0x20, /* in f_flags: opened to be executed; no caller can set it */
 	FMODE_CREATED = 0x100000, /* in f_mode: this open has made it */
-	PF_IO_WORKER = 0x10,
 	S_IFMT = 0170000,
 	S_IFREG = 0100000,
 	MAY_WRITE = 2,

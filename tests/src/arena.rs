@@ -132,6 +132,30 @@ impl Arena {
         Worker { child: Some(ends_with_test(&mut command).spawn().expect("start PHP")) }
     }
 
+    /// Some PHP processes, all on one processor, each with so many children that delete a file each, where this is an
+    /// `attack`. How many of the children went on unharmed, and how many files are gone.
+    pub fn forks(&self, processes: usize, children: usize, what: &str) -> (usize, usize) {
+        let folders: Vec<_> = (0..processes).map(|n| self.folder(&format!("forks-{n}"))).collect();
+        let files = || folders.iter().flat_map(|folder| (0..children).map(|n| folder.join(n.to_string())));
+        files().for_each(|file| {
+            fs::write(&file, "precious").expect("write a file");
+        });
+        let start = |folder: &PathBuf| {
+            let count = children.to_string();
+            let mut command = self.php("forks.php", &[&folder.display().to_string(), &count, what]);
+            pin(&mut command, Some(0));
+            ends_with_test(&mut command).spawn().expect("start PHP")
+        };
+        let all: Vec<Child> = folders.iter().map(start).collect();
+        let unharmed = |child: Child| -> usize {
+            let output = child.wait_with_output().expect("wait for PHP");
+            let text = String::from_utf8_lossy(&output.stdout);
+            text.trim().parse().unwrap_or_else(|_| panic!("it did not get through: {output:?}"))
+        };
+        let unharmed = all.into_iter().map(unharmed).sum();
+        (unharmed, files().filter(|file| !file.exists()).count())
+    }
+
     /// Ends the workers; how many calls they made.
     pub fn stop(&self, workers: Vec<Worker>) -> u64 {
         fs::write(self.path("work/stop"), "").expect("tell them to stop");
@@ -144,7 +168,7 @@ impl Arena {
 /// Copies the victims of this suite, and makes Bad of Good.
 pub fn deploy(to: &Path) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("victims/kill");
-    for name in ["attack.php", "worker.php", "run.php", "index.php"] {
+    for name in ["attack.php", "worker.php", "run.php", "index.php", "forks.php"] {
         fs::copy(from.join(name), to.join(name)).expect("copy a victim");
     }
     let code = fs::read_to_string(from.join("operations.php")).expect("read a victim");

@@ -155,12 +155,12 @@ pub fn prepare_maps(object: &mut OpenObject, config: &ReadOnly) -> Result<()> {
             map.set_pin_path(path)?;
         }
     }
-    choose_ends(object);
+    choose_held(object);
     Ok(())
 }
 
-/// Which of the programs for the two ends of a call, see `returns.bpf.h`.
-fn choose_ends(object: &mut OpenObject) {
+/// Which of two programs for the same, see `returns.bpf.h`.
+fn choose_held(object: &mut OpenObject) {
     const HELD: &str = "_held";
     let name = |name: &OsStr| name.to_string_lossy().into_owned();
     let names: Vec<String> = object.progs().map(|program| name(program.name())).collect();
@@ -176,7 +176,7 @@ fn choose_ends(object: &mut OpenObject) {
     }
 }
 
-/// Whether programs of raw tracepoints can be, by the kernel's version: seen on 7.3, not on 6.18.
+/// Whether programs of raw tracepoints (`tp_btf` are such) can be, by the kernel's version: seen on 7.3, not on 6.18.
 fn can_be_preempted(release: &str) -> bool {
     let mut numbers = release.split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
     (numbers.next(), numbers.next()) > (Some(6), Some(18))
@@ -225,8 +225,9 @@ impl Drop for Kernel {
     }
 }
 
-/// Programs that see the lives of subjects.
-pub const LIVES: [&str; 3] = ["process_fork", "process_exec", "process_exit"];
+/// Programs that see the lives of subjects; of each two the one that is loaded is attached.
+pub const LIVES: [&str; 5] =
+    ["process_fork", "process_fork_held", "process_exec", "process_exit", "process_exit_held"];
 
 impl Kernel {
     /// Takes over a loaded object; nothing is attached yet.

@@ -16,7 +16,10 @@ const LONG: Duration = Duration::from_secs(20);
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {
-    vec![test("nobody_is_judged_by_the_site_of_whom_it_preempted", many_on_one_processor)]
+    vec![
+        test("nobody_is_judged_by_the_site_of_whom_it_preempted", many_on_one_processor),
+        test("no_child_is_overlooked_where_many_fork_on_one_processor", many_forks),
+    ]
 }
 
 /// Somebody else who wants the processor.
@@ -91,6 +94,34 @@ fn many_on_one_processor() {
     }
     println!(
         "\n{calls} allowed calls of 10 processes that preempt each other, no violation; {attackers} attackers"
+    );
+}
+
+/// A fork that is not seen leaves a child that nobody watches: it would go on.
+fn many_forks() {
+    const PROCESSES: usize = 6;
+    const CHILDREN: usize = 40;
+    let arena = Arena::new();
+    let all = PROCESSES * CHILDREN;
+    assert_eq!(arena.forks(PROCESSES, CHILDREN, "attack"), (all, all), "nobody watches");
+    let learning = arena.session("--profile").start();
+    assert_eq!(arena.forks(2, 2, "learn"), (4, 0));
+    assert_eq!(learning.stop().status, 0);
+    let session = arena.session("--sandbox").start();
+    assert_eq!(arena.forks(PROCESSES, 5, "learn"), (PROCESSES * 5, 0), "what is learnt does not work");
+    let (unharmed, gone) = arena.forks(PROCESSES, CHILDREN, "attack");
+    let status = Status::of(&session);
+    assert_eq!(unharmed, 0, "children that nobody watched\n{}", status.text());
+    assert!(gone <= all, "{gone} files of {all}");
+    for program in ["process_fork", "process_exit"] {
+        let is_skipped = status.text().contains(&format!("times it skipped {program}"));
+        assert!(!is_skipped, "{program} was skipped\n{}", status.text());
+    }
+    assert!(status.text().contains("\nprocesses 0\n"), "an end was overlooked\n{}", status.text());
+    assert_eq!(status.sum("violations: "), all as u64, "{}", status.text());
+    session.stop();
+    println!(
+        "\n{all} children of {PROCESSES} processes that preempt each other, all killed; {gone} files are gone"
     );
 }
 

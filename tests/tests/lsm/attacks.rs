@@ -90,6 +90,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("a_hundred_attacks_on_each_operation_do_nothing", hundred),
         test("attackers_of_their_own_do_nothing", separate),
+        test("no_child_is_overlooked_where_many_fork_on_one_processor", many_forks),
     ]
 }
 
@@ -112,6 +113,19 @@ fn separate() {
         let text = run(&world.arena, USER, "Bad", &set, 1);
         assert_denied(&text, &[operation], &set, 1);
     }
+}
+
+/// A fork that is not seen leaves a child that nobody watches: its call would be done.
+fn many_forks() {
+    let world = learnt();
+    let _session = world.sandbox();
+    assert_eq!(world.arena.forks(6, 5, "learn"), (30, 0), "what is learnt does not work");
+    assert_eq!(
+        world.arena.forks(6, 40, "attack"),
+        (0, 0),
+        "children that nobody watched, and files that are gone"
+    );
+    println!("\n240 attacks by as many children of 6 processes that preempt each other, no leak");
 }
 
 /// The last one under the shared sandbox.

@@ -48,6 +48,7 @@ pub fn learn(world: &World) {
     twins(world);
     (0..VARIANTS).for_each(|n| variant(world, n));
     golden_scripts(world);
+    assert_eq!(world.arena.forks(2, 2, "learn"), (4, 0));
     shell(world, "read line < ");
     inner(world, "outer", "write");
     inner(world, "inner", "unlink");
