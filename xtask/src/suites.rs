@@ -43,7 +43,7 @@ pub const SUITES: &[Suite] = &[
     suite("phase2-kill", ("e2e", "kill"), PHASE2, NONE, 3600),
     suite("phase1-bypass", ("e2e", "bypass"), PHASE1, NONE, 1800),
     suite("phase2-bypass", ("e2e", "bypass"), PHASE2, NONE, 1800),
-    suite("phase3-rewrite-bypass", ("e2e", "bypass"), PHASE3, NONE, 1800),
+    suite("phase3-rewrite-bypass", ("e2e", "bypass"), PHASE3, NONE, 3600),
     suite("phase3-lsm-bypass", ("e2e", "bypass"), PHASE3, AT_HOOKS, 3600),
     suite("phase3-rewrite", ("e2e", "rewrite"), PHASE3, NONE, 1800),
     suite("phase3-lsm", ("e2e", "lsm"), PHASE3, NONE, 3600),

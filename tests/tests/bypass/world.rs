@@ -38,7 +38,6 @@ pub struct Ran {
 /// All of them.
 pub struct Results {
     pub all: Vec<Ran>,
-    pub kernel: String,
 }
 
 /// The one that is tested.
@@ -88,10 +87,23 @@ fn run_all(names: &[String]) -> Results {
     for (attempt, ran) in last {
         world.on_a_full_disk(attempt, ran);
     }
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
-    let results = Results { all: ran, kernel };
+    let results = Results { all: ran };
     results.write();
     results
+}
+
+/// A line of the results.
+fn line(outcome: &Outcome) -> String {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    outcome.to_json(strategy(), kernel.trim()).to_string()
+}
+
+impl Ran {
+    /// At once, and not only at the end: for who runs this in a guest, whose files are gone with it.
+    fn tell(&mut self, outcome: Outcome) {
+        println!("bypass-result: {}", line(&outcome));
+        self.outcome = Some(outcome);
+    }
 }
 
 impl Results {
@@ -100,8 +112,7 @@ impl Results {
         let own = std::env::current_exe().expect("own path");
         let Some(target) = own.ancestors().nth(3) else { return };
         let lines = self.all.iter().filter_map(|ran| ran.outcome.as_ref());
-        let lines: Vec<String> =
-            lines.map(|outcome| outcome.to_json(strategy(), &self.kernel).to_string() + "\n").collect();
+        let lines: Vec<String> = lines.map(|outcome| line(outcome) + "\n").collect();
         // In a guest it cannot be written to.
         let _ = fs::write(target.join(format!("bypass-{}.jsonl", strategy().name())), lines.concat());
     }
@@ -360,7 +371,7 @@ impl World {
         if let Some(why) = unexpected(&outcome, attempt.expected(strategy())) {
             ran.wrong.push(format!("{why}: {outcome:?}: {}", did.said));
         }
-        ran.outcome = Some(outcome);
+        ran.tell(outcome);
         // Its last line is not whole.
         fs::remove_file(small.join("events.jsonl")).expect("remove the events");
         drop(session);
@@ -399,7 +410,7 @@ impl World {
             let first = told.first();
             ran.wrong.push(format!("{why}: {outcome:?}: {}\n{first:#?}", did.said));
         }
-        ran.outcome = Some(outcome);
+        ran.tell(outcome);
     }
 }
 
