@@ -48,6 +48,9 @@ fn look_at(profile: &Profile) {
     profile.check().expect("what was read was checked");
     assert_eq!(&Profile::from_bytes(&profile.to_bytes()).expect("what is written is read"), profile);
     assert_eq!(&Profile::from_json(profile.to_json().as_bytes()).expect("what is written is read"), profile);
+    if let Err(error) = profile.check_php("8.4.1", false) {
+        assert_for_people(&error.to_string(), &error.hint());
+    }
     let mut merged = profile.clone();
     if merged.merge(profile.clone()).is_ok() {
         merged.check().expect("what was merged was checked");

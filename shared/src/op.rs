@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::intf::{self, Call};
+use crate::site::escape;
 
 pub use args::{Args, ArgsSeen, describe_args, signal_name};
 pub use rewriting::{ByteValue, Rewriting, describe as describe_rewriting, empty_path_bit, rewriting};
@@ -159,13 +160,15 @@ impl Op {
         match (class, classes) {
             (None, []) => Ok(Self::new(nr, 0)),
             (None, classes) => Err(OpError::ClassMissing { name: name.into(), classes: classes.join(", ") }),
-            (Some(class), []) => Err(OpError::NoClasses { name: name.into(), class: class.into() }),
+            (Some(class), []) => {
+                Err(OpError::NoClasses { name: name.into(), class: escape(class.as_bytes()) })
+            }
             (Some(UNREADABLE), _) => Ok(Self::new(nr, intf::CLASS_UNREADABLE as u8)),
             (Some(class), classes) => match classes.iter().position(|known| *known == class) {
                 Some(index) => Ok(Self::new(nr, index as u8)),
                 None => Err(OpError::UnknownClass {
                     name: name.into(),
-                    class: class.into(),
+                    class: escape(class.as_bytes()),
                     hint: did_you_mean(class, classes.iter().copied())
                         .unwrap_or_else(|| format!("it has {}", classes.join(", "))),
                 }),
@@ -299,7 +302,7 @@ fn lookup(name: &str) -> Result<Named, OpError> {
     let names = intf::calls().iter().map(|call| call.name).chain(["exec", "relevant", "all", "seed"]);
     let hint = did_you_mean(name, names)
         .unwrap_or_else(|| "names are those of x86-64 Linux, in lower case: openat, unlink, connect".into());
-    Err(OpError::UnknownCall { name: name.into(), hint })
+    Err(OpError::UnknownCall { name: escape(name.as_bytes()), hint })
 }
 
 fn did_you_mean<'a>(text: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::intf;
 use crate::op::{Op, Selection};
-use crate::site::{Name, Site, SiteKind};
+use crate::site::{Name, Site, SiteKind, escape};
 
 pub use builtin::builtin_master;
 pub use error::ProfileError;
@@ -277,7 +277,12 @@ impl Profile {
     /// Adds what another profile has: grants united, counts, runs and losses added.
     pub fn merge(&mut self, other: Self) -> Result<(), ProfileError> {
         let same = |what, mine: String, theirs: String| {
-            if mine == theirs { Ok(()) } else { Err(ProfileError::Merge { what, mine, theirs }) }
+            let (shown, other) = (escape(mine.as_bytes()), escape(theirs.as_bytes()));
+            if mine == theirs {
+                Ok(())
+            } else {
+                Err(ProfileError::Merge { what, mine: shown, theirs: other })
+            }
         };
         same("view", self.view.to_string(), other.view.to_string())?;
         same("attribution", self.attribution.to_string(), other.attribution.to_string())?;
@@ -313,13 +318,13 @@ impl Profile {
         }
         if minor_of(version) != self.php.minor && !accept {
             return Err(ProfileError::PhpMinor {
-                profile: self.php.version.clone(),
+                profile: escape(self.php.version.as_bytes()),
                 running: version.into(),
             });
         }
         Ok(PhpMatch::Notice(format!(
             "the profile was learnt from PHP {}, and this is PHP {version}: what changed between them is a violation",
-            self.php.version
+            escape(self.php.version.as_bytes())
         )))
     }
 

@@ -213,6 +213,32 @@ fn errors_say_what_and_where() {
 }
 
 #[test]
+fn errors_are_safe_on_a_terminal() {
+    let payload = everything().to_bytes()[HEADER..].to_vec();
+    let at = payload.windows(8).position(|window| window == b"relevant").unwrap();
+    for text in [&b"\x1b[2Jopen"[..], b"open:\x1b[2J", b"openat:\n\n\n", b"fchdir:\0\0"] {
+        let mut garbled = payload.clone();
+        garbled.splice(at - 1..at + 8, [&[text.len() as u8][..], text].concat());
+        let longer = text.len() as u64 - 8;
+        let length = u64::from_le_bytes(garbled[4..12].try_into().unwrap()) + longer;
+        garbled[4..12].copy_from_slice(&length.to_le_bytes());
+        let message = message(&sealed(&garbled));
+        assert!(message.starts_with("invalid profile: operations: "), "{message}");
+        assert!(!message.chars().any(char::is_control), "{message:?}");
+    }
+    let json = everything().to_json().replace("\"relevant\"", "\"\\u001b[2Jopen\"");
+    let of_json = message(json.as_bytes());
+    assert!(of_json.contains("\\x1b[2Jopen") && !of_json.chars().any(char::is_control), "{of_json:?}");
+
+    let mut other = everything();
+    other.php = shared::profile::Php::new("\x1b[2J.1", "");
+    let merged = everything().merge(other.clone()).unwrap_err().to_string();
+    assert!(!merged.chars().any(char::is_control), "{merged:?}");
+    let mismatch = other.check_php("8.2.1", false).unwrap_err().to_string();
+    assert!(!mismatch.chars().any(char::is_control), "{mismatch:?}");
+}
+
+#[test]
 fn unknown_constraints_are_refused_by_name() {
     let payload = everything().to_bytes()[HEADER..].to_vec();
     let at = payload.windows(5).position(|window| window == b"\x04path").unwrap();

@@ -525,7 +525,11 @@ fn split(mut payload: Part<'_>) -> Result<[Part<'_>; 7], ProfileError> {
 fn unpack<'a, T: Deserialize<'a>>(part: Part<'a>, tag: [u8; 4]) -> Result<T, ProfileError> {
     let name = || section_name(tag);
     let (value, used) = bincode::serde::borrow_decode_from_slice(part.bytes, config()).map_err(|error| {
-        ProfileError::Decode { name: name(), offset: part.offset, detail: error.to_string() }
+        ProfileError::Decode {
+            name: name(),
+            offset: part.offset,
+            detail: crate::site::escape(error.to_string().as_bytes()),
+        }
     })?;
     let rest = Part { bytes: &part.bytes[used..], offset: part.offset + used as u64 };
     rest.end(format!("the section `{}`", name()))?;

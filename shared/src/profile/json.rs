@@ -7,7 +7,7 @@ use serde_json::ser::Formatter;
 
 use super::{Attribution, Generated, Grant, Learned, Php, Profile, ProfileError, Root, Script, View};
 use crate::op::Selection;
-use crate::site::json_escaped;
+use crate::site::{escape, json_escaped};
 
 const FORMAT: &str = "php-profile";
 const VERSION: u32 = 1;
@@ -103,7 +103,8 @@ impl Profile {
     /// Reads the JSON face. Unknown fields and constraints are refused: a
     /// misspelt one would grant more than was meant.
     pub fn from_json(bytes: &[u8]) -> Result<Self, ProfileError> {
-        let wrong = |detail: String| ProfileError::Json { detail };
+        // It quotes the file, and is shown on a terminal.
+        let wrong = |detail: String| ProfileError::Json { detail: escape(detail.as_bytes()) };
         let mark: Mark = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
         if mark.format.as_deref() != Some(FORMAT) {
             return Err(wrong(format!("`format` must be \"{FORMAT}\"")));
