@@ -180,6 +180,8 @@ static __always_inline void on_source(u64 argument, u64 cookie)
 {
 	if (cookie == SOURCE_COMPILED)
 		on_compile(argument);
+	else if (cookie == SOURCE_NAMED)
+		on_named(argument);
 	else
 		on_unregister(argument);
 }

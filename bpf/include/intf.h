@@ -41,6 +41,9 @@ enum limits {
 	POLICIES_MAX = 262144,
 	PROCS_MAX = 65536,
 	IMAGES_MAX = 1024,
+	/* Schemes of stream wrappers whose includes a profile excuses, and room for each: with the NUL after it. */
+	WRAPPERS_MAX = 16,
+	WRAPPER_ROOM = 32,
 	/* Entries of one origin. A longer one is {unknown}. */
 	ORIGIN_MAX = 8,
 	ADDR_ROOM = 112,
@@ -593,6 +596,7 @@ enum image_flags {
 	IMAGE_TCB_SLOT = 32, /* tcb_offset is where the dynamic loader wrote it */
 	IMAGE_FAILED = 64, /* its self-check failed: every site is {unknown} */
 	IMAGE_PLAIN_NAMES = 128, /* zend_file_handle has its name as plain characters (PHP 7.4 and 8.0) */
+	IMAGE_NAMING = 256, /* it is seen which name compiled code is given */
 };
 
 /* Offsets are bytes; see PHP's own headers for the names. */
@@ -602,6 +606,7 @@ struct image {
 	u64 first_exec_vaddr; /* load bias = mm->start_code - this */
 	u64 eg; /* executor_globals, or (ZTS) executor_globals_offset */
 	u64 sg; /* sapi_globals, likewise */
+	u64 scanner; /* language_scanner_globals (IMAGE_NAMING) */
 	s64 tcb_offset; /* ZTS: the TSRM cache, from the thread pointer; or, IMAGE_TCB_SLOT, where that is */
 	u32 acc_closure; /* fn_flags of closures */
 	u16 current_execute_data; /* in executor_globals */
@@ -609,6 +614,12 @@ struct image {
 	u16 module; /* in zend_internal_function */
 	u16 path_translated; /* in sapi_globals */
 	u16 pad[2];
+};
+
+/* A scheme of stream wrappers whose includes the profile of that generation excuses; the rest is 0. */
+struct wrapper_key {
+	u32 generation;
+	char scheme[WRAPPER_ROOM];
 };
 
 /* A known (site, operation). */
@@ -632,8 +643,8 @@ struct adoption {
 	u32 flags; /* enum proc_flags */
 };
 
-/* The cookie of a uprobe where code comes from: a file is compiled, or a wrapper of streams taken away. */
-enum source_edge { SOURCE_COMPILED = 0, SOURCE_UNREGISTERED };
+/* The cookie of a uprobe where code comes from: a file is compiled, its code named, a wrapper of streams taken away. */
+enum source_edge { SOURCE_COMPILED = 0, SOURCE_UNREGISTERED, SOURCE_NAMED };
 
 /* The cookie of a uprobe at the start or end of requests: image << 48, and: */
 #define EDGE_STARTS (1ULL << 47)
@@ -974,7 +985,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 3 };
+enum { PERSIST_FORMAT = 4 };
 
 struct identity {
 	u32 format;

@@ -6,6 +6,9 @@
  * its request ends; its sites are {unknown}. Whoever replaces the wrapper of plain files
  * may leave forged code in the opcode cache: there the taint is its whole pool's, until
  * that is started anew.
+ *
+ * Includes from wrappers that the profile lists do not taint, as long as their code is
+ * given a name of that very wrapper: it can be no file's, and has grants of its own.
  */
 #ifndef TAINT_BPF_H
 #define TAINT_BPF_H
@@ -13,7 +16,14 @@
 /* In zend_file_handle: what the script asked for. */
 enum { HANDLE_NAME = 40 };
 /* A longer word before `://` is taken for one. */
-enum { SCHEME_ROOM = 64 };
+enum { SCHEME_ROOM = 64, MARK_LEN = 3 };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4 * WRAPPERS_MAX); /* of two generations, and of starts that failed */
+	__type(key, struct wrapper_key);
+	__type(value, u32);
+} wrappers SEC(".maps");
 
 /* By the process in which all of a pool began (struct proc, `pool`). */
 struct {
@@ -108,6 +118,33 @@ static __always_inline struct proc *running_php(void)
 	return p && p->image ? p : NULL;
 }
 
+/* Whether the profile excuses includes of this scheme, spelt exactly so: where it is seen what their code is named. */
+static __always_inline bool is_excused(struct image *img, const char *name, u32 len)
+{
+	struct control *c = control_now();
+	struct wrapper_key k = {};
+	u32 i;
+
+	if (!c || !(img->flags & IMAGE_NAMING) || len >= WRAPPER_ROOM)
+		return false;
+	k.generation = c->generation;
+	for (i = 0; i < WRAPPER_ROOM - 1; i++)
+		k.scheme[i] = i < len ? name[i] : 0;
+	return bpf_map_lookup_elem(&wrappers, &k);
+}
+
+/* What the script asked for: its beginning, of SCHEME_ROOM + 8 bytes. False where it cannot be read. */
+static __always_inline bool read_asked(struct image *img, u64 handle, char *name)
+{
+	u64 at = 0;
+
+	if (bpf_probe_read_user(&at, sizeof(at), (void *)handle + HANDLE_NAME) || !at)
+		return false;
+	if (!(img->flags & IMAGE_PLAIN_NAMES))
+		at += ZSTR_HEAD;
+	return bpf_probe_read_user_str(name, SCHEME_ROOM + 4, (void *)at) > 0;
+}
+
 /* A file is about to be compiled: zend_file_handle. */
 static __always_inline void on_compile(u64 handle)
 {
@@ -115,23 +152,22 @@ static __always_inline void on_compile(u64 handle)
 	struct task *task;
 	struct image *img;
 	char name[SCHEME_ROOM + 8] = {};
-	u64 at = 0;
 	u32 len;
 
 	if (!p)
 		return;
 	img = image_by_id(p->image);
-	if (!img || bpf_probe_read_user(&at, sizeof(at), (void *)handle + HANDLE_NAME) || !at)
-		return;
-	if (!(img->flags & IMAGE_PLAIN_NAMES))
-		at += ZSTR_HEAD;
-	if (bpf_probe_read_user_str(name, SCHEME_ROOM + 4, (void *)at) <= 0)
+	if (!img || !read_asked(img, handle, name))
 		return;
 	len = scheme_of(name);
 	if (!len)
 		return;
 	if (len == 4 && lower_word(name) == WORD_OF('f', 'i', 'l', 'e'))
 		return;
+	if (is_excused(img, name, len)) {
+		taint(p, TAINT_EXCUSED); /* before its code has a name: on_named asks for it */
+		return;
+	}
 	task = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), NULL, 0);
 	if (len == 4 && lower_word(name) == WORD_OF('p', 'h', 'a', 'r')) {
 		/* An archive's own wrapper names the archive; another one, whose code is cached too, what it likes. */
@@ -139,6 +175,56 @@ static __always_inline void on_compile(u64 handle)
 			return;
 		taint_pool(p);
 	}
+	taint(p, TAINT_FORGED);
+}
+
+/* `given` begins with the scheme of `asked`, and `://`. */
+static __always_inline bool same_scheme(const char *asked, const char *given, u32 len)
+{
+	u32 i;
+
+	for (i = 0; i < WRAPPER_ROOM + MARK_LEN; i++) {
+		if (i >= len + MARK_LEN)
+			return true;
+		if (asked[i] != given[i])
+			return false;
+	}
+	return false;
+}
+
+/*
+ * Code that is about to be compiled is given the name of its file, a zend_string: what was
+ * asked for, or what the stream says it has opened. The scanner's first member is the
+ * zend_file_handle; NULL for code that comes from none (eval).
+ */
+static __always_inline void on_named(u64 zstr)
+{
+	char asked[SCHEME_ROOM + 8] = {}, given[WRAPPER_ROOM + 8] = {};
+	struct proc *p = running_php();
+	struct image *img;
+	struct task *task;
+	u64 handle = 0;
+	u32 len;
+
+	task = p ? bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), NULL, 0) : NULL;
+	if (!task || !(task->taint & TAINT_EXCUSED))
+		return;
+	img = image_by_id(p->image);
+	if (!img || bpf_probe_read_user(&handle, sizeof(handle), (void *)p->bias + img->scanner))
+		goto forged; /* it cannot be told: fails closed */
+	if (!handle)
+		return;
+	if (!read_asked(img, handle, asked))
+		goto forged; /* likewise */
+	len = scheme_of(asked);
+	if (!len || (len == 4 && (lower_word(asked) == WORD_OF('f', 'i', 'l', 'e') ||
+				  lower_word(asked) == WORD_OF('p', 'h', 'a', 'r'))))
+		return; /* on_compile has judged it */
+	if (is_excused(img, asked, len) &&
+	    bpf_probe_read_user_str(given, WRAPPER_ROOM + 4, (void *)zstr + ZSTR_HEAD) > 0 &&
+	    same_scheme(asked, given, len))
+		return;
+forged:
 	taint(p, TAINT_FORGED);
 }
 

@@ -74,7 +74,7 @@ fn assert_no_control(text: &str) {
 
 /// Whatever is granted, it is granted to nobody who could not be told.
 fn assert_fails_closed(profile: &Profile, policy: &Policy) {
-    let odd = ["", "a.php", "app:a.php", "phar:///srv/a.php", "/srv/../a.php"];
+    let odd = ["", "a.php", "app:a.php", "phar:///srv/a.php", "vfs:///srv/a.php", "/srv/../a.php"];
     let nobody: Vec<Site> = odd.into_iter().map(Site::main).chain([Site::unknown()]).collect();
     for grant in &profile.grants {
         let args = ArgsView { path: Some(b"/tmp/a"), path2: Some(b"/tmp/a"), exe: Some(b"/tmp/a") };

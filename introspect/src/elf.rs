@@ -19,6 +19,8 @@ use object::{
 use crate::{Error, FileId, MAX_FILE_SIZE};
 
 const LE: LittleEndian = LittleEndian;
+/// More of one is not looked at.
+const LARGEST_FUNCTION: u64 = 1 << 16;
 type Header = elf::FileHeader64<LittleEndian>;
 type Segment = elf::ProgramHeader64<LittleEndian>;
 
@@ -26,6 +28,8 @@ type Segment = elf::ProgramHeader64<LittleEndian>;
 #[derive(Clone, Copy, Debug)]
 pub struct Defined {
     pub vaddr: u64,
+    /// Bytes; 0 where the file does not say.
+    pub size: u64,
     pub thread_local: bool,
 }
 
@@ -147,6 +151,17 @@ impl<'a> Elf<'a> {
     pub fn bytes_at(&self, vaddr: u64, len: u64) -> Option<&'a [u8]> {
         let (offset, left) = self.backing(vaddr)?;
         self.source.cache.read_bytes_at(offset, len.min(left)).ok()
+    }
+
+    /// Whether the code of one function calls the other by its address, as they do within one executable.
+    pub fn calls(&self, from: Defined, to: Defined) -> bool {
+        /// `call` and `jmp`, each with 32 bits relative to what follows.
+        const OPCODES: [u8; 2] = [0xe8, 0xe9];
+        let code = self.bytes_at(from.vaddr, from.size.min(LARGEST_FUNCTION)).unwrap_or_default();
+        code.windows(5).zip(from.vaddr..).any(|(bytes, at)| {
+            let distance = i32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]);
+            OPCODES.contains(&bytes[0]) && at.wrapping_add(5).wrapping_add_signed(distance.into()) == to.vaddr
+        })
     }
 
     fn loads(&self) -> impl Iterator<Item = &'a Segment> {
@@ -346,7 +361,8 @@ impl<'a> Symbols<'a> {
     /// Names and places of all defined symbols.
     pub fn defined(self) -> impl Iterator<Item = (&'a [u8], Defined)> {
         self.symbols.iter().filter(|s| s.st_shndx(LE) != elf::SHN_UNDEF).filter_map(move |s| {
-            let place = Defined { vaddr: s.st_value(LE), thread_local: s.st_type() == elf::STT_TLS };
+            let thread_local = s.st_type() == elf::STT_TLS;
+            let place = Defined { vaddr: s.st_value(LE), size: s.st_size(LE), thread_local };
             Some((string_at(self.strings, u64::from(s.st_name(LE)))?, place))
         })
     }

@@ -118,6 +118,15 @@ pub struct RequestSymbols {
     pub unregister_wrapper: Option<Symbol>,
 }
 
+/// Where it is seen which file's name compiled code is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Naming {
+    /// `zend_set_compiled_filename`: its argument is the name.
+    pub named: Symbol,
+    /// Address in the file of `language_scanner_globals`, which begin with the `zend_file_handle` that is compiled.
+    pub scanner_vaddr: u64,
+}
+
 /// What `stat` says a file is. Not what the kernel's own structures say on an overlay file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId {
@@ -163,6 +172,8 @@ pub struct Image {
     pub base_vaddr: u64,
     /// Request boundaries.
     pub symbols: RequestSymbols,
+    /// `None` where nothing proves that all names are seen: thread-safe builds, libraries, inlined code.
+    pub naming: Option<Naming>,
     /// Statically defined probes, of all providers.
     pub usdt: Vec<UsdtProbe>,
     /// GNU build id in hex.
@@ -210,6 +221,7 @@ pub fn introspect(path: &Path) -> Result<Image, Error> {
         first_exec_vaddr: elf.first_exec_vaddr().ok_or_else(|| elf.malformed("no executable segment"))?,
         base_vaddr: elf.base_vaddr().ok_or_else(|| elf.malformed("no segment with the start of the file"))?,
         symbols: request_symbols(&elf, symbols),
+        naming: if abi.zts { None } else { naming(&elf, symbols) },
         usdt: usdt::probes(&elf),
         build_id: elf.build_id(),
         abi: abi_text,
@@ -279,6 +291,21 @@ fn globals(
         Ok(zts::Slot::Loaded(slot_vaddr)) => Ok(Globals::ZtsLibrary { slot_vaddr, offset_vaddr }),
         Err(why) => Err(Error::ZtsLayout { path: path.into(), why }),
     }
+}
+
+/// Only where the one function that compiles files calls the one that takes names: inlined, it would be passed by.
+fn naming(elf: &Elf, symbols: Symbols) -> Option<Naming> {
+    let find = |name| symbols.find(name);
+    let named = find("zend_set_compiled_filename")?;
+    let (compile, open) = (find("compile_file")?, find("open_file_for_scanning")?);
+    let told = elf.calls(compile, named) || (elf.calls(compile, open) && elf.calls(open, named));
+    if !told {
+        return None;
+    }
+    Some(Naming {
+        named: Symbol { vaddr: named.vaddr, file_offset: elf.file_offset(named.vaddr)? },
+        scanner_vaddr: find("language_scanner_globals")?.vaddr,
+    })
 }
 
 fn request_symbols(elf: &Elf, symbols: Symbols) -> RequestSymbols {

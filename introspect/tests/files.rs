@@ -113,6 +113,14 @@ fn debian_8_2_has_probes_with_semaphores() {
 }
 
 #[test]
+fn names_of_code_are_seen_in_executables_of_one_thread() {
+    for php in common::all() {
+        let image = introspect(&php.path).expect("an image");
+        assert_eq!(image.naming.is_some(), !image.zts && !image.is_library, "{}", php.name);
+    }
+}
+
+#[test]
 fn a_stripped_binary_keeps_what_is_needed() {
     let (_dir, path) = copy_of("8.2-cli", |_| ());
     let before = introspect(&path).expect("an image");

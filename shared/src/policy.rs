@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::op::{Op, OpSet, nr};
 use crate::profile::{
     Constraint, Generated, Grant, GrantKey, GrantMode, Profile, Root, View, Who, any_stored_name,
-    builtin_master, caps, escape_pattern, grantable, is_evaluated, matches, without_lines,
+    builtin_master, caps, escape_pattern, grantable, is_evaluated, is_wrapped, matches, without_lines,
 };
 use crate::profile::{generated_match, stored_names};
 use crate::site::{Name, OriginEntry, Phase, Site, SiteKind};
@@ -372,6 +372,7 @@ pub struct Policy {
     view: View,
     roots: Vec<Root>,
     generated: Vec<Generated>,
+    wrappers: Vec<String>,
     sites: HashMap<Site, SitePolicy>,
     programs: Programs,
     protected: HashSet<Name>,
@@ -419,6 +420,7 @@ impl Policy {
             view: profile.view,
             roots: profile.roots.clone(),
             generated: profile.generated.clone(),
+            wrappers: profile.wrappers.clone(),
             sites,
             programs,
             protected: profile.protected().map(|script| script.file.clone()).collect(),
@@ -436,7 +438,7 @@ impl Policy {
         let Some(file) = &site.file else {
             return self.sites.get(site).unwrap_or(&self.missing_site).clone();
         };
-        let names = stored_names(&self.roots, &without_lines(file));
+        let names = self.places().names(&without_lines(file));
         if let Some(operations) = generated_operations(&self.generated, &names) {
             return self.generated_policy(&operations);
         }
@@ -454,7 +456,7 @@ impl Policy {
         if origin.iter().any(|entry| entry.site.kind == SiteKind::Unknown) {
             return self.unknown.clone();
         }
-        let ways = stored_origins(&self.roots, origin);
+        let ways = stored_origins(self.places(), origin);
         let found = ways.iter().filter_map(|way| self.programs.get(way)?.get(program));
         self.united(found).unwrap_or_else(|| self.missing_program.clone())
     }
@@ -519,7 +521,7 @@ impl Policy {
 
     /// The complete key that would allow this to a site; `None` where no grant could.
     pub fn site_grant(&self, site: &Site, op: Op, args: &ArgsView<'_>) -> Option<GrantKey> {
-        let stored = stored_site(&self.roots, &self.generated, site).ok()?;
+        let stored = stored_site(self.places(), &self.generated, site).ok()?;
         grant_key(self.view, Who::site(stored), op, args).ok()
     }
 
@@ -534,8 +536,12 @@ impl Policy {
         if !has_place(program) {
             return None;
         }
-        let origin = stored_origin(&self.roots, &self.generated, origin).ok()?;
+        let origin = stored_origin(self.places(), &self.generated, origin).ok()?;
         grant_key(self.view, Who::Program { origin, program: program.into() }, op, args).ok()
+    }
+
+    fn places(&self) -> Places<'_> {
+        Places { roots: &self.roots, wrappers: &self.wrappers }
     }
 
     /// All of several at once; `None` of none.
@@ -655,15 +661,29 @@ fn generated_operations(generated: &[Generated], names: &[Name]) -> Option<OpSet
     Some(matching.flat_map(|generated| generated.operations.iter().copied()).collect())
 }
 
+/// What a profile says of the names of files.
+#[derive(Clone, Copy)]
+struct Places<'a> {
+    roots: &'a [Root],
+    wrappers: &'a [String],
+}
+
+impl Places<'_> {
+    /// Every way in which the profile would store this file; nothing where the name cannot be believed.
+    fn names(self, file: &[u8]) -> Vec<Name> {
+        if is_wrapped(self.wrappers, file) { vec![file.into()] } else { stored_names(self.roots, file) }
+    }
+}
+
 /// The site as a profile would store it; the error is the cause that is counted.
-fn stored_site(roots: &[Root], generated: &[Generated], site: &Site) -> Result<Site, &'static str> {
+fn stored_site(places: Places<'_>, generated: &[Generated], site: &Site) -> Result<Site, &'static str> {
     if site.kind == SiteKind::Unknown {
         return Err("unknown-site");
     }
     let stored = match &site.file {
         None => site.clone(),
         Some(file) => {
-            let names = stored_names(roots, &without_lines(file));
+            let names = places.names(&without_lines(file));
             if generated_operations(generated, &names).is_some() {
                 return Err("generated-not-listed");
             }
@@ -673,12 +693,12 @@ fn stored_site(roots: &[Root], generated: &[Generated], site: &Site) -> Result<S
             renamed(site, names.into_iter().next().ok_or("untrusted-file")?)
         }
     };
-    grantable(&stored).map_err(|_| "invalid-site")?;
+    grantable(&stored, places.wrappers).map_err(|_| "invalid-site")?;
     Ok(stored)
 }
 
 fn stored_origin(
-    roots: &[Root],
+    places: Places<'_>,
     generated: &[Generated],
     origin: &[OriginEntry],
 ) -> Result<Vec<OriginEntry>, &'static str> {
@@ -691,21 +711,19 @@ fn stored_origin(
     origin
         .iter()
         .map(|entry| {
-            let site = stored_site(roots, generated, &entry.site)?;
+            let site = stored_site(places, generated, &entry.site)?;
             Ok(OriginEntry { site, sink: entry.sink.clone() })
         })
         .collect()
 }
 
 /// Every way to store an origin, up to a bound.
-fn stored_origins(roots: &[Root], origin: &[OriginEntry]) -> Vec<Vec<OriginEntry>> {
+fn stored_origins(places: Places<'_>, origin: &[OriginEntry]) -> Vec<Vec<OriginEntry>> {
     let mut ways: Vec<Vec<OriginEntry>> = vec![Vec::with_capacity(origin.len())];
     for entry in origin {
         let sites: Vec<Site> = match &entry.site.file {
             None => vec![entry.site.clone()],
-            Some(file) => {
-                stored_names(roots, file).into_iter().map(|name| renamed(&entry.site, name)).collect()
-            }
+            Some(file) => places.names(file).into_iter().map(|name| renamed(&entry.site, name)).collect(),
         };
         ways = ways
             .iter()

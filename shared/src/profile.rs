@@ -16,6 +16,8 @@ pub use file::Face;
 pub use grant::{Constraint, Grant, GrantKey, GrantMode, SiteRef, Who};
 pub(crate) use pattern::{EVALUATED, FILELESS, any_stored_name, generated_match, stored_names};
 pub use pattern::{Root, escape_pattern, is_evaluated, is_trusted_file, matches, without_lines};
+pub use wrapper::check_wrapper;
+pub(crate) use wrapper::is_wrapped;
 
 mod builtin;
 mod error;
@@ -24,6 +26,7 @@ mod grant;
 mod json;
 mod pattern;
 mod trust;
+mod wrapper;
 
 /// Bounds of a profile; more is refused (or, while learning, counted as unknown).
 pub mod caps {
@@ -51,6 +54,10 @@ pub mod caps {
     pub const ROOTS: usize = 64;
     /// Entries of generated code.
     pub const GENERATED: usize = 4096;
+    /// Wrappers of streams that are listed.
+    pub const WRAPPERS: usize = intf::WRAPPERS_MAX as usize;
+    /// Bytes of a wrapper's scheme.
+    pub const WRAPPER: usize = intf::WRAPPER_ROOM as usize - 1;
     /// Causes of unknown sites, and bytes of other texts.
     pub const TEXT: usize = 255;
     /// Bytes of a file.
@@ -211,6 +218,8 @@ pub struct Profile {
     pub roots: Vec<Root>,
     /// Code that the application writes and runs.
     pub generated: Vec<Generated>,
+    /// Schemes of stream wrappers of PHP code, whose includes are what they say they are.
+    pub wrappers: Vec<String>,
     /// The files that sites are in.
     pub scripts: Vec<Script>,
     /// Who may do what.
@@ -231,6 +240,7 @@ impl Profile {
             php,
             roots: Vec::new(),
             generated: Vec::new(),
+            wrappers: Vec::new(),
             scripts: Vec::new(),
             grants: Vec::new(),
             learned: Learned::default(),
@@ -256,6 +266,8 @@ impl Profile {
             generated.operations.dedup();
         });
         self.generated.sort();
+        self.wrappers.sort();
+        self.wrappers.dedup();
         self.scripts.sort();
         self.scripts.dedup();
         self.grants.iter_mut().for_each(Grant::normalize);
@@ -299,6 +311,7 @@ impl Profile {
                 None => merged.generated.push(generated),
             }
         }
+        merged.wrappers.extend(other.wrappers);
         // The newer content of a file replaces the older.
         merged.scripts.retain(|mine| other.scripts.iter().all(|script| script.file != mine.file));
         merged.scripts.extend(other.scripts);
@@ -367,6 +380,7 @@ impl Profile {
         };
         most("roots", self.roots.len(), caps::ROOTS)?;
         most("generated", self.generated.len(), caps::GENERATED)?;
+        most("wrappers", self.wrappers.len(), caps::WRAPPERS)?;
         most("scripts", self.scripts.len(), caps::SCRIPTS)?;
         most("grants", self.grants.len(), caps::GRANTS)?;
         most("learned.unknown", self.learned.unknown.len(), caps::TEXT)?;
@@ -393,13 +407,18 @@ impl Profile {
                 return invalid(place(), &format!("`{op}` is never granted"));
             }
         }
+        for (index, scheme) in self.wrappers.iter().enumerate() {
+            check_wrapper(scheme).or_else(|what| invalid(format!("wrappers[{index}]"), &what))?;
+        }
         for (index, script) in self.scripts.iter().enumerate() {
             if script.file.is_empty() || script.file.len() > caps::NAME {
                 return invalid(format!("scripts[{index}]"), "a file has from 1 to 255 bytes");
             }
         }
         for (index, grant) in self.grants.iter().enumerate() {
-            grant.check(self.view).or_else(|what| invalid(format!("grants[{index}]"), &what))?;
+            grant
+                .check(self.view, &self.wrappers)
+                .or_else(|what| invalid(format!("grants[{index}]"), &what))?;
         }
         most("sites", self.sites().len(), caps::SITES)
     }
@@ -428,7 +447,7 @@ impl Learned {
 }
 
 /// Whether a site can be in a grant at all.
-pub(crate) fn grantable(site: &Site) -> Result<(), &'static str> {
+pub(crate) fn grantable(site: &Site, wrappers: &[String]) -> Result<(), &'static str> {
     site.check()?;
     match site.kind {
         SiteKind::Unknown => Err("{unknown} is never granted"),
@@ -438,8 +457,8 @@ pub(crate) fn grantable(site: &Site) -> Result<(), &'static str> {
             if is_evaluated(file) {
                 return Err("code from eval is granted only by a pattern in `generated`");
             }
-            if !is_trusted_file(file) && !pattern::is_stored(file) {
-                return Err("a file must be an absolute path, or ROOT:relative");
+            if !is_trusted_file(file) && !pattern::is_stored(file) && !is_wrapped(wrappers, file) {
+                return Err("a file must be an absolute path, ROOT:relative, or of one of `wrappers`");
             }
             Ok(())
         }

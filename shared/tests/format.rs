@@ -286,6 +286,60 @@ fn what_no_profile_can_say_is_refused() {
 }
 
 #[test]
+fn wrappers_are_there_only_where_there_are_some() {
+    let plain = everything();
+    assert!(!plain.to_json().contains("wrappers"));
+    assert!(sections(&plain.to_bytes()[HEADER..]).iter().all(|(tag, _)| tag != b"WRAP"));
+
+    let mut with = everything();
+    with.wrappers = vec!["vfs".into(), "s3".into(), "vfs".into()];
+    with.normalize();
+    assert_eq!(with.wrappers, ["s3", "vfs"]);
+    assert_eq!(read(&with.to_bytes()).unwrap(), with);
+    assert_eq!(Profile::from_json(with.to_json().as_bytes()).unwrap(), with);
+    assert_ne!(with.checksum(), plain.checksum());
+
+    let mut merged = plain;
+    merged.merge(with).unwrap();
+    assert_eq!(merged.wrappers, ["s3", "vfs"]);
+}
+
+#[test]
+fn hostile_wrappers_are_refused() {
+    let file: &[&str] = &["file"];
+    for (schemes, why) in [
+        (file, "`file` is a wrapper of PHP itself"),
+        (&["php"], "`php` is a wrapper of PHP itself"),
+        (&["phar"], "`phar` is a wrapper of PHP itself"),
+        (&["data"], "`data` is a wrapper of PHP itself"),
+        (&["compress.zlib"], "`compress.zlib` is a wrapper of PHP itself"),
+        (&["FILE"], "from 2 to 31 lower-case letters"),
+        (&["vfs://"], "from 2 to 31 lower-case letters"),
+        (&["*"], "from 2 to 31 lower-case letters"),
+        (&["/srv/app"], "from 2 to 31 lower-case letters"),
+        (&["v\u{1b}[2J"], "from 2 to 31 lower-case letters"),
+        (&[""], "from 2 to 31 lower-case letters"),
+        (&["php", "vfs"], "`php` is a wrapper of PHP itself"),
+    ] {
+        let mut profile = everything();
+        profile.wrappers = schemes.iter().map(ToString::to_string).collect();
+        for bytes in [profile.to_bytes(), profile.to_json().into_bytes()] {
+            let message = message(&bytes);
+            assert!(message.contains(why) && message.contains("wrappers[0]"), "{message}");
+        }
+    }
+    let mut many = everything();
+    many.wrappers = (0..17).map(|n| format!("vfs{n}")).collect();
+    assert!(message(&many.to_bytes()).contains("17 of them, at most 16 are allowed"));
+    let json = everything().to_json().replace("\"scripts\"", "\"wrapper\": [\"vfs\"], \"scripts\"");
+    assert!(message(json.as_bytes()).contains("unknown field `wrapper`"));
+    assert!(
+        message(&sealed(&[&everything().to_bytes()[HEADER..], b"WRAP", &u64::MAX.to_le_bytes()].concat()))
+            .contains("truncated")
+    );
+}
+
+#[test]
 fn saving_replaces_as_a_whole_or_not_at_all() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("php.profile");

@@ -365,6 +365,7 @@ fn learner() -> Learner {
         php: Php::new("8.2.29", "API20220829,NTS"),
         roots: vec![Root::parse("app=/srv/app/releases/*").unwrap()],
         generated: vec![Generated { pattern: "app:cache/*".into(), operations: vec![op("openat:read")] }],
+        wrappers: vec!["vfs".into()],
         host: "web1".into(),
         started: "2026-11-22T10:00:00Z".parse().unwrap(),
     })
@@ -424,6 +425,39 @@ fn what_was_seen_is_allowed_afterwards() {
     assert_eq!(decide(&policy, &startup, "exec", &paths("/bin/sh")), Verdict::Allowed);
     assert_ne!(decide(&policy, &startup, "exec", &paths("/bin/ls")), Verdict::Allowed);
     assert_eq!(policy.program(&origin, b"/usr/bin/convert").decide(Op::EXEC, &NONE), Verdict::Allowed);
+}
+
+#[test]
+fn code_from_listed_wrappers_has_its_own_grants() {
+    let mut learner = learner();
+    let listed = Site::function("vfs://root/a.php", None, "purge");
+    assert!(learner.observe(&seen(Actor::Site(&listed), "unlink", NONE)));
+    let origin = [OriginEntry { site: listed.clone(), sink: Some("exec".into()) }];
+    assert!(learner.observe(&seen(Actor::Program { origin: &origin, program: b"/bin/sh" }, "exec", NONE)));
+    let mut profile = learnt(&learner);
+    assert_eq!(profile.wrappers, ["vfs"]);
+    let policy = Policy::new(&profile);
+    assert_eq!(decide(&policy, &listed, "unlink", &NONE), Verdict::Allowed);
+    assert_eq!(policy.program(&origin, b"/bin/sh").decide(Op::EXEC, &NONE), Verdict::Allowed);
+    assert!(policy.site_grant(&listed, op("rmdir"), &NONE).is_some());
+    for other in
+        ["vfs://root/b.php", "VFS://root/a.php", "s3://root/a.php", "vfs:///root/a.php", "/root/a.php"]
+    {
+        let other = Site::function(other, None, "purge");
+        assert_ne!(decide(&policy, &other, "unlink", &NONE), Verdict::Allowed, "{other:?}");
+    }
+    let unlisted = Site::main("s3://root/a.php");
+    assert!(policy.site_grant(&unlisted, op("unlink"), &NONE).is_none());
+    assert!(!policy.is_once_per_process(
+        &listed,
+        op("mmap:exec"),
+        &NONE,
+        Once { anonymous: true, has_sink: false }
+    ));
+
+    // A grant without the wrapper: refused.
+    profile.wrappers.clear();
+    assert!(profile.check().unwrap_err().to_string().contains("of one of `wrappers`"));
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod cli {
     pub mod reviewed;
     pub mod statuses;
     pub mod usdt;
+    pub mod wrappers;
 }
 
 fn main() {
@@ -32,6 +33,7 @@ fn main() {
         cli::usdt::tests(),
         cli::control::tests(),
         cli::live::tests(),
+        cli::wrappers::tests(),
     ];
     e2e::suite::main(all.into_iter().flatten().collect())
 }

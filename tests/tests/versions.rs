@@ -106,6 +106,7 @@ fn learns_and_sandboxes(php: &Php) {
     let through = attacked.violations().iter().filter(|e| e["effect"] == "yes").count();
     assert_eq!(through, FILES - left, "let through by the events and by the files that are gone");
     forged_names_are_seen(&arena);
+    names_from_listed_wrappers_are_told(&arena);
 }
 
 /// Where a file's name is before it is compiled differs by version.
@@ -123,6 +124,55 @@ fn forged_names_are_seen(arena: &Arena) {
     };
     assert!(reasons(&plain).iter().all(|reason| reason.as_deref() == Some("site-not-in-profile")));
     assert!(reasons(&forging).contains(&Some("tainted-identity".into())), "{:?}", reasons(&forging));
+}
+
+/// Code from memory, which says that it is from where the last argument says.
+const WRAPPED: &str = r"<?php
+class Memory {
+    public $context;
+    private $read = false;
+    function stream_open($path, $mode, $options, &$opened) {
+        global $argv;
+        if (isset($argv[2])) $opened = $argv[2];
+        return true;
+    }
+    function stream_read($n) {
+        $again = $this->read;
+        $this->read = true;
+        return $again ? '' : '<?php touch($argv[1]);';
+    }
+    function stream_eof() { return $this->read; }
+    function stream_stat() { return []; }
+    function stream_set_option() { return false; }
+    function stream_close() {}
+}
+stream_wrapper_register('vfs', 'Memory');
+include 'vfs://root/a.php';
+";
+
+/// Nor does what is looked at there depend on the version. In thread-safe builds it is not looked at: all is tainted.
+fn names_from_listed_wrappers_are_told(arena: &Arena) {
+    let (wrapped, touched) = (arena.path().join("wrapped.php"), arena.path().join("touched"));
+    fs::write(&wrapped, WRAPPED).expect("write a script");
+    let command = |claims: Option<&str>| {
+        let words = [&arena.php.run, &wrapped.display().to_string(), &touched.display().to_string()];
+        let claims = claims.map(|name| arena.path().join(name).display().to_string());
+        words.into_iter().cloned().chain(claims).collect::<Vec<_>>()
+    };
+    let learnt = arena.session("--profile").arg("--force").arg("--wrapper").arg("vfs").run(command(None));
+    assert_eq!(learnt.status, 0, "{}{}", learnt.stdout, learnt.stderr);
+    let reasons = |claims: Option<&str>| {
+        let ran = arena.session("--monitor").run(command(claims));
+        assert_eq!(ran.status, 0, "{}{}", ran.stdout, ran.stderr);
+        let told = ran.violations().into_iter().map(|event| event["reason"].as_str().map(ToOwned::to_owned));
+        told.flatten().collect::<Vec<_>>()
+    };
+    let is_seen = !learnt.stderr.contains("which names their code is given is not seen there");
+    assert_eq!(is_seen, !arena.php.image.display().to_string().contains("zts"), "{}", learnt.stderr);
+    let honest = reasons(None);
+    assert_eq!(honest.is_empty(), is_seen, "{honest:?}");
+    let forged = reasons(Some("plain.php"));
+    assert!(!forged.is_empty() && forged.iter().all(|reason| reason == "tainted-identity"), "{forged:?}");
 }
 
 fn is_the_attack(event: &Value, script: &Path) {

@@ -50,6 +50,10 @@ pub struct Args {
     /// Store and match files relative to a named root: app=/srv/app/releases/* (repeatable)
     #[arg(long = "root", value_name = "NAME=PATTERN")]
     pub roots: Vec<String>,
+    /// Learn code that is included from this stream wrapper, e.g. vfs, instead of taking it for forged; the profile keeps
+    /// that (repeatable)
+    #[arg(long = "wrapper", value_name = "SCHEME")]
+    pub wrappers: Vec<String>,
     /// Enforce a profile that was learnt with another minor version of PHP
     #[arg(long)]
     pub accept_php_version: bool,

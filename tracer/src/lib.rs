@@ -25,6 +25,7 @@ pub mod selfcheck;
 pub mod session;
 pub mod switch;
 pub mod tables;
+pub mod wrappers;
 
 use std::process::ExitCode;
 

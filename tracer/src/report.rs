@@ -29,6 +29,7 @@ use crate::kernel::{bytes_of, read_as, read_stats};
 use crate::live;
 use crate::say;
 use crate::session::from_profile;
+use crate::wrappers;
 
 /// What a session's reporter needs.
 pub struct Settings {
@@ -685,6 +686,7 @@ fn learner_config(settings: &Settings, host: &str) -> Result<LearnerConfig> {
         php: Php::new(&version, &abi),
         roots,
         generated: settings.profile.as_ref().map(|p| p.generated.clone()).unwrap_or_default(),
+        wrappers: wrappers::asked(&settings.args, settings.profile.as_ref()),
         host: host.to_owned(),
         started: Timestamp::now(),
     })

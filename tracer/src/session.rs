@@ -39,6 +39,7 @@ use crate::report::{Ended, Outcome, Reporter, Settings};
 use crate::selfcheck::SelfChecks;
 use crate::switch::Switch;
 use crate::tables::KernelTables;
+use crate::wrappers::{self, Wrappers};
 
 /// What the consumer is told while it runs.
 enum Order {
@@ -51,6 +52,7 @@ pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
     check_environment()?;
     process::raise_descriptor_limit();
     let actions = actions(phase, args)?;
+    wrappers::check(args, mode)?;
     let signals = block_signals()?;
     let pins = hold_pins(phase, args)?;
     let profile = open_profile(args, mode)?;
@@ -397,6 +399,7 @@ struct Session {
     procs: MapHandle,
     switch: Switch,
     tables: Option<KernelTables>,
+    wrappers: Wrappers,
     adoptions: MapHandle,
     stop: Arc<AtomicBool>,
     orders: Sender<Order>,
@@ -532,6 +535,9 @@ impl Session {
             (Some(tables), Some(policy)) => tables.load(policy, generation)?,
             _ => false,
         };
+        let wrappers = Wrappers::new(&mut kernel)?;
+        let excused = wrappers::asked(args, profile.as_ref());
+        wrappers.load(&excused, generation)?;
         let decided = match &tables {
             Some(_) => Some(Decided::new(kernel.map("stats")?, args.cross_check)),
             None => None,
@@ -604,6 +610,8 @@ impl Session {
         if let (Some(tables), Some(_)) = (&tables, found) {
             tables.keep_only(generation);
         }
+        wrappers.keep_only(generation);
+        images.tell_unexcused(&excused);
         let mut session = Self {
             name: phase.title(),
             mode,
@@ -616,6 +624,7 @@ impl Session {
             procs,
             switch,
             tables,
+            wrappers,
             adoptions,
             stop,
             orders,
@@ -857,12 +866,17 @@ impl Session {
                     Some(Ok(patterned)) => patterned,
                     Some(Err(error)) => return format!("warning: the profile stays as it was: {error:#}"),
                 };
+                if let Err(error) = self.wrappers.load(&profile.wrappers, next) {
+                    return format!("warning: the profile stays as it was: {error:#}");
+                }
                 // The kernel side first: from then on nothing of the old profile is known to be allowed.
                 self.switch.set(next, self.mode, patterned);
                 self.generation = next;
                 if let Some(tables) = &self.tables {
                     tables.keep_only(next);
                 }
+                self.wrappers.keep_only(next);
+                self.images.tell_unexcused(&profile.wrappers);
                 let _ = self.orders.send(Order::Swap(policy.clone(), self.generation));
                 let _ = self.to_reporter.send(Message::Swapped(policy, profile.checksum()));
                 self.summary = summarize(&profile);

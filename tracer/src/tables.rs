@@ -104,7 +104,7 @@ fn write_all<K: Copy, V: Copy>(map: &MapHandle, entries: &[(K, V)]) -> Result<()
 }
 
 /// Until every decision that runs now has ended: they are read-side sections of RCU, and this waits for those.
-fn wait_for_decisions() {
+pub(crate) fn wait_for_decisions() {
     const GLOBAL: i32 = 1; // MEMBARRIER_CMD_GLOBAL
     /// Many times what a decision can take, for kernels that refuse (some processors without ticks).
     const LONG_ENOUGH: Duration = Duration::from_millis(500);

@@ -255,6 +255,9 @@ fn show_head(out: &mut String, profile: &Profile) {
     for root in &profile.roots {
         row("Root", format!("{} = {}", root.name, joined(&root.patterns)));
     }
+    if !profile.wrappers.is_empty() {
+        row("Wrappers", profile.wrappers.join(" "));
+    }
     for generated in &profile.generated {
         let operations: Vec<String> = generated.operations.iter().map(ToString::to_string).collect();
         row("Generated", format!("{}: {}", generated.pattern, operations.join(", ")));

@@ -131,6 +131,12 @@ fn trusted() -> String {
     format!("/{COMPONENT}(?:/{COMPONENT})*|{}", one_of(&FILELESS))
 }
 
+/// [`crate::profile::is_wrapped`]; nothing where no wrapper is listed.
+fn wrapped(wrappers: &[String]) -> Option<String> {
+    let begins: Vec<String> = wrappers.iter().map(|scheme| format!("{scheme}://")).collect();
+    (!begins.is_empty()).then(|| format!("{}{COMPONENT}(?:/{COMPONENT})*", one_of(&begins)))
+}
+
 /// [`crate::profile::is_evaluated`].
 fn evaluated() -> String {
     format!("{ANYTHING}{}", one_of(&EVALUATED))
@@ -405,7 +411,9 @@ fn all_of(patterns: &[String]) -> Result<Automaton<bool>, Failure> {
 
 /// What is asked about the name of a file.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct Names<'a> {
+    /// Schemes of wrappers that are listed.
+    pub wrappers: &'a [String],
     /// About the name as it is.
     pub plain: Vec<String>,
     /// About the name without lines, of evaluated code.
@@ -416,6 +424,8 @@ pub(super) struct Names {
 #[derive(Debug)]
 pub(super) struct NameFound {
     pub trusted: bool,
+    /// Of one of [`Names::wrappers`].
+    pub wrapped: bool,
     pub evaluated: bool,
     /// Numbers of those of [`Names::plain`].
     pub plain: Vec<usize>,
@@ -425,11 +435,12 @@ pub(super) struct NameFound {
 
 /// Tells what `Names` asks about whole names, as PHP has them.
 pub(super) fn names<A: Clone + Default + Eq + Hash>(
-    asked: &Names,
+    asked: &Names<'_>,
     mut accept: impl FnMut(&NameFound) -> A,
 ) -> Result<Automaton<A>, Failure> {
-    let plain: Vec<String> =
-        [trusted(), evaluated()].into_iter().chain(asked.plain.iter().cloned()).collect();
+    let last = 2 + asked.plain.len();
+    let plain = [trusted(), evaluated()].into_iter().chain(asked.plain.iter().cloned());
+    let plain: Vec<String> = plain.chain(wrapped(asked.wrappers)).collect();
     let plain = Patterns::new(&plain)?;
     let stripped =
         if asked.without_lines.is_empty() { None } else { Some(Patterns::new(&asked.without_lines)?) };
@@ -451,8 +462,13 @@ pub(super) fn names<A: Clone + Default + Eq + Hash>(
         };
         accept(&NameFound {
             trusted: found.contains(&0),
+            wrapped: found.contains(&last),
             evaluated,
-            plain: found.into_iter().filter_map(|number| number.checked_sub(2)).collect(),
+            plain: found
+                .into_iter()
+                .filter(|number| (2..last).contains(number))
+                .map(|number| number - 2)
+                .collect(),
             without_lines,
         })
     })

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::{ArgsView, generated_operations, grant_key, has_place, stored_origin, stored_site};
+use super::{ArgsView, Places, generated_operations, grant_key, has_place, stored_origin, stored_site};
 use crate::op::{Op, Selection};
 use crate::profile::{
     Attribution, Constraint, Generated, Grant, GrantMode, Learned, Php, Profile, Root, Script, View, Who,
@@ -27,6 +27,8 @@ pub struct LearnerConfig {
     pub roots: Vec<Root>,
     /// Code that the application writes; kept as it is.
     pub generated: Vec<Generated>,
+    /// Schemes of stream wrappers whose includes are no forgery, as they were asked for.
+    pub wrappers: Vec<String>,
     /// This machine's name.
     pub host: String,
     /// When the session started.
@@ -120,15 +122,15 @@ impl Learner {
         if observation.tainted {
             return Err("tainted-identity");
         }
-        let (roots, generated) = (&self.config.roots, &self.config.generated);
+        let (places, generated) = (self.places(), &self.config.generated);
         let who = match observation.actor {
             Actor::Site(site) if self.is_listed(site, observation.op) => return Ok(()),
-            Actor::Site(site) => Who::site(stored_site(roots, generated, site)?),
+            Actor::Site(site) => Who::site(stored_site(places, generated, site)?),
             Actor::Program { origin, program } => {
                 if !has_place(program) || program.len() > caps::PATH {
                     return Err("unknown-program");
                 }
-                Who::Program { origin: stored_origin(roots, generated, origin)?, program: program.into() }
+                Who::Program { origin: stored_origin(places, generated, origin)?, program: program.into() }
             }
         };
         let key = grant_key(self.config.view, who, observation.op, &observation.args)?;
@@ -151,10 +153,14 @@ impl Learner {
         Ok(())
     }
 
+    fn places(&self) -> Places<'_> {
+        Places { roots: &self.config.roots, wrappers: &self.config.wrappers }
+    }
+
     /// Generated code that has the operation already.
     fn is_listed(&self, site: &Site, op: Op) -> bool {
         let Some(file) = &site.file else { return false };
-        let names = stored_names(&self.config.roots, &without_lines(file));
+        let names = self.places().names(&without_lines(file));
         generated_operations(&self.config.generated, &names).is_some_and(|operations| operations.contains(op))
     }
 
@@ -220,6 +226,7 @@ impl Learner {
             Profile::new(config.view, config.attribution, config.operations.clone(), config.php.clone());
         profile.roots.clone_from(&config.roots);
         profile.generated.clone_from(&config.generated);
+        profile.wrappers.clone_from(&config.wrappers);
         profile.scripts = self.scripts.values().cloned().collect();
         profile.grants = self.entries.iter().map(|((who, op), entry)| entry.grant(who, *op)).collect();
         profile.learned = Learned {

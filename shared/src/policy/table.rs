@@ -23,7 +23,7 @@ use super::{
 };
 use crate::intf;
 use crate::op::{Op, OpSet};
-use crate::profile::{View, caps, is_evaluated, is_trusted_file};
+use crate::profile::{View, caps, is_evaluated, is_trusted_file, is_wrapped};
 use crate::site::{Name, OriginEntry, Site, SiteKind};
 
 #[cfg(test)]
@@ -371,6 +371,9 @@ impl<'a> Compiler<'a> {
 
     /// The ways in which a stored file can be seen. Nothing where it never is.
     fn seen<'n>(&self, stored: &'n [u8]) -> Vec<Stored<'n>> {
+        if is_wrapped(&self.policy.wrappers, stored) {
+            return vec![Stored::Exact(stored)];
+        }
         let mut ways = Vec::new();
         if is_trusted_file(stored) {
             ways.push(Stored::Exact(stored));
@@ -462,7 +465,9 @@ impl<'a> Compiler<'a> {
     }
 
     fn scripts(&mut self, own: &[Name]) {
-        for script in &self.policy.protected {
+        // Code from wrappers is in no file that could be changed.
+        let in_files = |script: &&Name| !is_wrapped(&self.policy.wrappers, script);
+        for script in self.policy.protected.iter().filter(in_files) {
             for way in self.seen(script) {
                 let key = match way {
                     Stored::Exact(path) => self.key(intf::POLICY_SCRIPT_EXACT, self.ids.path(path), 0),
@@ -636,6 +641,7 @@ impl<'a> Compiler<'a> {
             groups.iter().map(|(_, patterns)| automaton::any_of(patterns)).collect()
         };
         let asked = Names {
+            wrappers: &self.policy.wrappers,
             plain: roots.iter().map(|(_, any)| any.clone()).chain(patterns(&plain)).collect(),
             without_lines: patterns(&without_lines),
         };
@@ -751,7 +757,8 @@ struct NameAccept {
 impl NameAccept {
     fn flags(found: &NameFound) -> Self {
         let flag = |is: bool, flag| if is { flag } else { 0 };
-        let flags = flag(found.trusted, intf::ACCEPT_TRUSTED) | flag(found.evaluated, intf::ACCEPT_EVALUATED);
+        let flags = flag(found.trusted || found.wrapped, intf::ACCEPT_TRUSTED)
+            | flag(found.evaluated, intf::ACCEPT_EVALUATED);
         Self { flags, ..Self::default() }
     }
 

@@ -36,7 +36,9 @@ const SCRIPTS: [u8; 4] = *b"SCRP";
 const SITES: [u8; 4] = *b"SITE";
 const GRANTS: [u8; 4] = *b"GRNT";
 const LEARNED: [u8; 4] = *b"LRND";
-const SECTIONS: [[u8; 4]; 7] = [META, ROOTS, GENERATED, SCRIPTS, SITES, GRANTS, LEARNED];
+/// Only where there are some: programs that do not know it refuse it by name.
+const WRAPPERS: [u8; 4] = *b"WRAP";
+const SECTIONS: [[u8; 4]; 8] = [META, ROOTS, GENERATED, SCRIPTS, SITES, GRANTS, LEARNED, WRAPPERS];
 
 /// How a profile is written in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -379,6 +381,9 @@ fn encode(profile: &Profile) -> Vec<u8> {
     );
     section(GRANTS, pack(&List::of(&profile.grants, |grant| grant_v1(grant, &index))));
     section(LEARNED, pack(&learned_v1(&profile.learned)));
+    if !profile.wrappers.is_empty() {
+        section(WRAPPERS, pack(&List::of(&profile.wrappers, String::as_str)));
+    }
 
     let mut out = Vec::with_capacity(HEADER + payload.len());
     out.extend_from_slice(MAGIC);
@@ -501,9 +506,9 @@ fn section_name(tag: [u8; 4]) -> String {
     crate::site::escape(&tag)
 }
 
-/// The sections in the order of [`SECTIONS`].
-fn split(mut payload: Part<'_>) -> Result<[Part<'_>; 7], ProfileError> {
-    let mut found: [Option<Part<'_>>; 7] = [None; 7];
+/// The sections in the order of [`SECTIONS`]: all but the last are there.
+fn split(mut payload: Part<'_>) -> Result<[Option<Part<'_>>; 8], ProfileError> {
+    let mut found: [Option<Part<'_>>; 8] = [None; 8];
     while !payload.bytes.is_empty() {
         let offset = payload.offset;
         let tag: [u8; 4] = payload.array("the name of a section")?;
@@ -516,10 +521,11 @@ fn split(mut payload: Part<'_>) -> Result<[Part<'_>; 7], ProfileError> {
             return Err(ProfileError::SectionCount { name: section_name(tag), times: "twice" });
         }
     }
-    if let Some(index) = found.iter().position(Option::is_none) {
+    let is_missing = |index: &usize| found[*index].is_none() && SECTIONS[*index] != WRAPPERS;
+    if let Some(index) = (0..found.len()).find(is_missing) {
         return Err(ProfileError::SectionCount { name: section_name(SECTIONS[index]), times: "not at all" });
     }
-    Ok(found.map(|part| part.expect("none is missing")))
+    Ok(found)
 }
 
 fn unpack<'a, T: Deserialize<'a>>(part: Part<'a>, tag: [u8; 4]) -> Result<T, ProfileError> {
@@ -555,7 +561,9 @@ fn names(list: List<Bytes<'_>>) -> Vec<Name> {
 }
 
 fn decode_v1(payload: Part<'_>) -> Result<Profile, ProfileError> {
-    let [meta, roots, generated, scripts, sites, grants, learned] = split(payload)?;
+    let [required @ .., wrappers] = split(payload)?;
+    let [meta, roots, generated, scripts, sites, grants, learned] =
+        required.map(|part| part.expect("none is missing"));
     let meta: MetaV1<'_> = unpack(meta, META)?;
     let operations = meta.operations.parse().map_err(|error: crate::op::OpError| ProfileError::Invalid {
         place: "operations".into(),
@@ -593,6 +601,10 @@ fn decode_v1(payload: Part<'_>) -> Result<Profile, ProfileError> {
         profile.grants.push(grant_from_v1(index, grant, &sites)?);
     }
     profile.learned = learned_from_v1(unpack(learned, LEARNED)?)?;
+    if let Some(wrappers) = wrappers {
+        let schemes = unpack::<List<&str>>(wrappers, WRAPPERS)?.0;
+        profile.wrappers = schemes.into_iter().map(ToOwned::to_owned).collect();
+    }
     Ok(profile)
 }
 

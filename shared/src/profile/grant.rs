@@ -194,7 +194,7 @@ impl Grant {
     }
 
     /// What a grant can never say, and every bound.
-    pub(super) fn check(&self, view: View) -> Result<(), String> {
+    pub(super) fn check(&self, view: View, wrappers: &[String]) -> Result<(), String> {
         if let Some(cause) = policy::never_granted(view, self.operation) {
             return Err(format!("`{}` is never granted ({cause})", self.operation));
         }
@@ -216,7 +216,7 @@ impl Grant {
             }
         }
         for site in self.who.sites() {
-            grantable(site)?;
+            grantable(site, wrappers)?;
         }
         if let Who::Sites(sites) = &self.who {
             check_engine(&sites[0], self.operation)?;

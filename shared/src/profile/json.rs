@@ -28,6 +28,8 @@ struct Face {
     #[serde(default)]
     generated: Vec<Generated>,
     #[serde(default)]
+    wrappers: Vec<String>,
+    #[serde(default)]
     scripts: Vec<Script>,
     #[serde(default)]
     grants: Vec<Grant>,
@@ -94,6 +96,10 @@ impl Profile {
         field("learned", &|out| put(out, &sorted.learned));
         put_list(&mut out, "roots", &sorted.roots);
         put_list(&mut out, "generated", &sorted.generated);
+        // Only where there are some: programs that do not know them refuse the name.
+        if !sorted.wrappers.is_empty() {
+            put_list(&mut out, "wrappers", &sorted.wrappers);
+        }
         put_list(&mut out, "scripts", &sorted.scripts);
         put_list(&mut out, "grants", &sorted.grants);
         out.extend_from_slice(b"\n}\n");
@@ -125,6 +131,7 @@ impl Profile {
             php: face.php,
             roots: face.roots,
             generated: face.generated,
+            wrappers: face.wrappers,
             scripts: face.scripts,
             grants: face.grants,
             learned: face.learned,

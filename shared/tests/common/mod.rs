@@ -104,7 +104,12 @@ fn file() -> impl Strategy<Value = Name> {
         let parts = parts.into_iter().map(|part| [b"/x", &part[..]].concat());
         Name::from(parts.collect::<Vec<_>>().concat())
     });
-    prop_oneof![absolute, "app:[a-z]{1,8}\\.php".prop_map(Name::from), Just(Name::from("Command line code"))]
+    prop_oneof![
+        absolute,
+        "app:[a-z]{1,8}\\.php".prop_map(Name::from),
+        "vfs://[a-z]{1,8}/[a-z]{1,8}\\.php".prop_map(Name::from),
+        Just(Name::from("Command line code"))
+    ]
 }
 
 fn site() -> impl Strategy<Value = Site> {
@@ -210,6 +215,7 @@ pub fn any_profile() -> impl Strategy<Value = Profile> {
             let php = Php::new("8.4.1", "API20240924,TS");
             let mut profile = Profile::new(view, Attribution::Usdt, selection.parse().unwrap(), php);
             profile.roots = vec![Root::parse("app=/srv/*/app").unwrap()];
+            profile.wrappers = vec!["s3".into(), "vfs".into()];
             profile.scripts = scripts;
             profile.generated = generated;
             profile.grants = grants;

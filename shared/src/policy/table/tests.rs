@@ -256,6 +256,8 @@ fn file() -> impl Strategy<Value = Name> {
     let plain =
         select(&["/s/a/b", "/s/a/b/a", "/s/b/a", "/s/a", "/s/a/b(3) : eval()'d code", "/t/a/b/a/a"][..]);
     prop_oneof![
+        joined(&["vfs:", "s3:", "//", "/", "a", "b", "/..", "(3)", " : eval()'d code"], 5),
+        joined(&["vfs://a", "s3://b", "/b", "a", "/"], 3),
         joined(pieces, 6),
         joined(&["/s", "/a", "/b", "/a(3)", " : eval()'d code", "(3)"], 6),
         plain.prop_map(Name::from)
@@ -283,6 +285,7 @@ fn pattern() -> impl Strategy<Value = Name> {
         "lib:",
         "a*:",
         ":",
+        "vfs://",
         "Command line code",
     ];
     let evaluated = joined(&["/s", "/a", "app:", "lib:a", "*", "/", "(3)", " : eval()'d code"], 5)
@@ -307,6 +310,11 @@ fn roots() -> impl Strategy<Value = Vec<Root>> {
         root("app").prop_map(|one| vec![one]),
         (root("app"), root("lib")).prop_map(|(one, other)| vec![one, other]),
     ]
+}
+
+fn wrappers() -> impl Strategy<Value = Vec<String>> {
+    select(&["", "vfs", "s3 vfs", "app vfs"][..])
+        .prop_map(|all| all.split_whitespace().map(ToOwned::to_owned).collect())
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -393,11 +401,11 @@ fn profile() -> impl Strategy<Value = Profile> {
         stored_file().prop_map(|file| Script { file, device: 0, inode: 0, size: 0, sha256: [0; 32] });
     let grants = vec(prop_oneof![3 => of_site, 1 => of_program], 0..12);
     let view = select(&[View::Syscall, View::Lsm][..]);
-    (view, roots(), vec(generated, 0..3), vec(script, 0..4), grants).prop_map(
-        |(view, roots, generated, scripts, grants)| {
+    (view, (roots(), wrappers()), vec(generated, 0..3), vec(script, 0..4), grants).prop_map(
+        |(view, (roots, wrappers), generated, scripts, grants)| {
             let mut profile =
                 Profile::new(view, Attribution::Stack, Selection::default(), Php::new("8.2.29", ""));
-            (profile.roots, profile.generated) = (roots, generated);
+            (profile.roots, profile.generated, profile.wrappers) = (roots, generated, wrappers);
             (profile.scripts, profile.grants) = (scripts, grants);
             profile
         },
@@ -532,8 +540,9 @@ proptest! {
     }
 
     #[test]
-    fn rows_tell_what_is_true_of_a_name(generated in vec(pattern(), 0..4), roots in roots(), files in vec(file(), 1..30)) {
+    fn rows_tell_what_is_true_of_a_name(generated in vec(pattern(), 0..4), roots in roots(), wrappers in wrappers(), files in vec(file(), 1..30)) {
         let mut profile = small();
+        profile.wrappers = wrappers;
         profile.roots = roots;
         profile.generated =
             generated.into_iter().map(|pattern| Generated { pattern, operations: Vec::new() }).collect();
@@ -542,7 +551,8 @@ proptest! {
         for file in &files {
             let row = kernel.run(kernel.head.names, file);
             let plain = without_lines(file);
-            prop_assert_eq!(row.accept & intf::ACCEPT_TRUSTED != 0, is_trusted_file(&plain), "{}", file);
+            let trusted = is_trusted_file(&plain) || is_wrapped(&profile.wrappers, &plain);
+            prop_assert_eq!(row.accept & intf::ACCEPT_TRUSTED != 0, trusted, "{}", file);
             prop_assert_eq!(row.accept & intf::ACCEPT_EVALUATED != 0, is_evaluated(file), "{}", file);
             let generated = super::super::generated_operations(&profile.generated, &stored_names(&profile.roots, &plain));
             prop_assert_eq!(row.generated != 0, generated.is_some(), "{}", file);

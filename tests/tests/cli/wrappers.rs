@@ -1,0 +1,206 @@
+//! Code from stream wrappers: what the profile lists has names and grants of its own, all else is tainted.
+
+use std::process::Command;
+
+use e2e::suite::test;
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::place::{PHP, Place, VICTIMS, assert_clean, php, source};
+
+/// All of them.
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("wrapper_that_is_listed_has_grants_of_its_own", honest),
+        test("wrapper_that_is_listed_excuses_no_forgery", forged),
+        test("wrapper_that_is_not_listed_is_tainted_and_nothing_is_learnt_of_it", not_listed),
+        test("wrapper_of_phps_own_is_never_listed", never_listed),
+        test("wrapper_is_listed_or_not_by_the_profile_of_the_moment", reloaded),
+    ]
+}
+
+/// Attacks whose code says that it is `plain.php`, or is from elsewhere.
+const FORGED: [&str; 9] = [
+    "forged",
+    "forged-once",
+    "forged-other",
+    "forged-nested",
+    "forged-broken",
+    "filtered",
+    "spelt",
+    "unlisted",
+    "file",
+];
+
+/// Does nothing but what a wrapper may do on its way.
+const HONEST: [&str; 3] = ["own", "evaluating", "missing"];
+
+/// Without a profile.
+fn place() -> Place {
+    let place = Place::new();
+    for name in ["memory.php", "plain.php", "helper.php"] {
+        std::fs::copy(source(&format!("victims/wrappers/{name}")), place.path(name)).expect("copy a victim");
+    }
+    place
+}
+
+fn run(place: &Place, mode: &str, options: &[&str], shape: &str) -> e2e::session::Ran {
+    let script = place.arg("memory.php");
+    let session = options.iter().fold(place.ordinary(mode), |session, option| session.arg(*option));
+    session.run(php(&[&script, shape, &place.arg("data")]))
+}
+
+/// Learns shapes, each with two files to be deleted.
+fn learn(place: &Place, shapes: &[&str], wrappers: &[&str]) {
+    for (index, shape) in shapes.iter().enumerate() {
+        place.victims(2);
+        let how: &[&str] = if index == 0 { &["--force"] } else { &["--merge"] };
+        let ran = run(place, "--profile", &[how, wrappers].concat(), shape);
+        assert!(ran.stdout.contains("survived"), "{shape}: {}{}", ran.stdout, ran.stderr);
+    }
+    place.victims(VICTIMS);
+}
+
+/// With all that is honest learnt, and `mem` listed, too.
+fn learnt() -> Place {
+    let place = place();
+    let shapes = [&["plain", "honest", "named"][..], &HONEST].concat();
+    learn(&place, &shapes, &["--wrapper", "vfs", "--wrapper", "mem"]);
+    place
+}
+
+fn reasons(violations: &[&Value]) -> Vec<String> {
+    violations.iter().map(|event| event["reason"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+fn honest() {
+    let place = learnt();
+    let profile = place.profile();
+    assert_eq!(profile["wrappers"], serde_json::json!(["mem", "vfs"]));
+    let files = |operation: &str| -> Vec<String> {
+        let grants = profile["grants"].as_array().expect("grants").iter();
+        let of = grants.filter(|grant| grant["operation"] == operation);
+        of.map(|grant| grant["sites"][0]["file"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let mut unlinks = files("unlink");
+    unlinks.sort();
+    let [helper, plain] = ["helper.php", "plain.php"].map(|name| place.arg(name));
+    assert_eq!(
+        unlinks,
+        [&helper, &plain, "vfs://root/eval.php", "vfs://root/own.php", "vfs://root/purge.php"]
+    );
+    for shape in HONEST {
+        let ran = run(&place, "--sandbox", &[], shape);
+        assert_clean(&ran);
+        assert!(ran.stdout.contains("survived"), "{shape}: {}{}", ran.stdout, ran.stderr);
+    }
+    assert_eq!(place.left(), VICTIMS);
+    for shape in ["honest", "named", "plain"] {
+        place.victims(3);
+        let ran = run(&place, "--sandbox", &[], shape);
+        assert_clean(&ran);
+        assert_eq!((ran.status, place.left()), (0, 0), "{shape}: {}{}", ran.stdout, ran.stderr);
+    }
+}
+
+/// No attack gets far, and the reason is told.
+fn forged() {
+    let place = learnt();
+    for shape in FORGED {
+        place.victims(VICTIMS);
+        let ran = run(&place, "--sandbox", &[], shape);
+        let told = reasons(&ran.violations());
+        assert!(!told.is_empty(), "{shape}: no violation: {}{}", ran.stdout, ran.stderr);
+        assert!(told.iter().all(|reason| reason == "tainted-identity"), "{shape}: {told:?}");
+        assert!(place.left() > VICTIMS / 2, "{shape}: only {} of {VICTIMS} are left", place.left());
+        assert!(!ran.stdout.contains("survived"), "{shape}: {}", ran.stdout);
+    }
+}
+
+fn not_listed() {
+    let place = place();
+    learn(&place, &["plain", "honest"], &[]);
+    let profile = place.profile();
+    assert!(profile["wrappers"].is_null(), "{profile:#}");
+    assert!(profile["learned"]["unknown"].to_string().contains("code-from-a-stream"), "{profile:#}");
+    assert!(!profile["grants"].to_string().contains("vfs://"), "{profile:#}");
+    for shape in ["honest", "forged"] {
+        place.victims(VICTIMS);
+        let ran = run(&place, "--sandbox", &[], shape);
+        assert!(reasons(&ran.violations()).contains(&"tainted-identity".into()), "{shape}: {}", ran.stderr);
+        assert!(place.left() > VICTIMS / 2, "{shape}: only {} of {VICTIMS} are left", place.left());
+    }
+}
+
+/// Neither by an option nor by a profile that was made by hand.
+fn never_listed() {
+    let place = place();
+    for scheme in ["file", "php", "data", "phar", "FILE", "vfs://", "*", "../x"] {
+        let ran = run(&place, "--profile", &["--wrapper", scheme], "plain");
+        assert_eq!(ran.status, 125, "{scheme}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains("--wrapper: ") && ran.stderr.contains("Hint: name a wrapper"),
+            "{}",
+            ran.stderr
+        );
+        assert!(!place.path("p.profile").exists(), "{scheme}: a profile was written");
+    }
+    learn(&place, &["plain"], &[]);
+    let refused = run(&place, "--sandbox", &["--wrapper", "vfs"], "plain");
+    assert_eq!(refused.status, 125, "{}", refused.stderr);
+    assert!(refused.stderr.contains("--wrapper is for --profile"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("Hint: learn it"), "{}", refused.stderr);
+
+    let json = serde_json::to_string(&place.profile()).expect("JSON");
+    for scheme in ["file", "php", "data", "phar", "glob", "compress.zlib", "VFS"] {
+        let listed = json.replacen('{', &format!("{{\"wrappers\": [\"{scheme}\"], "), 1);
+        let file = place.path("p.profile");
+        std::fs::write(&file, listed).expect("write a profile");
+        let ran = run(&place, "--sandbox", &[], "plain");
+        assert_eq!(ran.status, 125, "{scheme}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains("wrappers[0]") && ran.stderr.contains("Hint: correct it"),
+            "{}",
+            ran.stderr
+        );
+    }
+}
+
+/// By hand, and taken away again while the session runs.
+fn reloaded() {
+    let place = learnt();
+    let mut profile = place.profile();
+    let import = |profile: &Value| {
+        std::fs::write(place.path("p.json"), profile.to_string()).expect("write JSON");
+        place.tool(&["import", "p.json", "-o", "p.profile", "--force"])
+    };
+    profile["wrappers"] = serde_json::json!(["mem"]);
+    let said = String::from_utf8_lossy(&import(&profile).stderr).into_owned();
+    assert!(said.contains("of one of `wrappers`"), "grants are left over: {said}");
+    profile["grants"].as_array_mut().expect("grants").retain(|grant| !grant.to_string().contains("vfs://"));
+    let with = std::fs::read(place.path("p.profile")).expect("read the profile");
+
+    let mut session = place.session("--monitor").arg("--php").arg(PHP).start();
+    let honest = || {
+        place.victims(1);
+        let script = place.arg("memory.php");
+        let command = php(&[&script, "honest", &place.arg("data")]);
+        assert!(Command::new(&command[0]).args(&command[1..]).status().expect("run PHP").success());
+    };
+    honest();
+    assert!(import(&profile).status.success());
+    session.signal(Signal::SIGHUP);
+    session.wait_for("loaded again");
+    honest();
+    session.wait_for("tainted-identity");
+    std::fs::write(place.path("p.profile"), with).expect("write the profile");
+    session.signal(Signal::SIGHUP);
+    session.wait_for("loaded again");
+    honest();
+    let ran = session.stop();
+    let violations = ran.violations();
+    assert!(reasons(&violations).iter().all(|reason| reason == "tainted-identity"), "{}", ran.stderr);
+    let unlinks = violations.iter().filter(|event| event["operation"] == "unlink").count();
+    assert_eq!(unlinks, 1, "of the run in the middle: {}", ran.stderr);
+}

@@ -1,0 +1,2 @@
+<?php
+function helper(string $data): void { touch("$data/helped"); unlink("$data/helped"); }
