@@ -175,15 +175,84 @@ int BPF_KPROBE(request_edges)
 	return 0;
 }
 
+/* What was asked for, and what its code was named, of a taint: into s->call. Returns the record's length. */
+static __always_inline u32 read_taint_names(struct scratch *s, u64 asked, u64 given)
+{
+	struct rec_call *c = &s->call;
+	u32 len = offsetof(struct rec_call, path);
+	long n = asked ? bpf_probe_read_user_str(c->path, PATH_ROOM, (void *)asked) : -1;
+
+	if (n > 0) {
+		c->path_len = n - 1;
+		len = offsetof(struct rec_call, path) + (n & (2 * PATH_ROOM - 1));
+	} else {
+		c->flags |= CALL_PATH_FAULT;
+	}
+	n = given ? bpf_probe_read_user_str(c->path2, PATH_ROOM, (void *)given) : -1;
+	if (n > 0) {
+		c->path2_len = n - 1;
+		len = offsetof(struct rec_call, path2) + (n & (2 * PATH_ROOM - 1));
+	} else {
+		c->flags |= CALL_PATH2_FAULT;
+	}
+	return len > sizeof(*c) ? sizeof(*c) : len;
+}
+
+/* Tells what became tainted, by whom and by which name, as far as it can be read. It holds, whether it is told or not. */
+static __always_inline void tell_taint(u32 what, u64 argument, u64 cookie)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	u64 asked = 0, given = 0, handle = argument;
+	struct proc *p = running_php();
+	struct image *img = p ? image_by_id(p->image) : NULL;
+	struct scratch *s = img ? claim_scratch() : NULL;
+	struct rec_call *c;
+	struct task *task;
+	u32 len;
+
+	if (!s)
+		return; /* counted */
+	c = &s->call;
+	__builtin_memset(c, 0, offsetof(struct rec_call, chain));
+	task = bpf_task_storage_get(&tasks, t, NULL, 0);
+	c->op = NR_UNKNOWN << CLASS_BITS;
+	c->reason = what & ((1 << TAINT_SCOPE_AT) - 1);
+	c->error = what >> TAINT_SCOPE_AT;
+	c->who.uid = (u32)bpf_get_current_uid_gid();
+	fill_who(&c->who, t, p, task ? task->phase : PHASE_UNKNOWN);
+	s->thread_pointer = t->thread.fsbase;
+	s->eg = globals_at(s, img, p->bias, img->eg);
+	walk_chain(s, img);
+	find_request(s, p, img);
+	if (cookie == SOURCE_UNREGISTERED) {
+		asked = argument + ZSTR_HEAD;
+	} else {
+		if (cookie == SOURCE_NAMED) {
+			given = argument + ZSTR_HEAD;
+			if (bpf_probe_read_user(&handle, sizeof(handle), (void *)p->bias + img->scanner))
+				handle = 0;
+		}
+		asked = asked_at(img, handle);
+	}
+	len = read_taint_names(s, asked, given);
+	rec_init(&c->h, REC_TAINT, len);
+	emit(&c->h, len, false);
+	release_scratch(s);
+}
+
 /* Where code comes from; what happened, the cookie says. */
 static __always_inline void on_source(u64 argument, u64 cookie)
 {
+	u32 what;
+
 	if (cookie == SOURCE_COMPILED)
-		on_compile(argument);
+		what = on_compile(argument);
 	else if (cookie == SOURCE_NAMED)
-		on_named(argument);
+		what = on_named(argument);
 	else
-		on_unregister(argument);
+		what = on_unregister(argument);
+	if (what)
+		tell_taint(what, argument, cookie);
 }
 
 SEC("uprobe")

@@ -622,6 +622,17 @@ struct wrapper_key {
 	char scheme[WRAPPER_ROOM];
 };
 
+/* Of a REC_TAINT. `path` is what was asked for, `path2` what its code was named. */
+enum taint_cause {
+	TAINTED_BY_STREAM = 1, /* code compiled from a stream, which says itself what it is */
+	TAINTED_BY_NAME, /* a listed wrapper's code has a name that is not that wrapper's */
+	TAINTED_BY_FILE_WRAPPER, /* the wrapper of plain files was taken away */
+	TAINTED_BY_ARCHIVE, /* code compiled from an archive, whose wrapper was taken away */
+};
+
+/* Likewise: what is tainted from then on that was not; bits. */
+enum taint_scope { TAINTED_REQUEST = 1, TAINTED_POOL = 2 };
+
 /* A known (site, operation). */
 struct pair_key {
 	struct hash128 who; /* site, origin and program together */
@@ -693,6 +704,7 @@ enum rec_kind {
 	REC_EXEC,
 	REC_EXIT,
 	REC_ADOPT, /* a process found running */
+	REC_TAINT, /* an identity became doubtful: struct rec_call of no call */
 };
 
 struct rec_hdr {
@@ -866,8 +878,8 @@ struct rec_call {
 	u16 site_kind;
 	u32 target_pid; /* kill: the process it means, 0 if not one */
 	u32 generation; /* of the profile at that moment */
-	u16 reason; /* enum reason */
-	u16 error; /* errno */
+	u16 reason; /* enum reason; of a REC_TAINT enum taint_cause */
+	u16 error; /* errno; of a REC_TAINT enum taint_scope */
 	u16 spared; /* enum not_rewritten */
 	u16 pad[3];
 	struct hash128 site;
@@ -953,6 +965,8 @@ struct rec_proc {
 	X(RESOLVED_FULL, "no room to remember a resolved name")                                              \
 	X(REVIEW_LOST, "allowed calls whose paths nobody followed: the ring buffer was full")                \
 	X(UNTOLD, "names that could not be told to user space")                                              \
+	X(TAINT_REQUESTS, "requests that became tainted")                                                    \
+	X(TAINT_POOLS, "pools that became tainted")                                                          \
 	X(USDT_ENTRY, "usdt: functions entered")                                                             \
 	X(USDT_RETURN, "usdt: functions returned from")                                                      \
 	X(USDT_DRIFT, "usdt: returns that matched no entry")                                                 \

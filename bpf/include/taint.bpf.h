@@ -16,7 +16,7 @@
 /* In zend_file_handle: what the script asked for. */
 enum { HANDLE_NAME = 40 };
 /* A longer word before `://` is taken for one. */
-enum { SCHEME_ROOM = 64, MARK_LEN = 3 };
+enum { SCHEME_ROOM = 64, MARK_LEN = 3, TAINT_SCOPE_AT = 8 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -42,13 +42,19 @@ struct {
 	__type(value, u32);
 } pools_are_tainted SEC(".maps");
 
-static __always_inline void taint_pool(struct proc *p)
+/* What is tainted by it that was not: enum taint_scope. */
+static __always_inline u32 taint_pool(struct proc *p)
 {
 	u32 pool = p->pool, zero = 0, one = 1;
+	bool known = bpf_map_lookup_elem(&tainted_pools, &pool);
 
 	bpf_map_update_elem(&pools_are_tainted, &zero, &one, BPF_ANY);
 	if (bpf_map_update_elem(&tainted_pools, &pool, &one, BPF_ANY))
 		count(STAT_PROCS_FULL);
+	if (known)
+		return 0;
+	count(STAT_TAINT_POOLS);
+	return TAINTED_POOL;
 }
 
 static __always_inline void pool_begins(u32 pool)
@@ -56,18 +62,41 @@ static __always_inline void pool_begins(u32 pool)
 	bpf_map_delete_elem(&tainted_pools, &pool);
 }
 
-/* The thread's request; where that cannot be marked, more than it. */
-static __always_inline void taint(struct proc *p, u32 how)
+/* The thread's request; where that cannot be marked, more than it. Likewise. */
+static __always_inline u32 taint(struct proc *p)
+{
+	struct task *task = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), NULL,
+						 BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!task) {
+		count(STAT_STORAGE_FAILED);
+		return taint_pool(p);
+	}
+	if (task->taint & TAINT_FORGED)
+		return 0;
+	task->taint |= TAINT_FORGED;
+	count(STAT_TAINT_REQUESTS);
+	return TAINTED_REQUEST;
+}
+
+/* What makes no taint by itself. */
+static __always_inline void note(struct proc *p, u32 what)
 {
 	struct task *task = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), NULL,
 						 BPF_LOCAL_STORAGE_GET_F_CREATE);
 
 	if (task) {
-		task->taint |= how;
+		task->taint |= what;
 	} else {
 		count(STAT_STORAGE_FAILED);
-		taint_pool(p);
+		taint_pool(p); /* fails closed */
 	}
+}
+
+/* Cause and scope, for who tells it; 0 where there is nothing new. */
+static __always_inline u32 tainted_by(u32 cause, u32 scope)
+{
+	return scope ? cause | scope << TAINT_SCOPE_AT : 0;
 }
 
 static __always_inline bool is_tainted(struct task *task, struct proc *p)
@@ -133,20 +162,26 @@ static __always_inline bool is_excused(struct image *img, const char *name, u32 
 	return bpf_map_lookup_elem(&wrappers, &k);
 }
 
-/* What the script asked for: its beginning, of SCHEME_ROOM + 8 bytes. False where it cannot be read. */
-static __always_inline bool read_asked(struct image *img, u64 handle, char *name)
+/* Where what the script asked for is written; 0 where that cannot be told. */
+static __always_inline u64 asked_at(struct image *img, u64 handle)
 {
 	u64 at = 0;
 
 	if (bpf_probe_read_user(&at, sizeof(at), (void *)handle + HANDLE_NAME) || !at)
-		return false;
-	if (!(img->flags & IMAGE_PLAIN_NAMES))
-		at += ZSTR_HEAD;
-	return bpf_probe_read_user_str(name, SCHEME_ROOM + 4, (void *)at) > 0;
+		return 0;
+	return img->flags & IMAGE_PLAIN_NAMES ? at : at + ZSTR_HEAD;
 }
 
-/* A file is about to be compiled: zend_file_handle. */
-static __always_inline void on_compile(u64 handle)
+/* Its beginning, of SCHEME_ROOM + 8 bytes. False where it cannot be read. */
+static __always_inline bool read_asked(struct image *img, u64 handle, char *name)
+{
+	u64 at = asked_at(img, handle);
+
+	return at && bpf_probe_read_user_str(name, SCHEME_ROOM + 4, (void *)at) > 0;
+}
+
+/* A file is about to be compiled: zend_file_handle. What that taints, like the others below. */
+static __noinline u32 on_compile(u64 handle)
 {
 	struct proc *p = running_php();
 	struct task *task;
@@ -155,27 +190,27 @@ static __always_inline void on_compile(u64 handle)
 	u32 len;
 
 	if (!p)
-		return;
+		return 0;
 	img = image_by_id(p->image);
 	if (!img || !read_asked(img, handle, name))
-		return;
+		return 0;
 	len = scheme_of(name);
 	if (!len)
-		return;
+		return 0;
 	if (len == 4 && lower_word(name) == WORD_OF('f', 'i', 'l', 'e'))
-		return;
+		return 0;
 	if (is_excused(img, name, len)) {
-		taint(p, TAINT_EXCUSED); /* before its code has a name: on_named asks for it */
-		return;
+		note(p, TAINT_EXCUSED); /* before its code has a name: on_named asks for it */
+		return 0;
 	}
 	task = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), NULL, 0);
 	if (len == 4 && lower_word(name) == WORD_OF('p', 'h', 'a', 'r')) {
 		/* An archive's own wrapper names the archive; another one, whose code is cached too, what it likes. */
 		if (!task || !(task->taint & TAINT_ARCHIVES))
-			return;
-		taint_pool(p);
+			return 0;
+		return tainted_by(TAINTED_BY_ARCHIVE, taint_pool(p) | taint(p));
 	}
-	taint(p, TAINT_FORGED);
+	return tainted_by(TAINTED_BY_STREAM, taint(p));
 }
 
 /* `given` begins with the scheme of `asked`, and `://`. */
@@ -197,7 +232,7 @@ static __always_inline bool same_scheme(const char *asked, const char *given, u3
  * asked for, or what the stream says it has opened. The scanner's first member is the
  * zend_file_handle; NULL for code that comes from none (eval).
  */
-static __always_inline void on_named(u64 zstr)
+static __noinline u32 on_named(u64 zstr)
 {
 	char asked[SCHEME_ROOM + 8] = {}, given[WRAPPER_ROOM + 8] = {};
 	struct proc *p = running_php();
@@ -208,40 +243,39 @@ static __always_inline void on_named(u64 zstr)
 
 	task = p ? bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), NULL, 0) : NULL;
 	if (!task || !(task->taint & TAINT_EXCUSED))
-		return;
+		return 0;
 	img = image_by_id(p->image);
 	if (!img || bpf_probe_read_user(&handle, sizeof(handle), (void *)p->bias + img->scanner))
 		goto forged; /* it cannot be told: fails closed */
 	if (!handle)
-		return;
+		return 0;
 	if (!read_asked(img, handle, asked))
 		goto forged; /* likewise */
 	len = scheme_of(asked);
 	if (!len || (len == 4 && (lower_word(asked) == WORD_OF('f', 'i', 'l', 'e') ||
 				  lower_word(asked) == WORD_OF('p', 'h', 'a', 'r'))))
-		return; /* on_compile has judged it */
+		return 0; /* on_compile has judged it */
 	if (is_excused(img, asked, len) &&
 	    bpf_probe_read_user_str(given, WRAPPER_ROOM + 4, (void *)zstr + ZSTR_HEAD) > 0 &&
 	    same_scheme(asked, given, len))
-		return;
+		return 0;
 forged:
-	taint(p, TAINT_FORGED);
+	return tainted_by(TAINTED_BY_NAME, taint(p));
 }
 
 /* A wrapper is about to be taken away, for another one to be put in its place: its name, a zend_string. */
-static __always_inline void on_unregister(u64 zstr)
+static __noinline u32 on_unregister(u64 zstr)
 {
 	struct proc *p = running_php();
 	char name[8] = {};
 
 	if (!p || bpf_probe_read_user_str(name, sizeof(name), (void *)zstr + ZSTR_HEAD) != 5)
-		return;
-	if (lower_word(name) == WORD_OF('f', 'i', 'l', 'e')) {
-		taint(p, TAINT_FORGED);
-		taint_pool(p);
-	} else if (lower_word(name) == WORD_OF('p', 'h', 'a', 'r')) {
-		taint(p, TAINT_ARCHIVES);
-	}
+		return 0;
+	if (lower_word(name) == WORD_OF('f', 'i', 'l', 'e'))
+		return tainted_by(TAINTED_BY_FILE_WRAPPER, taint(p) | taint_pool(p));
+	if (lower_word(name) == WORD_OF('p', 'h', 'a', 'r'))
+		note(p, TAINT_ARCHIVES);
+	return 0;
 }
 
 #endif

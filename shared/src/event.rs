@@ -247,7 +247,10 @@ pub struct Event {
     /// What was done about it.
     #[serde(default)]
     pub action: Option<Action>,
-    /// Why it was missed, or what a notice says.
+    /// Of a taint: `request` or `pool`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// Why it was missed, what made a taint, or what a notice says.
     #[serde(default)]
     pub cause: Option<String>,
     /// What the call returned.
@@ -259,6 +262,11 @@ pub struct Event {
     /// How many it stands for.
     #[serde(default = "one")]
     pub count: u64,
+}
+
+/// Arguments that are texts.
+pub fn args(texts: impl Iterator<Item = (&'static str, String)>) -> Args {
+    Args(texts.map(|(name, text)| (name.to_owned(), text.into())).collect())
 }
 
 fn one() -> u64 {
@@ -315,6 +323,7 @@ impl Event {
             verdict: None,
             reason: None,
             action: None,
+            scope: None,
             cause: None,
             ret: None,
             effect: None,
@@ -365,6 +374,16 @@ impl Event {
             (Action::Missed, Some(cause)) => format!("{line}: {}", escape(cause.as_bytes())),
             _ => line,
         }
+    }
+
+    /// Of a taint, likewise: `tainted the request: code-from-a-stream "php://filter/…" by {main} at /srv/app/a.php:3
+    /// pid 4711`.
+    pub fn taint_line(&self) -> String {
+        let plain = |text: &Option<String>| escape(text.as_deref().unwrap_or("unknown").as_bytes());
+        let who = self.chain.first().map_or_else(|| "{unknown}".into(), ToString::to_string);
+        let mut line = format!("tainted the {}: {}", plain(&self.scope), plain(&self.cause));
+        let _ = write!(line, " {} by {who} pid {}", self.shown_args(), self.pid);
+        line
     }
 
     /// Paths, or an address, or a signal: what says most.
@@ -437,6 +456,22 @@ mod tests {
             "denied unlink(\"/srv/app/config.php\") by Uploader::cleanup() at /srv/app/upload.php:42 \
              (operation-not-in-profile) pid 4711"
         );
+    }
+
+    #[test]
+    fn a_taint_reads_as_documented() {
+        let mut event = Event::new(Kind::Taint, "2026-11-22T13:00:00Z".parse().unwrap());
+        assert!(!event.to_line().contains("scope"));
+        event.scope = Some("pool".into());
+        event.cause = Some("wrapper-of-files-taken-away".into());
+        event.args = args([("path", "fi\x1ble".to_owned())].into_iter());
+        event.chain = vec![EventSite::new(&Site::main("/srv/app/a.php"), 3)];
+        event.pid = 4711;
+        assert_eq!(
+            event.taint_line(),
+            "tainted the pool: wrapper-of-files-taken-away \"fi\\x1ble\" by {main} at /srv/app/a.php:3 pid 4711"
+        );
+        assert_eq!(Event::from_line(&event.to_line()).unwrap().unwrap(), event);
     }
 
     #[test]

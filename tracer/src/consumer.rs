@@ -58,6 +58,8 @@ pub enum Message {
     Call(Box<Call>),
     /// A call's `sys_exit`.
     Return(intf::rec_return),
+    /// An identity became doubtful.
+    Taint(Box<Call>),
     /// A process began, changed or ended: the record's kind and who.
     Process(u16, Box<intf::rec_proc>, Option<Name>),
     /// Calls that were allowed since the last of these.
@@ -181,6 +183,7 @@ impl Consumer {
         let Some(header) = read_as::<intf::rec_hdr>(bytes) else { return };
         match u32::from(header.kind) {
             intf::REC_CALL => self.call(bytes),
+            intf::REC_TAINT => self.taint(bytes),
             intf::REC_RETURN => self.forward(read_as(bytes).map(Message::Return)),
             intf::REC_SITE => self.site_told(bytes),
             intf::REC_PARTIAL => {
@@ -338,15 +341,19 @@ impl Consumer {
 
     fn call(&mut self, bytes: &[u8]) {
         let mut record = self.spare.take().unwrap_or_default();
-        let len = bytes.len().min(size_of::<intf::rec_call>());
-        // SAFETY: rec_call is plain data, valid for any bytes; `len` is within both.
-        unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), std::ptr::from_mut(&mut *record).cast::<u8>(), len);
-        }
-        if len >= std::mem::offset_of!(intf::rec_call, chain) {
+        if read_call(bytes, &mut record) {
             self.decide(&mut record);
         }
         self.spare = Some(record);
+    }
+
+    fn taint(&self, bytes: &[u8]) {
+        let mut record: Box<intf::rec_call> = Box::default();
+        if read_call(bytes, &mut record) {
+            let call =
+                self.call_of(record, Arc::new(Site::unknown()), Verdict::Allowed, Action::Logged, false);
+            self.forward(Some(Message::Taint(Box::new(call))));
+        }
     }
 
     fn decide(&mut self, record: &mut intf::rec_call) {
@@ -605,10 +612,22 @@ impl Consumer {
         action: Action,
         is_exec: bool,
     ) {
+        let call = self.call_of(record, site, verdict, action, is_exec);
+        self.forward(Some(Message::Call(Box::new(call))));
+    }
+
+    fn call_of(
+        &self,
+        record: Box<intf::rec_call>,
+        site: Arc<Site>,
+        verdict: Verdict,
+        action: Action,
+        is_exec: bool,
+    ) -> Call {
         let frames = record.chain.iter().take(usize::from(record.chain_len).min(record.chain.len()));
         let chain = frames.map(|f| Frame { site: self.names.site(id(f.name)), line: f.line }).collect();
         let who = &record.who;
-        let call = Call {
+        Call {
             sink: self.names.sink(id(record.sink)),
             origin: self.names.origin(id(who.origin)),
             program: self.names.path(id(who.program)),
@@ -620,9 +639,18 @@ impl Consumer {
             verdict,
             action,
             is_exec,
-        };
-        self.forward(Some(Message::Call(Box::new(call))));
+        }
     }
+}
+
+/// False where the record is too short for one.
+fn read_call(bytes: &[u8], record: &mut intf::rec_call) -> bool {
+    let len = bytes.len().min(size_of::<intf::rec_call>());
+    // SAFETY: rec_call is plain data, valid for any bytes; `len` is within both.
+    unsafe {
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), std::ptr::from_mut(record).cast::<u8>(), len);
+    }
+    len >= std::mem::offset_of!(intf::rec_call, chain)
 }
 
 /// What the kernel side decided; `None` where it leaves that to us.

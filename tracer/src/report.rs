@@ -123,6 +123,7 @@ pub struct Reporter {
     missed: u64,
     allowed: u64,
     late: u64,
+    tainted: u64,
     saw_image: bool,
     last_lost: u64,
     /// Learnt from, and how many calls were told: for the live line. At the end the profile has its own counts,
@@ -175,6 +176,7 @@ impl Reporter {
             missed: 0,
             allowed: 0,
             late: 0,
+            tainted: 0,
             saw_image: false,
             last_lost: 0,
             sites: HashSet::new(),
@@ -242,6 +244,7 @@ impl Reporter {
                     }
                 }
             }
+            Message::Taint(call) => self.taint(&call),
             Message::Process(kind, record, program) => self.process(u32::from(kind), &record.who, program),
             Message::Allowed(n) => self.allowed += n,
             Message::Late(n) => self.late += n,
@@ -306,6 +309,26 @@ impl Reporter {
         let key = (call.record.who.tid, call.record.seq);
         self.order.push_back(key);
         self.pending.insert(key, Pending { call, until: Instant::now() + RETURN_WAIT });
+    }
+
+    /// An identity became doubtful: what made it so.
+    fn taint(&mut self, call: &Call) {
+        let r = &*call.record;
+        let mut event = self.event(call, Kind::Taint, None);
+        (event.operation, event.nr, event.site, event.verdict) = (None, None, None, None);
+        let names =
+            [("path", &r.path, r.path_len), ("path2", &r.path2, r.path2_len)].into_iter().filter(|n| n.2 > 0);
+        event.args = event::args(names.map(|(name, path, len)| (name, text(bytes(path, len)))));
+        event.cause = Some(taint_cause(r.reason).into());
+        event.scope =
+            Some(if u32::from(r.error) & intf::TAINTED_POOL != 0 { "pool" } else { "request" }.into());
+        self.tainted += 1;
+        if self.tainted <= LINES_EACH {
+            say(&event.taint_line());
+        } else if self.tainted == LINES_EACH + 1 {
+            say("… and more taints: counted at the end");
+        }
+        self.write(&event);
     }
 
     /// Calls whose return nobody will see any more.
@@ -655,7 +678,8 @@ impl Reporter {
         let stats = read_stats(&self.settings.stats);
         for (which, (name, told)) in shared::intf::stats().iter().enumerate() {
             let count = stats.get(which).copied().unwrap_or(0);
-            let wrong = ["LOST", "KILL_FAILED", "FULL", "FAILED", "UNK_", "BUSY", "DRIFT", "ARG_FAULT"];
+            let wrong =
+                ["LOST", "KILL_FAILED", "FULL", "FAILED", "UNK_", "BUSY", "DRIFT", "ARG_FAULT", "TAINT_"];
             if count > 0 && wrong.iter().any(|w| name.contains(w)) {
                 say(&format!("  {told}: {count}"));
             }
@@ -769,6 +793,17 @@ fn spared_cause(spared: u16) -> Option<&'static str> {
         intf::SPARED_FOREIGN => Some("not-rewritten: a 32-bit or x32 call"),
         intf::SPARED_EMPTY => Some("not-rewritten: an empty path would be the descriptor itself"),
         _ => None,
+    }
+}
+
+/// Of a taint.
+fn taint_cause(cause: u16) -> &'static str {
+    match u32::from(cause) {
+        intf::TAINTED_BY_STREAM => "code-from-a-stream",
+        intf::TAINTED_BY_NAME => "code-with-the-name-of-another-file",
+        intf::TAINTED_BY_FILE_WRAPPER => "wrapper-of-files-taken-away",
+        intf::TAINTED_BY_ARCHIVE => "code-from-an-archive-whose-wrapper-was-taken-away",
+        _ => "unknown",
     }
 }
 

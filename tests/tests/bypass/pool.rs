@@ -130,6 +130,9 @@ pub fn taints() {
     fpm.reload();
     let (_, none) = plain(&mut told, &fpm);
     assert!(none.is_empty(), "the taint outlived a reload: {none:?}");
+    let scopes: Vec<_> =
+        told.taints().iter().map(|event| event["scope"].as_str().unwrap_or("none")).collect();
+    assert_eq!(scopes, ["request", "pool"], "each once: {:#?}", told.taints());
     if strategy() != Strategy::Phase1 {
         assert_eq!(Status::of(&running).count("violations: unknown-site"), 0);
     }

@@ -447,12 +447,18 @@ fn unexpected(outcome: &Outcome, expect: Expect) -> Option<&'static str> {
 pub struct Told {
     events: PathBuf,
     read: usize,
+    taints: Vec<Value>,
 }
 
 impl Told {
     /// Of this event file.
     pub fn of(events: &Path) -> Self {
-        Self { events: events.into(), read: 0 }
+        Self { events: events.into(), read: 0, taints: Vec::new() }
+    }
+
+    /// Taints that were told until now.
+    pub fn taints(&self) -> &[Value] {
+        &self.taints
     }
 
     /// Violations that were told since; waits so long for one, and then for the last of them.
@@ -481,6 +487,8 @@ impl Told {
         self.read += whole;
         let event = |line: &[u8]| serde_json::from_slice::<Value>(line).expect("an event is a line of JSON");
         let lines = new[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(event).filter(|event| event["kind"] != "notice").collect()
+        let (taints, others) = lines.map(event).partition::<Vec<_>, _>(|event| event["kind"] == "taint");
+        self.taints.extend(taints);
+        others.into_iter().filter(|event| event["kind"] != "notice").collect()
     }
 }

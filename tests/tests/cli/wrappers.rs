@@ -16,6 +16,7 @@ pub fn tests() -> Vec<Trial> {
         test("wrapper_that_is_listed_excuses_no_forgery", forged),
         test("wrapper_that_is_not_listed_is_tainted_and_nothing_is_learnt_of_it", not_listed),
         test("wrapper_of_phps_own_is_never_listed", never_listed),
+        test("taint_is_told_once_with_its_cause_names_and_chain", told),
         test("wrapper_is_listed_or_not_by_the_profile_of_the_moment", reloaded),
     ]
 }
@@ -130,6 +131,41 @@ fn not_listed() {
         let ran = run(&place, "--sandbox", &[], shape);
         assert!(reasons(&ran.violations()).contains(&"tainted-identity".into()), "{shape}: {}", ran.stderr);
         assert!(place.left() > VICTIMS / 2, "{shape}: only {} of {VICTIMS} are left", place.left());
+    }
+}
+
+/// What made it, who, and what was tainted; and that the same happens without a word where nothing is wrong.
+fn told() {
+    let place = learnt();
+    let [memory, plain] = ["memory.php", "plain.php"].map(|name| place.arg(name));
+    for (shape, cause, scope, path, path2) in [
+        ("filtered", "code-from-a-stream", "request", "php://filter/", None),
+        ("spelt", "code-from-a-stream", "request", "VFS://root/purge.php", None),
+        ("forged", "code-with-the-name-of-another-file", "request", "vfs://root/purge.php", Some(&plain)),
+        ("file", "wrapper-of-files-taken-away", "pool", "file", None),
+    ] {
+        place.victims(1);
+        let ran = run(&place, "--monitor", &[], shape);
+        let taints: Vec<_> = ran.events.iter().filter(|event| event["kind"] == "taint").collect();
+        let [taint] = taints[..] else { panic!("{shape}: {} taints: {taints:#?}", taints.len()) };
+        assert_eq!((&taint["cause"], &taint["scope"]), (&cause.into(), &scope.into()), "{shape}: {taint:#}");
+        let asked = taint["args"]["path"].as_str().unwrap_or_default();
+        assert!(asked.starts_with(path), "{shape}: {taint:#}");
+        assert_eq!(taint["args"]["path2"].as_str(), path2.map(String::as_str), "{shape}: {taint:#}");
+        assert_eq!(taint["chain"][0]["file"], memory.as_str(), "{shape}: {taint:#}");
+        assert_eq!((&taint["script"], &taint["count"]), (&memory.as_str().into(), &1.into()), "{taint:#}");
+        // Before the first call that it makes a violation.
+        let first = |kind: &str| ran.events.iter().position(|event| event["kind"] == kind);
+        assert!(first("taint") < first("violation"), "{shape}: {}", ran.stderr);
+        assert!(ran.stderr.contains(&format!("tainted the {scope}: {cause} ")), "{shape}: {}", ran.stderr);
+        assert!(ran.stderr.contains("requests that became tainted: 1"), "{shape}: {}", ran.stderr);
+        assert_eq!(ran.stderr.contains("pools that became tainted: 1"), scope == "pool", "{}", ran.stderr);
+    }
+    for shape in ["own", "honest", "plain"] {
+        place.victims(1);
+        let ran = run(&place, "--monitor", &[], shape);
+        assert!(ran.events.iter().all(|event| event["kind"] != "taint"), "{shape}: {:#?}", ran.events);
+        assert!(!ran.stderr.contains("tainted"), "{shape}: {}", ran.stderr);
     }
 }
 
