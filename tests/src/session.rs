@@ -109,6 +109,14 @@ impl Session {
         self
     }
 
+    /// Events go there instead.
+    #[must_use]
+    pub fn events_to(mut self, path: &Path) -> Self {
+        let at = self.args.iter().position(|arg| arg == "--events").expect("every session has events");
+        self.args[at + 1] = path.display().to_string();
+        self
+    }
+
     /// Runs COMMAND to its end.
     pub fn run<S: AsRef<OsStr>>(self, command: impl IntoIterator<Item = S>) -> Ran {
         let mut tracer = self.command();

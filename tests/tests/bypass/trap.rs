@@ -53,6 +53,7 @@ enum Holds {
     Segments(Vec<i32>),
     Daemon(UnixListener),
     Script { path: PathBuf, inode: u64 },
+    Pins(Vec<PathBuf>),
 }
 
 impl Drop for Trap {
@@ -147,6 +148,11 @@ impl Trap {
             "segments" => self.holds = Holds::Segments((0..self.count).map(make_segment).collect()),
             "job" => self.holds = Holds::Daemon(daemon(&self.folder)),
             "script" => self.holds = script(root),
+            "pins" => {
+                let pins = pins();
+                self.count = pins.len();
+                self.holds = Holds::Pins(pins);
+            }
             "bytes" | "prey" => {
                 self.fifo = Some(make_fifo(&self.folder.join("fifo")));
                 (0..self.count).for_each(|n| drop(open_folder(&self.folder.join(n.to_string()))));
@@ -183,6 +189,10 @@ impl Trap {
             Holds::Letters(_, name) => name.clone(),
             Holds::Target(target) => self.instead.unwrap_or(target.id()).to_string(),
             Holds::Prey(child) => child.id().to_string(),
+            Holds::Pins(pins) => {
+                pins.iter().map(|pin| pin.display().to_string()).collect::<Vec<_>>().join("\n")
+            }
+            _ if self.instead.is_some() => self.instead.unwrap_or_default().to_string(),
             _ => root.join("unlearnt").display().to_string(),
         }
     }
@@ -211,6 +221,7 @@ impl Trap {
             ("stopped", Holds::Target(target)) => {
                 usize::from(was_stopped(self.instead.unwrap_or(target.id())))
             }
+            (_, Holds::Pins(pins)) => pins.iter().filter(|pin| pin.symlink_metadata().is_err()).count(),
             ("prey", _) => words(&self.folder.join("prey")),
             (_, Holds::Target(target)) => target.signalled(),
             (_, Holds::Stream(listener)) => std::iter::from_fn(|| listener.accept().ok()).count(),
@@ -306,6 +317,41 @@ fn prey(root: &Path, folder: &Path) -> Child {
     BufReader::new(stdout).read_line(&mut said).expect("read");
     assert_eq!(said, "ready\n", "there is nothing to reach for");
     child
+}
+
+/// Where pins are.
+const PINNED: &str = "/sys/fs/bpf/php-tracer";
+
+/// Those of the session that persists; where there is none, links in their place.
+fn pins() -> Vec<PathBuf> {
+    let below = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let mut found = below(Path::new(PINNED));
+    while found.iter().any(|path| path.is_dir()) {
+        let (folders, files): (Vec<_>, Vec<_>) = found.into_iter().partition(|path| path.is_dir());
+        found = files.into_iter().chain(folders.iter().flat_map(|folder| below(folder))).collect();
+    }
+    if found.is_empty() {
+        let folder = Path::new(PINNED).join("e2e");
+        fs::create_dir_all(&folder).expect("make a folder of pins");
+        found = (0..OBJECTS).map(|n| folder.join(n.to_string())).collect();
+        for pin in &found {
+            std::os::unix::fs::symlink("/nowhere", pin).expect("make a link");
+        }
+    }
+    found
+}
+
+/// What [`pins`] made.
+pub fn remove_pins() {
+    let folder = Path::new(PINNED).join("e2e");
+    for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let _ = fs::remove_file(entry.path());
+    }
+    let _ = fs::remove_dir(folder);
+    let _ = fs::remove_dir(PINNED);
 }
 
 /// It goes on.

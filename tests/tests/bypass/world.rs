@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -17,10 +18,12 @@ use e2e::arena::open_folder;
 use e2e::bypass::{Attempt, Expect, Outcome, Strategy, all, folder};
 use e2e::session::{Session, tracer};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::trap::Trap;
+use super::trap::{Trap, remove_pins};
 
 /// Nobody else's on this machine: what is left of an attempt is found by it.
 pub const USER: u32 = 58111;
@@ -69,6 +72,7 @@ fn run_all(names: &[String]) -> Results {
     let mut ran: Vec<Ran> = attempts.iter().map(|_| Ran::default()).collect();
     let possible: Vec<bool> =
         attempts.iter().zip(&mut ran).map(|(attempt, ran)| world.baseline(attempt, ran)).collect();
+    remove_pins();
     world.learn(&attempts, &mut ran);
     let session = world.session("--sandbox").start();
     let mut told = Told::of(&world.path("events.jsonl"));
@@ -85,7 +89,12 @@ fn run_all(names: &[String]) -> Results {
     session.stop();
     world.tracer.store(0, Relaxed);
     for (attempt, ran) in last {
-        world.on_a_full_disk(attempt, ran);
+        match attempt.field("Session") {
+            Some("full disk") => world.on_a_full_disk(attempt, ran),
+            Some("slow reader") => world.with_a_slow_reader(attempt, ran),
+            Some("persistent") => world.where_enforcement_persists(attempt, ran),
+            other => panic!("no session is called {other:?}"),
+        }
     }
     let results = Results { all: ran };
     results.write();
@@ -247,8 +256,8 @@ impl World {
     fn run(&self, attempt: &Attempt, role: &str) -> Did {
         let effect = if role == "twin" { attempt.twin_effect().unwrap_or("made") } else { attempt.effect() };
         let mut trap = Trap::set(self.root(), effect);
-        trap.instead = Some(self.tracer.load(Relaxed))
-            .filter(|pid| *pid != 0 && role == "attack" && effect == "stopped");
+        let reaches = effect == "stopped" || attempt.field("Session") == Some("persistent");
+        trap.instead = Some(self.tracer.load(Relaxed)).filter(|pid| *pid != 0 && role == "attack" && reaches);
         if attempt.name == "coverage/remove-folder" {
             trap.with_folders();
         }
@@ -359,23 +368,71 @@ impl World {
         let session = self.session_in(&small, "--sandbox").start();
         self.fill(&small.join("events.jsonl"));
         let did = self.run(attempt, "attack");
-        let outcome = Outcome {
-            attempt: attempt.name.clone(),
-            leaks: did.effects,
-            of: did.of,
-            violations: usize::from(did.effects < did.of),
-            reasons: Vec::new(),
-            operations: Vec::new(),
-            is_possible: true,
-        };
-        if let Some(why) = unexpected(&outcome, attempt.expected(strategy())) {
-            ran.wrong.push(format!("{why}: {outcome:?}: {}", did.said));
-        }
-        ran.tell(outcome);
+        untold(attempt, &did, ran);
         // Its last line is not whole.
         fs::remove_file(small.join("events.jsonl")).expect("remove the events");
         drop(session);
         umount2(&small, MntFlags::MNT_DETACH).expect("unmount");
+    }
+
+    /// In a session of its own, whose events nobody reads.
+    fn with_a_slow_reader(&self, attempt: &Attempt, ran: &mut Ran) {
+        let folder = self.with_the_profile("slow");
+        let pipe = folder.join("pipe");
+        mkfifo(&pipe, Mode::S_IRWXU).expect("make a pipe");
+        let reader = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&pipe);
+        let reader = reader.expect("open the pipe");
+        let session = self.session_in(&folder, "--sandbox").events_to(&pipe).start();
+        let flood = all().into_iter().find(|attempt| attempt.name == "escape/fork-each").expect("an attempt");
+        let mut before = 0;
+        while waiting(&reader) != before || before == 0 {
+            before = waiting(&reader);
+            self.run(&flood, "attack");
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        assert!(before > 32 << 10, "{before} bytes of events");
+        self.twin(attempt, ran, "while nobody reads events");
+        let did = self.run(attempt, "attack");
+        untold(attempt, &did, ran);
+        drop(reader);
+        assert_eq!(session.stop().status, 0);
+    }
+
+    /// In a session of its own, which the attacker may outlive. What is told of it is not looked at.
+    fn where_enforcement_persists(&self, attempt: &Attempt, ran: &mut Ran) {
+        if strategy() == Strategy::Phase1 {
+            return; // it cannot
+        }
+        let folder = self.with_the_profile(&attempt.name.replace('/', "-"));
+        let session = self.session_in(&folder, "--sandbox").arg("--persist").start();
+        self.tracer.store(session.pid().unsigned_abs(), Relaxed);
+        self.twin(attempt, ran, "where enforcement persists");
+        let did = self.run(attempt, "attack");
+        self.tracer.store(0, Relaxed);
+        untold(attempt, &did, ran);
+        // Whoever comes next gets no further, whatever is left of the tracer.
+        let next =
+            all().into_iter().find(|attempt| attempt.name == "tracer/slow-reader").expect("an attempt");
+        let after = self.run(&next, "attack");
+        let most = usize::from(strategy() != Strategy::Lsm);
+        if after.effects > most {
+            ran.wrong.push(format!("afterwards {} of {} get through", after.effects, after.of));
+        }
+        drop(session);
+        let mut end = Command::new(tracer());
+        end.arg("--unpersist");
+        if strategy() == Strategy::Lsm {
+            end.arg("--lsm");
+        }
+        assert!(end.status().expect("run the tracer").success());
+    }
+
+    /// A folder with the profile in it, for a session of its own.
+    fn with_the_profile(&self, name: &str) -> PathBuf {
+        let folder = self.path(name);
+        fs::create_dir(&folder).expect("make a folder");
+        fs::copy(self.path("p.profile"), folder.join("p.profile")).expect("copy the profile");
+        folder
     }
 
     /// With violations, each by another process.
@@ -412,6 +469,31 @@ impl World {
         }
         ran.tell(outcome);
     }
+}
+
+/// By what is left it is seen that it was stopped: what is told of it is not there to be looked at.
+fn untold(attempt: &Attempt, did: &Did, ran: &mut Ran) {
+    let outcome = Outcome {
+        attempt: attempt.name.clone(),
+        leaks: did.effects,
+        of: did.of,
+        violations: usize::from(did.effects < did.of),
+        reasons: Vec::new(),
+        operations: Vec::new(),
+        is_possible: true,
+    };
+    if let Some(why) = unexpected(&outcome, attempt.expected(strategy())) {
+        ran.wrong.push(format!("{why}: {outcome:?}: {}", did.said));
+    }
+    ran.tell(outcome);
+}
+
+/// Bytes in a pipe.
+fn waiting(pipe: &fs::File) -> i32 {
+    let mut bytes = 0;
+    // SAFETY: the descriptor is open, and what is written is a local integer.
+    assert_eq!(unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut bytes) }, 0);
+    bytes
 }
 
 fn distinct(events: &[Value], key: &str) -> Vec<String> {
