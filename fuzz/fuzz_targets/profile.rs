@@ -115,9 +115,9 @@ fn look_at_tables(profile: &Profile, tables: &Tables) {
 
     let info = op_info();
     let index = |op: usize| usize::from(info[op]) & intf::OP_INDEX as usize;
-    let op_of: Vec<usize> = {
-        let mut ops = vec![0; intf::OP_BITS as usize + 1];
-        (0..info.len()).filter(|op| index(*op) != 0).for_each(|op| ops[index(op)] = op);
+    let op_of: Vec<Option<u32>> = {
+        let mut ops = vec![None; intf::OP_BITS as usize + 1];
+        (0..info.len()).filter(|op| index(*op) != 0).for_each(|op| ops[index(op)] = Some(op as u32));
         ops
     };
     let bits = |words: &[u64]| -> Vec<usize> {
@@ -128,8 +128,7 @@ fn look_at_tables(profile: &Profile, tables: &Tables) {
         assert_eq!(key.generation, GENERATION);
         assert!(key.node <= nodes);
         for bit in bits(&policy.allowed).into_iter().chain(bits(&policy.asking)) {
-            let op = op_of[bit + 1] as u32;
-            assert_ne!(op, 0, "the bit {bit} of no operation");
+            let op = op_of[bit + 1].expect("the bit of an operation");
             let nr = op >> intf::CLASS_BITS;
             assert!(
                 nr != 321 && !(profile.view == View::Syscall && (425..=427).contains(&nr)),
@@ -141,7 +140,7 @@ fn look_at_tables(profile: &Profile, tables: &Tables) {
             let of_op = |owner: &u32| intf::rule_key {
                 generation: GENERATION,
                 owner: *owner,
-                op: op_of[bit + 1] as u32,
+                op: op_of[bit + 1].expect("the bit of an operation"),
                 ..Default::default()
             };
             assert!(owners.iter().any(|owner| rules.contains(&of_op(owner))), "rules that are not there");
