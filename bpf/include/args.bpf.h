@@ -105,8 +105,10 @@ static __always_inline u32 message_class(struct rec_call *c)
 static __always_inline u32 kill_class(struct rec_call *c)
 {
 	u32 who = c->args[0];
-	bool own_numbers = c->who.nspid == c->who.pid;
+	bool own_numbers;
 
+	fill_nspid(&c->who, bpf_get_current_task_btf());
+	own_numbers = c->who.nspid == c->who.pid;
 	if (c->nr == SYS_tkill) {
 		if (own_numbers && who == c->who.tid)
 			return KILL_SELF;

@@ -58,7 +58,7 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 {
 	struct rec_call *c = &s->call;
 	u32 phase = task ? task->phase : PHASE_UNKNOWN, found;
-	bool own_thread;
+	bool own_thread, tainted;
 
 	if (!img || (img->flags & IMAGE_FAILED)) {
 		c->unknown |= img ? UNK_TYPE : UNK_NO_IMAGE;
@@ -81,11 +81,13 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 		}
 		return;
 	}
-	found = usdt_attribution ? usdt_site(s, task, img) : walk_site(s, img);
+	tainted = is_tainted(task, p);
+	s->brief = s->may_be_brief && !tainted && !usdt_attribution;
+	found = usdt_attribution ? usdt_site(s, task, img) : walk_site(s, img, task);
 	switch (found) {
 	case WALK_SITE:
 	case WALK_INTERNAL:
-		if (is_tainted(task, p)) {
+		if (tainted) {
 			c->unknown |= UNK_TAINTED;
 			break;
 		}
@@ -176,9 +178,10 @@ static __always_inline bool is_ending(struct rec_call *c, struct proc *p)
 	return true;
 }
 
-static __always_inline int on_enter(u64 regs_at, u64 id)
+static __always_inline int on_enter(u64 id)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(t);
 	bool compat = t->thread_info.status & TS_COMPAT, foreign, named;
 	u32 tgid, nr = id, len, known;
 	struct image *img;
@@ -218,17 +221,12 @@ static __always_inline int on_enter(u64 regs_at, u64 id)
 	s->may_kill = p->role != ROLE_MASTER;
 	count(STAT_CALLS);
 	c = &s->call;
-	if (bpf_probe_read_kernel(s->regs, sizeof(s->regs),
-				  (void *)regs_at + bpf_core_field_offset(struct pt_regs, r10))) {
-		count(STAT_ARG_FAULT);
-		__builtin_memset(s->regs, 0, sizeof(s->regs));
-	}
-	c->args[0] = s->regs[REG_DI];
-	c->args[1] = s->regs[REG_SI];
-	c->args[2] = s->regs[REG_DX];
-	c->args[3] = s->regs[REG_R10];
-	c->args[4] = s->regs[REG_R8];
-	c->args[5] = s->regs[REG_R9];
+	c->args[0] = regs->di;
+	c->args[1] = regs->si;
+	c->args[2] = regs->dx;
+	c->args[3] = regs->r10;
+	c->args[4] = regs->r8;
+	c->args[5] = regs->r9;
 	c->nr = nr;
 	c->flags = 0;
 	c->unknown = 0;
@@ -239,8 +237,14 @@ static __always_inline int on_enter(u64 regs_at, u64 id)
 	c->path_len = c->path2_len = c->addr_len = 0;
 	c->site = c->sink = c->request = zero;
 	c->site_kind = SITE_NONE;
+	s->have_sink = s->brief = 0;
+	s->decides_first = DECIDES_HERE && s->mode != MODE_PROFILE;
+	s->may_be_brief = s->decides_first &&
+			  !forks_or_execs(nr); /* what is recorded for a child has the sink */
 	c->who.uid = (u32)bpf_get_current_uid_gid();
-	fill_who(&c->who, t, p, task ? task->phase : PHASE_UNKNOWN);
+	fill_who_briefly(&c->who, t, p, task ? task->phase : PHASE_UNKNOWN);
+	if (!s->decides_first)
+		fill_who_rest(&c->who, t);
 	len = offsetof(struct rec_call, path);
 	if (foreign) {
 		count(STAT_FOREIGN);
@@ -268,7 +272,7 @@ static __always_inline int on_enter(u64 regs_at, u64 id)
 	named = !foreign && c->op != NR_UNKNOWN << CLASS_BITS;
 	if (named && !op_is_policed(c->op))
 		goto out;
-	if (!DECIDES_HERE || s->mode == MODE_PROFILE) {
+	if (!s->decides_first) {
 		/* {engine} is told by directory too; for others, arguments only matter to what was not judged before. */
 		if (named && c->site_kind == SITE_ENGINE)
 			len = read_args(s, nr);
@@ -277,12 +281,16 @@ static __always_inline int on_enter(u64 regs_at, u64 id)
 	known = recall(s);
 	if (known == PAIR_SETTLED)
 		goto out;
-	if (known == PAIR_NEW && named &&
-	    (c->site_kind != SITE_ENGINE || (DECIDES_HERE && s->mode != MODE_PROFILE)))
+	if (known == PAIR_NEW && named && (c->site_kind != SITE_ENGINE || s->decides_first))
 		len = read_args(s, nr);
-	if (DECIDES_HERE && s->mode != MODE_PROFILE && !decide(s))
-		goto out;
-	if (known == PAIR_NEW && img && !(c->flags & CALL_SITE_RECORDED))
+	if (s->decides_first) {
+		if (!decide(s))
+			goto out;
+		fill_who_rest(&c->who, t);
+		if (img && s->brief)
+			walk_rest(s, img);
+	}
+	if (known == PAIR_NEW && img && !(c->flags & (CALL_SITE_RECORDED | CALL_REVIEW)))
 		find_request(s, p, img);
 	judge(s, task, img, len);
 out:
@@ -290,17 +298,13 @@ out:
 	return 0;
 }
 
-static __always_inline int on_return(s64 ret)
+/* What became of the operations that wait for the end of the current call. */
+static __always_inline void tell_return(struct task_struct *t, struct task *task, s64 ret)
 {
-	struct task_struct *t = bpf_get_current_task_btf();
-	struct task *task = bpf_task_storage_get(&tasks, t, NULL, 0);
 	struct rec_return r = {};
 
-	if (!task)
-		return 0;
-	returned(task);
 	if (!task->want_return || !acts())
-		return 0;
+		return;
 	r.seq = task->seq;
 	r.first = task->seq - task->want_return + 1;
 	task->want_return = 0;
@@ -309,7 +313,35 @@ static __always_inline int on_return(s64 ret)
 	r.tid = t->pid;
 	rec_init(&r.h, REC_RETURN, sizeof(r));
 	emit(&r.h, sizeof(r), false); /* lost: the effect is not-seen, and counted */
+}
+
+static __always_inline int on_return(s64 ret)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct task *task = bpf_task_storage_get(&tasks, t, NULL, 0);
+
+	if (!returns_are_seen)
+		returns_are_seen = 1;
+	if (!task)
+		return 0;
+	returned(task);
+	tell_return(t, task, ret);
 	return 0;
+}
+
+/*
+ * A task that was killed at a call dies where that returns, before it does anything else: its registers have what it
+ * returned. So nobody needs to listen at every return of the machine for that. (Kernel's workers of an io_uring have
+ * no call that returns.)
+ */
+static __always_inline void on_last_return(void)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct task *task = bpf_task_storage_get(&tasks, t, NULL, 0);
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(t);
+
+	if (task && DECIDES_HERE && !(t->flags & PF_IO_WORKER))
+		tell_return(t, task, regs->ax);
 }
 
 #endif

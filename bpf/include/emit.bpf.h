@@ -47,9 +47,6 @@ struct names {
 	u64 fault_file, fault_class, fault_class_entry, fault_function;
 };
 
-/* struct pt_regs from r10 to di: fixed by the user-space ABI of x86-64. */
-enum { REG_R10, REG_R9, REG_R8, REG_AX, REG_CX, REG_DX, REG_SI, REG_DI, REGS };
-
 /*
  * Work space of one hook. Not per CPU: the hook may be preempted on newer
  * kernels, and with another task's site in the buffer A would be judged as B.
@@ -65,7 +62,6 @@ struct scratch {
 	u64 class_entry[4];
 	struct names names;
 	struct sip sip;
-	u64 regs[REGS]; /* as they lie in struct pt_regs */
 	/* the walk */
 	u64 eg;
 	u64 next;
@@ -74,6 +70,10 @@ struct scratch {
 	u32 want_chain;
 	u32 have_site;
 	u32 have_sink;
+	u32 decides_first; /* and then finds out what is only told */
+	u32 may_be_brief;
+	u32 brief; /* the walk found the site and looked at nothing else */
+	u32 pad3;
 	/* the path being built, from its end; slack for one name */
 	u64 mnt, dentry;
 	u32 path_off, path_end;
@@ -197,11 +197,13 @@ static long try_slot(u32 i, struct claim *c)
 
 static __noinline struct scratch *claim_scratch(void)
 {
-	struct claim c = { bpf_get_smp_processor_id() * SLOTS, 0 };
-	struct scratch *s;
+	struct claim c = { bpf_get_smp_processor_id() * SLOTS % slots, 0 };
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &c.slot);
 
-	bpf_loop(SLOT_TRIES, try_slot, &c, 0);
-	s = c.claimed ? bpf_map_lookup_elem(&scratches, &c.slot) : NULL;
+	if (!s || !try_claim(&s->busy)) {
+		bpf_loop(SLOT_TRIES, try_slot, &c, 0);
+		s = c.claimed ? bpf_map_lookup_elem(&scratches, &c.slot) : NULL;
+	}
 	if (!s) {
 		count(STAT_SCRATCH_BUSY);
 		return NULL;

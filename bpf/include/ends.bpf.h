@@ -15,13 +15,13 @@ struct entered {
 SEC("raw_tp/sys_enter")
 int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 {
-	return on_enter(ctx->args[0], ctx->args[1]);
+	return on_enter(ctx->args[1]);
 }
 
 SEC("tracepoint/raw_syscalls/sys_enter")
 int sys_enter_held(struct entered *ctx)
 {
-	return on_enter((u64)bpf_task_pt_regs(bpf_get_current_task_btf()), ctx->id);
+	return on_enter(ctx->id);
 }
 
 #endif

@@ -3,8 +3,6 @@
 #ifndef HOOKS_BPF_H
 #define HOOKS_BPF_H
 
-enum { PF_IO_WORKER = 0x10 };
-
 /*
  * Two programs each for forks and ends, of which one is loaded, for the reason that
  * returns.bpf.h gives: who forks while another one is preempted in the middle of its fork
@@ -37,10 +35,16 @@ int BPF_PROG(process_exec, struct task_struct *t, int old_pid, struct linux_binp
 	return 0;
 }
 
+static __always_inline void on_end(struct task_struct *t)
+{
+	on_last_return();
+	on_exit(t);
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit, struct task_struct *t)
 {
-	on_exit(t);
+	on_end(t);
 	return 0;
 }
 
@@ -48,7 +52,7 @@ int BPF_PROG(process_exit, struct task_struct *t)
 SEC("tracepoint/sched/sched_process_exit")
 int process_exit_held(void *ctx)
 {
-	on_exit(bpf_get_current_task_btf());
+	on_end(bpf_get_current_task_btf());
 	return 0;
 }
 
@@ -111,6 +115,7 @@ static __always_inline void set_phase(u32 phase)
 	p->phase = phase;
 	if (phase == PHASE_REQUEST) {
 		task->taint = 0;
+		task->request++;
 		count(STAT_REQUESTS);
 		p->requests = 1;
 		p->role = role_of(p, image_by_id(p->image));

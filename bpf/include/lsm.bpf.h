@@ -187,11 +187,24 @@ __noinline u32 hook_decide(struct scratch *s)
 	return s ? decide(s) : 1;
 }
 
+/* What is only told. */
+__noinline int hook_rest(struct scratch *s, struct image *img)
+{
+	if (!s || !img)
+		return 0;
+	if (s->brief)
+		walk_rest(s, img);
+	return 0;
+}
+
 static __always_inline void hook_tell(struct scratch *s, struct task *task, struct image *img)
 {
 	struct rec_call *c = &s->call;
 	u32 len;
 
+	fill_who_rest(&c->who, bpf_get_current_task_btf());
+	if (img)
+		hook_rest(s, img);
 	if (img && !(c->flags & CALL_SITE_RECORDED) && c->site_kind != SITE_UNKNOWN) {
 		struct task_struct *t = bpf_get_current_task_btf();
 		u32 tgid = t->tgid;
@@ -202,6 +215,12 @@ static __always_inline void hook_tell(struct scratch *s, struct task *task, stru
 	}
 	len = c->path2_len ? sizeof(*c) : offsetof(struct rec_call, path) + (c->path_len & (PATH_ROOM - 1));
 	judge(s, task, img, len);
+}
+
+/* Whose site is: that of a child, a program or an io_uring, for whoever acts for it. */
+static __always_inline bool is_recorded(u32 nr)
+{
+	return nr == SYS_clone || nr == SYS_execve || nr == SYS_io_uring_setup;
 }
 
 /* Where a child, a program or the kernel's workers for an io_uring come from is recorded, policed or not. */
@@ -285,8 +304,11 @@ static __always_inline struct scratch *hook_begin_at(u32 op, struct target targe
 	c->path_len = c->path2_len = c->addr_len = 0;
 	c->site = c->sink = c->request = zero;
 	c->site_kind = SITE_NONE;
+	s->have_sink = s->brief = 0;
+	s->decides_first = s->mode != MODE_PROFILE;
+	s->may_be_brief = s->decides_first && !is_recorded(c->nr);
 	c->who.uid = (u32)bpf_get_current_uid_gid();
-	fill_who(&c->who, t, p, task ? task->phase : PHASE_UNKNOWN);
+	fill_who_briefly(&c->who, t, p, task ? task->phase : PHASE_UNKNOWN);
 	if (t->thread_info.status & TS_COMPAT) {
 		count(STAT_FOREIGN);
 		c->op = NR_FOREIGN << CLASS_BITS;

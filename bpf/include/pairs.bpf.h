@@ -93,6 +93,9 @@ static __always_inline u32 recall_observation(struct scratch *s)
 	return PAIR_SETTLED;
 }
 
+/* Set where the first call returns that sys_exit sees. Before, only the end of who is killed tells. */
+u32 returns_are_seen = 0;
+
 /* The record of a call, with its chain; its return is told too, where somebody asks what became of it. */
 __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img, u32 len)
 {
@@ -101,9 +104,10 @@ __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img
 	if (!s)
 		return 0;
 	c = &s->call;
-	if (img && chain_limit && c->site_kind != SITE_UNKNOWN && !(c->flags & CALL_SITE_RECORDED))
+	if (img && chain_limit && !(c->flags & CALL_REVIEW) && c->site_kind != SITE_UNKNOWN &&
+	    !(c->flags & CALL_SITE_RECORDED))
 		walk_chain(s, img);
-	if (task && s->mode != MODE_PROFILE)
+	if (task && s->mode != MODE_PROFILE && (returns_are_seen || (c->flags & CALL_KILLED)))
 		task->want_return++;
 	if (len > sizeof(*c))
 		len = sizeof(*c);

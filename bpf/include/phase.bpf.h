@@ -19,6 +19,7 @@
 #include "path.bpf.h"
 #include "subject.bpf.h"
 #include "shared_memory.bpf.h"
+#include "recent.bpf.h"
 #include "php_walk.bpf.h"
 #include "php_usdt.bpf.h"
 #include "args.bpf.h"

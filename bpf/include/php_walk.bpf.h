@@ -333,6 +333,93 @@ static __always_inline bool walk_on(struct scratch *s, struct image *img)
 	return false;
 }
 
+/* ---- the site alone ---- */
+
+/* The site of the user function in s->func; 0 where only a walk in full can tell. */
+static __always_inline u32 brief_site(struct scratch *s, struct image *img, struct recents *r, u64 function)
+{
+	struct rec_call *c = &s->call;
+	struct recent *entry;
+
+	read_function(s, img);
+	if (s->names.unknown)
+		return 0;
+	c->site_kind = s->names.kind;
+	if (!r || !is_cached_code(r, function)) {
+		c->site = s->names_id = names_hash(s);
+		return 1;
+	}
+	/* Its names are kept: they will not be read again. */
+	if (names_intern(s, &c->site))
+		return 0;
+	entry = recent_of(r, function);
+	entry->function = function;
+	entry->site = c->site;
+	entry->kind = c->site_kind;
+	return 1;
+}
+
+/*
+ * One frame, until the nearest user frame: no names but its own, nothing that is only shown. Returns 1 to stop.
+ */
+__noinline int brief_step(struct scratch *s, struct image *img, struct recents *r)
+{
+	u64 frame[EX_PREV - EX_FUNC + 1], function;
+	u32 type, flags;
+	bool whole;
+
+	if (!s || !img || !s->next ||
+	    bpf_probe_read_user(frame, sizeof(frame), (void *)s->next + 8 * EX_FUNC))
+		return 1;
+	s->next = frame[EX_PREV - EX_FUNC];
+	function = frame[0];
+	if (!function)
+		return 0; /* a generator's placeholder */
+	if (r) {
+		struct recent *known = recent_of(r, function);
+
+		if (known->function == function) {
+			s->call.site = known->site;
+			s->call.site_kind = known->kind;
+			s->have_site = 1;
+			return 1;
+		}
+	}
+	/* An internal function's structure is shorter and may end at a page's end. */
+	whole = !bpf_probe_read_user(s->func, sizeof(s->func), (void *)function);
+	if (!whole && bpf_probe_read_user(s->func, FN_HEAD, (void *)function))
+		return 1;
+	type = s->func[0];
+	flags = *(u32 *)&s->func[FN_FLAGS];
+	if (flags & FN_TRAMPOLINE)
+		return 0; /* its name is whatever the caller chose */
+	if (type == FN_INTERNAL) {
+		/* without a name: the bottom of a fiber */
+		s->have_sink |= func_u64(s, FN_NAME) != 0;
+		return 0;
+	}
+	s->have_site = whole && is_user(type) && brief_site(s, img, r, function);
+	return 1;
+}
+
+static __always_inline bool walk_briefly(struct scratch *s, struct image *img, struct task *task)
+{
+	struct recents *r = recents_of(task, img);
+	u64 ced = 0;
+	u32 i;
+
+	if (!s->eg || bpf_probe_read_user(&ced, sizeof(ced), (void *)(s->eg + img->current_execute_data)))
+		return false;
+	s->next = ced;
+	s->have_site = s->have_sink = 0;
+	for (i = 0; i < WALK_MAX; i++)
+		if (brief_step(s, img, r))
+			break;
+	return s->have_site;
+}
+
+/* ---- all there is to say of a call ---- */
+
 /* Where the engine's globals of this task are; 0 where it has none. */
 static __always_inline u64 globals_at(struct scratch *s, struct image *img, u64 bias, u64 symbol)
 {
@@ -379,12 +466,11 @@ static __always_inline void count_unknown(u32 u)
 enum { WALK_NO_CONTEXT, WALK_EMPTY, WALK_SITE, WALK_INTERNAL, WALK_UNKNOWN };
 
 /* Finds the site; leaves it in s->call. */
-static __always_inline u32 walk_site(struct scratch *s, struct image *img)
+static __always_inline u32 walk_once(struct scratch *s, struct image *img)
 {
 	struct rec_call *c = &s->call;
 	u64 ced = 0;
 
-	count(STAT_WALKS);
 	if (!s->eg)
 		return WALK_NO_CONTEXT;
 	if (bpf_probe_read_user(&ced, sizeof(ced), (void *)(s->eg + img->current_execute_data))) {
@@ -406,6 +492,30 @@ static __always_inline u32 walk_site(struct scratch *s, struct image *img)
 		return WALK_UNKNOWN;
 	}
 	return WALK_INTERNAL;
+}
+
+/* Briefly where that is asked for and does it: s->brief is 0 where everything was found out. */
+static __always_inline u32 walk_site(struct scratch *s, struct image *img, struct task *task)
+{
+	count(STAT_WALKS);
+	if (s->brief && walk_briefly(s, img, task))
+		return WALK_SITE;
+	s->brief = 0;
+	return walk_once(s, img);
+}
+
+/* What a brief walk left out. The site is decided by then: should the frames have changed, it is told as unknown. */
+static __always_inline void walk_rest(struct scratch *s, struct image *img)
+{
+	struct rec_call *c = &s->call;
+	struct hash128 decided = c->site;
+
+	s->brief = 0;
+	if (walk_once(s, img) == WALK_SITE && decided.lo == c->site.lo && decided.hi == c->site.hi)
+		return;
+	c->unknown |= UNK_LINK;
+	c->site_kind = SITE_UNKNOWN;
+	intern_special(s, SITE_UNKNOWN, 0, &c->site);
 }
 
 /* The whole chain, for people: after the site, and only for a call that is told in full. */

@@ -878,7 +878,7 @@ __noinline u32 once_per_process(struct scratch *s)
 	} else if ((nr == SYS_open || nr == SYS_openat) && class == OPEN_READ) {
 		t = bpf_map_lookup_elem(&heads, &generation);
 		if (!(t && path_accepted(s, t->once, 0)) &&
-		    !(hash_is_zero(&c->sink) && (path_flags(s, 0) & POLICY_IS_SCRIPT)))
+		    !(!s->have_sink && hash_is_zero(&c->sink) && (path_flags(s, 0) & POLICY_IS_SCRIPT)))
 			return 0;
 	} else {
 		return 0;

@@ -15,6 +15,8 @@ struct {
 	__type(value, struct proc);
 } procs SEC(".maps");
 
+enum { PF_IO_WORKER = 0x10 };
+
 enum taint {
 	TAINT_FORGED = 1, /* code of it may have another file's name */
 	TAINT_ARCHIVES = 2, /* the wrapper of archives is not PHP's own any more */
@@ -40,6 +42,8 @@ struct task {
 	u32 ring_kind;
 	u32 taint; /* enum taint, of its request */
 	struct hash128 ring_site;
+	u32 request; /* how many it has begun; of another program than before, one more; 0: none */
+	u32 pad;
 };
 
 struct {
@@ -178,17 +182,29 @@ static __always_inline bool passes_filters(void)
 	return true;
 }
 
-static __always_inline void fill_who(struct who *w, struct task_struct *t, struct proc *p, u32 phase)
+/* What a decision needs of who calls. */
+static __always_inline void fill_who_briefly(struct who *w, struct task_struct *t, struct proc *p, u32 phase)
+{
+	w->pid = t->tgid;
+	w->tid = t->pid;
+	w->image = p->image;
+	w->role = p->role;
+	w->phase = phase;
+	w->pad = 0;
+	w->proc_flags = p->flags;
+	w->origin = p->origin;
+	w->program = p->program;
+	w->script = p->script;
+}
+
+/* Its number in its own pid namespace. */
+static __always_inline void fill_nspid(struct who *w, struct task_struct *t)
 {
 	struct task_struct *leader = t->group_leader;
 	/* by reading: 6.1 lets nobody add to a pointer that it knows the type of */
 	struct pid *pid = BPF_CORE_READ(leader, thread_pid);
 	u32 level = BPF_CORE_READ(pid, level);
 
-	w->start = leader->start_boottime;
-	w->pid = t->tgid;
-	w->tid = t->pid;
-	w->ppid = t->real_parent->tgid;
 	w->nspid = w->pid;
 	if (level) {
 		int nr = 0;
@@ -199,15 +215,21 @@ static __always_inline void fill_who(struct who *w, struct task_struct *t, struc
 					      bpf_core_field_offset(struct upid, nr));
 		w->nspid = nr;
 	}
-	w->image = p->image;
-	w->role = p->role;
-	w->phase = phase;
-	w->pad = 0;
-	w->proc_flags = p->flags;
-	w->origin = p->origin;
-	w->program = p->program;
-	w->script = p->script;
+}
+
+/* The rest, for people. */
+static __always_inline void fill_who_rest(struct who *w, struct task_struct *t)
+{
+	w->start = t->group_leader->start_boottime;
+	w->ppid = t->real_parent->tgid;
+	fill_nspid(w, t);
 	bpf_probe_read_kernel(w->comm, sizeof(w->comm), &t->comm);
+}
+
+static __always_inline void fill_who(struct who *w, struct task_struct *t, struct proc *p, u32 phase)
+{
+	fill_who_briefly(w, t, p, phase);
+	fill_who_rest(w, t);
 }
 
 static __always_inline void tell_proc(struct scratch *s, u32 kind, struct task_struct *t, struct proc *p,
@@ -444,6 +466,8 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 		task->phase = PHASE_STARTUP;
 		task->kind = SITE_NONE;
 		task->taint = 0;
+		if (task->request)
+			task->request++;
 		task->rewritten_len = 0; /* of memory that is not its own any more */
 		if (usdt_attribution)
 			usdt_reset(task);

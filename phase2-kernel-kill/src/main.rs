@@ -6,10 +6,10 @@ mod skel;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use tracer::Phase;
 use tracer::enforce::Enforcer;
 use tracer::kernel::{Loaded, ReadOnly};
 use tracer::probe::Strategy;
+use tracer::{Phase, Returns};
 
 struct KernelKill;
 
@@ -24,6 +24,10 @@ impl Phase for KernelKill {
 
     fn decides_in_kernel(&self) -> bool {
         true
+    }
+
+    fn returns(&self) -> Returns {
+        Returns::OfSurvivors
     }
 
     fn strategy(&self) -> Strategy {

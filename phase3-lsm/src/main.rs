@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use shared::op::lsm::{BY_FUNCTION, HOOKS};
 use shared::profile::View;
-use tracer::Phase;
 use tracer::cli::{Actions, hinted};
 use tracer::enforce::Enforcer;
 use tracer::kernel::{Loaded, ReadOnly};
 use tracer::probe::Strategy;
+use tracer::{Phase, Returns};
 
 /// At the system call: its argument is rewritten, so that it fails.
 struct Rewrite;
@@ -100,7 +100,11 @@ impl Phase for Lsm {
 
     fn call_programs(&self) -> Vec<&'static str> {
         let functions = BY_FUNCTION.iter().map(|(_, program)| *program);
-        HOOKS.iter().map(|hook| hook.name).chain(functions).chain(["sys_exit", "sys_exit_held"]).collect()
+        HOOKS.iter().map(|hook| hook.name).chain(functions).collect()
+    }
+
+    fn returns(&self) -> Returns {
+        Returns::OfSurvivors
     }
 
     fn decides_in_kernel(&self) -> bool {

@@ -1002,6 +1002,42 @@ fn a_pool_in_a_chroot_is_learnt_and_enforced() {
     assert_eq!(first["exe"], fpm.binary().display().to_string());
 }
 
+/// The opcode cache begins anew, and the same address in it becomes another file's function of the same name.
+fn who_is_where_another_function_was_is_told_apart() {
+    let mut fpm = Fpm::prepare(Setup::workers(1));
+    let include = |name: &str| {
+        format!("do=include&in=a&file={}", fpm.app().join(format!("templates/{name}.php")).display())
+    };
+    let erase = "<?php function erase($all) { return count(array_map('drop', $all)); } \
+                 function drop($file) { return unlink($file); } return erase($targets);";
+    for (name, code) in [("one", erase), ("two", erase), ("reset", "<?php return (int) opcache_reset();")] {
+        let path = fpm.app().join(format!("templates/{name}.php"));
+        fs::write(&path, code).expect("write a script");
+        age(&path);
+    }
+    let (one, two, reset) = (include("one"), include("two"), include("reset"));
+    let learning = session(&fpm, "--profile").start();
+    fpm.start();
+    let work = |fpm: &Fpm| {
+        for _ in 0..3 {
+            let folder = fpm.make_targets("a", 3);
+            assert_eq!(fpm.ok(&one), "3", "{:#?}", violations(fpm));
+            assert_eq!(left(&folder), 0);
+            assert_eq!(fpm.ok(&reset), "1", "{:#?}", violations(fpm));
+        }
+    };
+    work(&fpm);
+    no_violation(&learning.stop());
+    let running = session(&fpm, "--sandbox").start();
+    work(&fpm);
+    let folder = fpm.make_targets("a", MANY);
+    fpm.get(&two).expect_err("the worker is killed");
+    assert!(left(&folder) > 0);
+    let ran = running.stop();
+    let first = ran.violations()[0];
+    assert!(first["site"]["file"].as_str().is_some_and(|f| f.ends_with("two.php")), "{first:#}");
+}
+
 fn a_preloaded_pool_keeps_its_master_apart() {
     let mut fpm = Fpm::prepare(Setup::workers(2));
     let preload = fpm.app().join("src/Good.php");
@@ -1130,6 +1166,7 @@ fn main() {
         workers_that_are_root_are_refused_in_a_sandbox,
         a_daemon_is_learnt_and_enforced,
         a_pool_in_a_chroot_is_learnt_and_enforced,
+        who_is_where_another_function_was_is_told_apart,
         a_preloaded_pool_keeps_its_master_apart,
         behind_nginx_an_attack_is_one_bad_gateway,
     ];

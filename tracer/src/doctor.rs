@@ -10,7 +10,7 @@ use shared::op::lsm::BY_FUNCTION;
 use crate::images::has_probe;
 use crate::kernel::{Kernel, LIVES, ReadOnly, quietly};
 use crate::probe::{self, Reason, StrategyReport, Surroundings, Verdict};
-use crate::{Phase, say};
+use crate::{Phase, RETURN_PROGRAMS, say};
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,7 +248,7 @@ fn programs(phase: &dyn Phase) -> Vec<Check> {
     };
     let mut checks = vec![Check::good("programs load", "all, ring buffer and task storage with them")];
     let verified = Check::good("instructions verified", verified_instructions(&mut kernel));
-    for name in LIVES.into_iter().chain(phase.call_programs()) {
+    for name in LIVES.into_iter().chain(RETURN_PROGRAMS).chain(phase.call_programs()) {
         if let Err(error) = kernel.attach_loaded(name) {
             checks.push(Check::bad(
                 "tracepoints",

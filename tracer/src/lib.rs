@@ -77,7 +77,11 @@ pub trait Phase {
     fn load(&self, config: &ReadOnly) -> Result<Box<dyn Loaded>>;
     /// Its programs that see calls, in the order in which those that are loaded are attached.
     fn call_programs(&self) -> Vec<&'static str> {
-        vec!["sys_exit", "sys_exit_held", "sys_enter", "sys_enter_held"]
+        vec!["sys_enter", "sys_enter_held"]
+    }
+    /// When it needs to see calls return.
+    fn returns(&self) -> Returns {
+        Returns::Always
     }
     /// Whether the kernel side decides; user space then only hears of it.
     fn decides_in_kernel(&self) -> bool {
@@ -87,6 +91,19 @@ pub trait Phase {
     fn strategy(&self) -> Strategy;
     /// What it does about violations.
     fn enforcer(&self) -> Box<dyn Enforcer>;
+}
+
+/// What sees calls return.
+pub const RETURN_PROGRAMS: [&str; 2] = ["sys_exit", "sys_exit_held"];
+
+/// When a strategy needs [`RETURN_PROGRAMS`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Returns {
+    /// From the start: it acts there.
+    Always,
+    /// To tell what became of calls whose process goes on: from the first such violation on, which is told as not
+    /// seen. Where a process is killed at a call, its end tells.
+    OfSurvivors,
 }
 
 /// A line for people, on stderr.

@@ -55,6 +55,8 @@ pub struct Settings {
     pub write_now: Arc<AtomicBool>,
     /// Set: open the event file again.
     pub reopen_events: Arc<AtomicBool>,
+    /// Calls are seen to return, or will be: set by the first violation whose process goes on.
+    pub returns_wanted: Arc<AtomicBool>,
 }
 
 /// How the session went.
@@ -304,6 +306,10 @@ impl Reporter {
         if call.is_exec && call.record.seq == 0 {
             // Seen running: the exec has succeeded.
             self.conclude(&call, Some(0));
+            return;
+        }
+        if call.action != Action::Killed && !self.settings.returns_wanted.swap(true, Ordering::Relaxed) {
+            self.conclude(&call, None);
             return;
         }
         let key = (call.record.who.tid, call.record.seq);

@@ -22,7 +22,6 @@ use shared::op::{OpSet, Selection};
 use shared::policy::Policy;
 use shared::profile::{PhpMatch, Profile, View};
 
-use crate::Phase;
 use crate::cli::{Actions, Args, Attribution, Hinted, Mode, STATUS_VIOLATION, hinted};
 use crate::command::{self, Command};
 use crate::consumer::{By, Consumer, Decided, Message};
@@ -40,6 +39,7 @@ use crate::selfcheck::SelfChecks;
 use crate::switch::Switch;
 use crate::tables::KernelTables;
 use crate::wrappers::{self, Wrappers};
+use crate::{Phase, RETURN_PROGRAMS, Returns};
 
 /// What the consumer is told while it runs.
 enum Order {
@@ -410,6 +410,8 @@ struct Session {
     summary: String,
     write_now: Arc<AtomicBool>,
     reopen_events: Arc<AtomicBool>,
+    /// Set by the first violation whose process goes on: calls are not seen to return until then.
+    returns_wanted: Option<Arc<AtomicBool>>,
     view: View,
     /// Which calls count, from start to end.
     operations: Selection,
@@ -552,6 +554,12 @@ impl Session {
         let stop = Arc::new(AtomicBool::new(false));
         let write_now = Arc::new(AtomicBool::new(false));
         let reopen_events = Arc::new(AtomicBool::new(false));
+        // They cost every call of the machine. What --persist leaves behind cannot attach them later.
+        let later = phase.returns() == Returns::OfSurvivors
+            && mode == Mode::Sandbox
+            && pins.is_none()
+            && !config.tell_allowed;
+        let returns_wanted = Arc::new(AtomicBool::new(!later));
         let primary = targets.iter().find(|t| t.primary).map(|t| &t.image);
         let settings = Settings {
             args: args.clone(),
@@ -565,6 +573,7 @@ impl Session {
             stats: kernel.map("stats")?,
             write_now: write_now.clone(),
             reopen_events: reopen_events.clone(),
+            returns_wanted: returns_wanted.clone(),
         };
         let reporter = Reporter::new(settings)?;
         let reporter =
@@ -593,6 +602,9 @@ impl Session {
         if found.is_some() {
             images.add_running(&mut kernel, &procs);
             images.forget_unused(&procs);
+        }
+        if !later {
+            attach_returns(&mut kernel)?;
         }
         for program in phase.call_programs() {
             kernel.attach_loaded(program)?;
@@ -635,6 +647,7 @@ impl Session {
             summary,
             write_now,
             reopen_events,
+            returns_wanted: later.then_some(returns_wanted),
             view: phase.view(),
             operations,
             contains_root: phase.contains_root(actions),
@@ -785,6 +798,7 @@ impl Session {
                 return Ok(Some(status));
             }
             self.answer(args);
+            self.watch_returns();
             for told in self.self_checks.run(&self.images, &self.procs) {
                 crate::say(&told);
             }
@@ -816,6 +830,16 @@ impl Session {
                 None
             }
             (_, child) => child.and_then(Command::poll),
+        }
+    }
+
+    fn watch_returns(&mut self) {
+        if !self.returns_wanted.as_ref().is_some_and(|wanted| wanted.load(Ordering::Relaxed)) {
+            return;
+        }
+        self.returns_wanted = None;
+        if let Err(error) = attach_returns(&mut self.kernel) {
+            crate::say(&format!("warning: effects of calls that go on will not be seen: {error:#}"));
         }
     }
 
@@ -912,6 +936,12 @@ impl Session {
             }
         }
         self.mode = mode;
+        if let Some(wanted) = &self.returns_wanted
+            && mode == Mode::Monitor
+        {
+            wanted.store(true, Ordering::Relaxed);
+            self.watch_returns();
+        }
         let _ = self.orders.send(Order::Mode(mode));
         self.switch.set_mode(mode);
         let _ = self.to_reporter.send(Message::Mode(mode));
@@ -1035,6 +1065,11 @@ fn wait_for_signal(signals: &SignalFd, images: &Images, socket: Option<&Control>
         vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(images.as_fd(), PollFlags::POLLIN)];
     fds.extend(socket.map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
     let _ = poll(&mut fds, PollTimeout::try_from(at_most).unwrap_or(PollTimeout::ZERO));
+}
+
+/// Those that were loaded: of the two, one is.
+fn attach_returns(kernel: &mut Kernel) -> Result<()> {
+    RETURN_PROGRAMS.into_iter().try_for_each(|program| kernel.attach_loaded(program))
 }
 
 fn refuse_root_subjects(args: &Args, mode: Mode, procs: &MapHandle) -> Result<()> {

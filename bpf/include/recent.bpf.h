@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Sites of functions that a request has called from already. */
+#ifndef RECENT_BPF_H
+#define RECENT_BPF_H
+
+/*
+ * Functions in the opcode cache's memory, by address. What is there stays what it is until the request ends: the cache
+ * frees nothing, and starts anew only when no process uses it. Everywhere else an address may become another
+ * function's at any time, and so it may for threads of one process: nothing is remembered of them. A task's own, so
+ * that nobody else writes it while it is read.
+ */
+struct recent {
+	u64 function;
+	struct hash128 site;
+	u64 kind;
+};
+
+enum {
+	RECENT = 32,
+	RECENT_TRIES = 8, /* looks at the memory map for each request, of functions that are elsewhere */
+};
+
+struct memory_range {
+	u64 from, to;
+};
+
+struct recents {
+	struct memory_range cache; /* the opcode cache's memory; empty: not seen yet */
+	u32 request; /* which one of its task */
+	u32 tries;
+	struct recent of[RECENT];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct recents);
+} recent_sites SEC(".maps");
+
+static long find_range(struct task_struct *t, struct vm_area_struct *vma, struct memory_range *r)
+{
+	if (!(BPF_CORE_READ(vma, vm_flags) & VM_SHARED))
+		return 0;
+	r->from = BPF_CORE_READ(vma, vm_start);
+	r->to = BPF_CORE_READ(vma, vm_end);
+	return 0;
+}
+
+/* What is remembered of this task's request. NULL: its start was not seen, or there is no room; nothing is remembered. */
+static __always_inline struct recents *recents_of(struct task *task, struct image *img)
+{
+	struct recents *r;
+	u32 i;
+
+	if (!task || !task->request || (img->flags & IMAGE_ZTS))
+		return NULL;
+	r = bpf_task_storage_get(&recent_sites, bpf_get_current_task_btf(), NULL,
+				 BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!r || r->request == task->request)
+		return r;
+	r->request = task->request;
+	r->cache.from = r->cache.to = r->tries = 0;
+	for (i = 0; i < RECENT; i++)
+		r->of[i].function = 0;
+	return r;
+}
+
+static __always_inline bool is_cached_code(struct recents *r, u64 function)
+{
+	struct memory_range found = {};
+
+	if (function >= r->cache.from && function < r->cache.to)
+		return true;
+	if (r->tries >= RECENT_TRIES)
+		return false;
+	r->tries++;
+	if (bpf_find_vma(bpf_get_current_task_btf(), function, find_range, &found, 0) || !found.to)
+		return false;
+	r->cache = found;
+	return true;
+}
+
+static __always_inline struct recent *recent_of(struct recents *r, u64 function)
+{
+	return &r->of[(function >> 4 ^ function >> 9) & (RECENT - 1)];
+}
+
+#endif
