@@ -178,6 +178,40 @@ static __always_inline bool is_ending(struct rec_call *c, struct proc *p)
 	return true;
 }
 
+/* Where the kernel side decides, and only then finds out what is only told. */
+static __always_inline bool decides_first(struct scratch *s)
+{
+	return DECIDES_HERE && s->mode != MODE_PROFILE;
+}
+
+/* Nothing of the call before is left. */
+static __always_inline void clear_call(struct scratch *s)
+{
+	struct rec_call *c = &s->call;
+	struct hash128 zero = {};
+
+	c->flags = 0;
+	c->unknown = 0;
+	c->reason = c->error = c->spared = 0;
+	c->chain_len = 0;
+	c->line = 0;
+	c->target_pid = 0;
+	c->path_len = c->path2_len = c->addr_len = 0;
+	c->site = c->sink = c->request = zero;
+	c->site_kind = SITE_NONE;
+	s->have_sink = s->brief = 0;
+}
+
+static __always_inline void take_registers(struct rec_call *c, struct pt_regs *regs)
+{
+	c->args[0] = regs->di;
+	c->args[1] = regs->si;
+	c->args[2] = regs->dx;
+	c->args[3] = regs->r10;
+	c->args[4] = regs->r8;
+	c->args[5] = regs->r9;
+}
+
 static __always_inline int on_enter(u64 id)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
@@ -189,7 +223,6 @@ static __always_inline int on_enter(u64 id)
 	struct rec_call *c;
 	struct proc *p;
 	struct task *task;
-	struct hash128 zero = {};
 
 	foreign = compat || (id & X32_BIT);
 	if (!foreign) {
@@ -221,29 +254,14 @@ static __always_inline int on_enter(u64 id)
 	s->may_kill = p->role != ROLE_MASTER;
 	count(STAT_CALLS);
 	c = &s->call;
-	c->args[0] = regs->di;
-	c->args[1] = regs->si;
-	c->args[2] = regs->dx;
-	c->args[3] = regs->r10;
-	c->args[4] = regs->r8;
-	c->args[5] = regs->r9;
+	clear_call(s);
+	take_registers(c, regs);
 	c->nr = nr;
-	c->flags = 0;
-	c->unknown = 0;
-	c->reason = c->error = c->spared = 0;
-	c->chain_len = 0;
-	c->line = 0;
-	c->target_pid = 0;
-	c->path_len = c->path2_len = c->addr_len = 0;
-	c->site = c->sink = c->request = zero;
-	c->site_kind = SITE_NONE;
-	s->have_sink = s->brief = 0;
-	s->decides_first = DECIDES_HERE && s->mode != MODE_PROFILE;
-	s->may_be_brief = s->decides_first &&
+	s->may_be_brief = decides_first(s) &&
 			  !forks_or_execs(nr); /* what is recorded for a child has the sink */
 	c->who.uid = (u32)bpf_get_current_uid_gid();
 	fill_who_briefly(&c->who, t, p, task ? task->phase : PHASE_UNKNOWN);
-	if (!s->decides_first)
+	if (!decides_first(s))
 		fill_who_rest(&c->who, t);
 	len = offsetof(struct rec_call, path);
 	if (foreign) {
@@ -272,7 +290,7 @@ static __always_inline int on_enter(u64 id)
 	named = !foreign && c->op != NR_UNKNOWN << CLASS_BITS;
 	if (named && !op_is_policed(c->op))
 		goto out;
-	if (!s->decides_first) {
+	if (!decides_first(s)) {
 		/* {engine} is told by directory too; for others, arguments only matter to what was not judged before. */
 		if (named && c->site_kind == SITE_ENGINE)
 			len = read_args(s, nr);
@@ -281,9 +299,9 @@ static __always_inline int on_enter(u64 id)
 	known = recall(s);
 	if (known == PAIR_SETTLED)
 		goto out;
-	if (known == PAIR_NEW && named && (c->site_kind != SITE_ENGINE || s->decides_first))
+	if (known == PAIR_NEW && named && (c->site_kind != SITE_ENGINE || decides_first(s)))
 		len = read_args(s, nr);
-	if (s->decides_first) {
+	if (decides_first(s)) {
 		if (!decide(s))
 			goto out;
 		fill_who_rest(&c->who, t);

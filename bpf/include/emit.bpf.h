@@ -70,10 +70,8 @@ struct scratch {
 	u32 want_chain;
 	u32 have_site;
 	u32 have_sink;
-	u32 decides_first; /* and then finds out what is only told */
 	u32 may_be_brief;
 	u32 brief; /* the walk found the site and looked at nothing else */
-	u32 pad3;
 	/* the path being built, from its end; slack for one name */
 	u64 mnt, dentry;
 	u32 path_off, path_end;

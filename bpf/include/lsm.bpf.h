@@ -257,7 +257,6 @@ static __always_inline struct scratch *hook_begin_at(u32 op, struct target targe
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	struct hash128 zero = {};
 	struct rec_call *c;
 	struct scratch *s;
 	struct task *task;
@@ -289,11 +288,7 @@ static __always_inline struct scratch *hook_begin_at(u32 op, struct target targe
 	__builtin_memset(c->args, 0, sizeof(c->args));
 	c->op = op;
 	c->nr = op >> CLASS_BITS;
-	c->flags = 0;
-	c->unknown = 0;
-	c->reason = c->error = c->spared = 0;
-	c->chain_len = 0;
-	c->line = 0;
+	clear_call(s);
 	c->target_pid = target.pid;
 	if (target.pid) {
 		bool traced = c->nr == SYS_ptrace;
@@ -301,12 +296,7 @@ static __always_inline struct scratch *hook_begin_at(u32 op, struct target targe
 		c->args[0] = traced ? 0 : target.pid;
 		c->args[1] = traced ? target.pid : target.signal;
 	}
-	c->path_len = c->path2_len = c->addr_len = 0;
-	c->site = c->sink = c->request = zero;
-	c->site_kind = SITE_NONE;
-	s->have_sink = s->brief = 0;
-	s->decides_first = s->mode != MODE_PROFILE;
-	s->may_be_brief = s->decides_first && !is_recorded(c->nr);
+	s->may_be_brief = decides_first(s) && !is_recorded(c->nr);
 	c->who.uid = (u32)bpf_get_current_uid_gid();
 	fill_who_briefly(&c->who, t, p, task ? task->phase : PHASE_UNKNOWN);
 	if (t->thread_info.status & TS_COMPAT) {
@@ -601,14 +591,8 @@ static __always_inline s32 call_hook(u32 nr, u32 class)
 	if (!s)
 		return verdict;
 	regs = current_registers();
-	if (regs && current_nr() == nr) {
-		s->call.args[0] = regs->di;
-		s->call.args[1] = regs->si;
-		s->call.args[2] = regs->dx;
-		s->call.args[3] = regs->r10;
-		s->call.args[4] = regs->r8;
-		s->call.args[5] = regs->r9;
-	}
+	if (regs && current_nr() == nr)
+		take_registers(&s->call, regs);
 	if (calls[bounded(nr)].path_arg)
 		s->call.flags |= CALL_PATH_FAULT;
 	return hook_end(s);
@@ -681,10 +665,7 @@ __noinline u32 judge_program(struct scratch *s)
 		return 0;
 	c = &s->call;
 	__builtin_memset(c->args, 0, sizeof(c->args));
-	c->site.lo = c->site.hi = c->sink.lo = c->sink.hi = c->request.lo = c->request.hi = 0;
-	c->site_kind = SITE_NONE;
-	c->unknown = c->line = c->chain_len = c->target_pid = 0;
-	c->path_len = c->path2_len = c->addr_len = 0;
+	clear_call(s);
 	c->generation = s->generation;
 	reason = decide_exec(s, &s->out.proc.who);
 	c->nr = SYS_execve;
