@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Phase 1: every policed call of a subject is told to user space, which decides
- * and kills. Here nothing is judged; the one thing done in the kernel is to kill a
+ * Phase 1: policed calls of subjects are told to user space, which decides and kills;
+ * what it has allowed whatever the arguments are is told once. Here nothing is judged; the one thing done in the kernel is to kill a
  * subject whose record was lost, because nobody could decide about it any more.
  */
 enum { DECIDES_HERE = 0, PATHS_FROM_KERNEL = 0 };
 
 #include "phase.bpf.h"
-
-/*
- * Bytes of quiet records that may lie unread before the consumer is woken for them.
- * A call that is not quiet waits until they have been read: some 30 of them, not more.
- */
-#define QUIET_BYTES (16 << 10)
 
 static __always_inline u32 recall(struct scratch *s)
 {
@@ -23,39 +17,20 @@ static __always_inline u32 recall(struct scratch *s)
 	if (s->mode == MODE_PROFILE)
 		return recall_observation(s);
 	known = bpf_map_lookup_elem(&pairs, &c->pair);
-	if (!known)
+	if (!known || known->generation != s->generation)
 		return PAIR_NEW;
-	__sync_fetch_and_add(&known->count, 1);
-	if (known->generation != s->generation)
-		return PAIR_NEW;
-	/* User space has allowed it under this profile, whatever its arguments: told in short. */
-	c->flags |= CALL_QUIET;
-	return PAIR_KNOWN;
-}
-
-/* A quiet call does not hurry: whoever reads the others reads it too. */
-static __always_inline u64 quiet_wakeup(void)
-{
-	if (!wakeup)
-		return 0;
-	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) < QUIET_BYTES ? BPF_RB_NO_WAKEUP
-									   : BPF_RB_FORCE_WAKEUP;
+	/* User space has allowed it under this profile, whatever its arguments: it is not asked again. */
+	count(STAT_ALLOWED);
+	return PAIR_SETTLED;
 }
 
 static __always_inline void judge(struct scratch *s, struct task *task, struct image *img, u32 len)
 {
-	struct rec_call *c = &s->call;
-
-	c->seq = task ? ++task->seq : 0;
-	if (c->flags & CALL_QUIET) {
-		len = offsetof(struct rec_call, chain);
-		rec_init(&c->h, REC_CALL, len);
-		emit_with(&c->h, len, s->may_kill, quiet_wakeup());
-	} else if (s->mode == MODE_PROFILE) {
+	s->call.seq = task ? ++task->seq : 0;
+	if (s->mode == MODE_PROFILE)
 		tell_observation(s, task, img, len);
-	} else {
+	else
 		tell_call(s, task, img, len);
-	}
 }
 
 /* User space decides: nothing of what only the kernel would need is kept, and nothing is decided here. */

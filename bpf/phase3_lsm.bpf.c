@@ -316,7 +316,7 @@ static __always_inline s32 memory_hook(u32 nr, u64 prot, struct file *file, bool
 		return 0;
 	t = bpf_get_current_task_btf();
 	tgid = t->tgid;
-	p = bpf_map_lookup_elem(&procs, &tgid);
+	p = proc_of(tgid);
 	if (p && is_loading(t, p))
 		return 0; /* a program that was judged is being mapped */
 	s = hook_begin(op, &verdict);
@@ -371,7 +371,7 @@ int BPF_PROG(bprm_creds_from_file, struct linux_binprm *bprm)
 
 	if (!op_is_policed(NR_EXEC << CLASS_BITS))
 		return 0;
-	p = bpf_map_lookup_elem(&procs, &tgid);
+	p = proc_of(tgid);
 	if (!p || (p->flags & (PROC_COMMAND | PROC_IGNORED)) || !acts())
 		return 0;
 	s = claim_scratch();
@@ -420,7 +420,7 @@ static __always_inline u32 target_class(struct task_struct *target, u32 own)
 
 	if (tgid == own)
 		return KILL_SELF;
-	return bpf_map_lookup_elem(&procs, &tgid) || ended_child(tgid, own) ? KILL_SUBJECT : KILL_STRANGER;
+	return proc_of(tgid) || ended_child(tgid, own) ? KILL_SUBJECT : KILL_STRANGER;
 }
 
 SEC("lsm/task_kill")

@@ -146,9 +146,9 @@ fn sample(
         }
         return leaks;
     }
-    let (seconds, samples) = effort(shape);
+    let (seconds, samples) = if plan.quick { (1, 10) } else { effort(shape) };
     let mut group = criterion.benchmark_group(row);
-    group.sampling_mode(SamplingMode::Flat).sample_size(if plan.quick { 10 } else { samples });
+    group.sampling_mode(SamplingMode::Flat).sample_size(samples);
     group.measurement_time(Duration::from_secs(seconds)).warm_up_time(Duration::from_millis(1));
     group.bench_function(strategy.name, |bencher| {
         bencher.iter_custom(|attacks| (0..attacks).map(|_| attack()).sum());

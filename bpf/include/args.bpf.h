@@ -119,7 +119,7 @@ static __always_inline u32 kill_class(struct rec_call *c)
 	if (!own_numbers || (s32)who <= 0)
 		return KILL_STRANGER;
 	c->target_pid = who;
-	if (bpf_map_lookup_elem(&procs, &who) || ended_child(who, c->who.pid))
+	if (proc_of(who) || ended_child(who, c->who.pid))
 		return KILL_SUBJECT;
 	return KILL_STRANGER;
 }

@@ -153,7 +153,7 @@ static __always_inline void note_ending(struct rec_call *c)
 
 	if (c->nr != SYS_kill || (c->args[1] != SIGQUIT && c->args[1] != SIGTERM))
 		return;
-	q = bpf_map_lookup_elem(&procs, &target);
+	q = proc_of(target);
 	if (q && q->role == ROLE_WORKER)
 		__sync_fetch_and_or(&q->flags, c->args[1] == SIGQUIT ? PROC_QUITTING : PROC_TERMINATING);
 }
@@ -215,15 +215,18 @@ static __always_inline void take_registers(struct rec_call *c, struct pt_regs *r
 static __always_inline int on_enter(u64 id)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(t);
 	bool compat = t->thread_info.status & TS_COMPAT, foreign, named;
-	u32 tgid, nr = id, len, known;
+	u32 tgid, nr = id, len;
 	struct image *img;
 	struct scratch *s;
 	struct rec_call *c;
 	struct proc *p;
 	struct task *task;
 
+	/*
+	 * Every call of the machine comes by here: up to where strangers leave nothing is called, as each return from a
+	 * helper may cost as much as all the rest.
+	 */
 	foreign = compat || (id & X32_BIT);
 	if (!foreign) {
 		if ((s64)id < 0)
@@ -231,8 +234,8 @@ static __always_inline int on_enter(u64 id)
 		if (nr < NR_MAX && !policed_nr[bounded(nr)])
 			return 0;
 	}
-	tgid = bpf_get_current_pid_tgid() >> 32;
-	p = bpf_map_lookup_elem(&procs, &tgid);
+	tgid = t->tgid;
+	p = proc_of(tgid);
 	if (!p || !acts())
 		return 0;
 	if (p->flags & (PROC_COMMAND | PROC_IGNORED)) {
@@ -255,14 +258,12 @@ static __always_inline int on_enter(u64 id)
 	count(STAT_CALLS);
 	c = &s->call;
 	clear_call(s);
-	take_registers(c, regs);
+	take_registers(c, (struct pt_regs *)bpf_task_pt_regs(t));
 	c->nr = nr;
-	s->may_be_brief = decides_first(s) &&
-			  !forks_or_execs(nr); /* what is recorded for a child has the sink */
-	c->who.uid = (u32)bpf_get_current_uid_gid();
+	/* what is recorded for a child has the sink, and what is learnt */
+	s->may_be_brief = s->mode != MODE_PROFILE && !forks_or_execs(nr);
+	c->who.uid = uid_of(t);
 	fill_who_briefly(&c->who, t, p, task ? task->phase : PHASE_UNKNOWN);
-	if (!decides_first(s))
-		fill_who_rest(&c->who, t);
 	len = offsetof(struct rec_call, path);
 	if (foreign) {
 		count(STAT_FOREIGN);
@@ -296,19 +297,16 @@ static __always_inline int on_enter(u64 id)
 			len = read_args(s, nr);
 		pair_key_of(s);
 	}
-	known = recall(s);
-	if (known == PAIR_SETTLED)
+	if (recall(s) == PAIR_SETTLED)
 		goto out;
-	if (known == PAIR_NEW && named && (c->site_kind != SITE_ENGINE || decides_first(s)))
+	if (named && (c->site_kind != SITE_ENGINE || decides_first(s)))
 		len = read_args(s, nr);
-	if (decides_first(s)) {
-		if (!decide(s))
-			goto out;
-		fill_who_rest(&c->who, t);
-		if (img && s->brief)
-			walk_rest(s, img);
-	}
-	if (known == PAIR_NEW && img && !(c->flags & (CALL_SITE_RECORDED | CALL_REVIEW)))
+	if (decides_first(s) && !decide(s))
+		goto out;
+	fill_who_rest(&c->who, t);
+	if (img && s->brief)
+		walk_rest(s, img);
+	if (img && !(c->flags & (CALL_SITE_RECORDED | CALL_REVIEW)))
 		find_request(s, p, img);
 	judge(s, task, img, len);
 out:
@@ -336,10 +334,11 @@ static __always_inline void tell_return(struct task_struct *t, struct task *task
 static __always_inline int on_return(s64 ret)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	struct task *task = bpf_task_storage_get(&tasks, t, NULL, 0);
+	struct task *task;
 
 	if (!returns_are_seen)
 		returns_are_seen = 1;
+	task = may_be_watched(t->tgid) ? bpf_task_storage_get(&tasks, t, NULL, 0) : NULL;
 	if (!task)
 		return 0;
 	returned(task);

@@ -98,7 +98,7 @@ static __always_inline void set_phase(u32 phase)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	struct proc *p = bpf_map_lookup_elem(&procs, &tgid);
+	struct proc *p = proc_of(tgid);
 	struct task *task;
 
 	/* Both objects of an adoption: seen twice it is the same, seen by neither it would be lost. */
@@ -130,7 +130,7 @@ static __always_inline void join_library(u64 ip, u64 cookie)
 {
 	u32 tgid = bpf_get_current_pid_tgid() >> 32, id = cookie >> 48;
 	struct image *img = image_by_id(id);
-	struct proc *p = bpf_map_lookup_elem(&procs, &tgid);
+	struct proc *p = proc_of(tgid);
 	struct proc new = {};
 	struct scratch *s;
 

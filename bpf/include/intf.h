@@ -842,7 +842,7 @@ struct frame {
 };
 
 enum call_flags {
-	CALL_QUIET = 1, /* known to be allowed: no chain, no return record */
+	CALL_QUIET = 1, /* of a program that was started: judged and told before, as a call */
 	CALL_PATH_TRUNCATED = 2,
 	CALL_PATH_FAULT = 4,
 	CALL_PATH2_TRUNCATED = 8,
@@ -885,9 +885,8 @@ struct rec_call {
 	struct hash128 site;
 	struct hash128 sink;
 	struct hash128 request; /* the request's main script */
-	struct pair_key pair; /* what user space marks as known to be allowed */
+	struct pair_key pair; /* what user space marks as allowed, if it is whatever the arguments are */
 	u8 addr[ADDR_ROOM];
-	/* A quiet call ends here. */
 	struct frame chain[CHAIN_MAX];
 	char path[PATH_ROOM];
 	char path2[PATH_ROOM];
@@ -999,7 +998,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 4 };
+enum { PERSIST_FORMAT = 5 };
 
 struct identity {
 	u32 format;

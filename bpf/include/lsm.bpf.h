@@ -208,7 +208,7 @@ static __always_inline void hook_tell(struct scratch *s, struct task *task, stru
 	if (img && !(c->flags & CALL_SITE_RECORDED) && c->site_kind != SITE_UNKNOWN) {
 		struct task_struct *t = bpf_get_current_task_btf();
 		u32 tgid = t->tgid;
-		struct proc *p = bpf_map_lookup_elem(&procs, &tgid);
+		struct proc *p = proc_of(tgid);
 
 		if (p && !is_loading(t, p))
 			find_request(s, p, img);
@@ -256,14 +256,14 @@ struct target {
 static __always_inline struct scratch *hook_begin_at(u32 op, struct target target, s32 *verdict)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	u32 tgid = t->tgid;
 	struct rec_call *c;
 	struct scratch *s;
 	struct task *task;
 	struct proc *p;
 
 	*verdict = 0;
-	p = bpf_map_lookup_elem(&procs, &tgid);
+	p = proc_of(tgid);
 	if (!p || !acts() || is_internal(t))
 		return NULL;
 	if (p->flags & (PROC_COMMAND | PROC_IGNORED)) {
@@ -635,7 +635,7 @@ static __always_inline void worker_made(struct task_struct *t, struct task_struc
 	u32 tgid = t->tgid;
 	struct task *from, *to;
 
-	if (!bpf_map_lookup_elem(&procs, &tgid))
+	if (!proc_of(tgid))
 		return;
 	to = bpf_task_storage_get(&tasks, worker, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	from = bpf_task_storage_get(&tasks, t, NULL, 0);

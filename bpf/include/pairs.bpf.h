@@ -12,7 +12,7 @@ struct {
 } pairs SEC(".maps");
 
 /* What is known of a pair. */
-enum { PAIR_NEW, PAIR_KNOWN, PAIR_SETTLED };
+enum { PAIR_NEW, PAIR_SETTLED };
 
 struct last_slash {
 	char *path; /* PATH_ROOM of them */
@@ -74,7 +74,8 @@ static __always_inline void pair_key_of(struct scratch *s)
 	k->who.hi = c->site.hi + 3 * c->who.origin.hi + 5 * c->who.program.hi;
 	k->op = c->op;
 	k->pad = 0;
-	k->detail = c->sink.lo;
+	/* who decides does not ask for it; a reader of the profile does */
+	k->detail = s->mode == MODE_PROFILE ? c->sink.lo : 0;
 	if (c->site_kind == SITE_ENGINE && c->path_len && !opens_to_read(c->op))
 		k->detail = directories_hash(s);
 }

@@ -98,7 +98,7 @@ static __always_inline struct task *usdt_task(void)
 {
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
 
-	if (!acts() || !bpf_map_lookup_elem(&procs, &tgid))
+	if (!acts() || !proc_of(tgid))
 		return NULL;
 	return bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 }

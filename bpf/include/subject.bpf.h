@@ -15,6 +15,61 @@ struct {
 	__type(value, struct proc);
 } procs SEC(".maps");
 
+/* How many of `procs` have a number like this one, at least. Read at each call of strangers: no helper is called for it. */
+enum { NUMBERS = 16384 };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, NUMBERS);
+	__type(key, u32);
+	__type(value, u32);
+} numbers SEC(".maps");
+
+static __always_inline u32 *number_of(u32 tgid)
+{
+	u32 at = tgid % NUMBERS;
+
+	return bpf_map_lookup_elem(&numbers, &at);
+}
+
+/* False: `procs` does not have it. */
+static __always_inline bool may_be_watched(u32 tgid)
+{
+	u32 *n = number_of(tgid);
+
+	return !n || *n;
+}
+
+/* What is known of a process that is watched; NULL: it is not. */
+static __always_inline struct proc *proc_of(u32 tgid)
+{
+	return may_be_watched(tgid) ? bpf_map_lookup_elem(&procs, &tgid) : NULL;
+}
+
+/* Into `procs`, and in place of what is there if that is wanted. Counted first: nobody is there and not counted. */
+static __always_inline long put_proc(u32 tgid, struct proc *p, bool replaces)
+{
+	u32 *n = number_of(tgid);
+	long failed;
+
+	if (n)
+		__sync_fetch_and_add(n, 1);
+	failed = bpf_map_update_elem(&procs, &tgid, p, BPF_NOEXIST);
+	if (!failed)
+		return 0;
+	if (n)
+		__sync_fetch_and_sub(n, 1);
+	return replaces ? bpf_map_update_elem(&procs, &tgid, p, BPF_EXIST) : failed;
+}
+
+static __always_inline void drop_proc(u32 tgid)
+{
+	u32 *n = number_of(tgid);
+
+	if (!bpf_map_delete_elem(&procs, &tgid) && n)
+		__sync_fetch_and_sub(n, 1);
+}
+
 enum { PF_IO_WORKER = 0x10 };
 
 enum taint {
@@ -182,6 +237,14 @@ static __always_inline bool passes_filters(void)
 	return true;
 }
 
+/* Its user, in the initial user namespace. 0 where it has none, which is who most is asked of. */
+static __always_inline u32 uid_of(struct task_struct *t)
+{
+	const struct cred *cred = t->cred;
+
+	return cred ? cred->uid.val : 0;
+}
+
 /* What a decision needs of who calls. */
 static __always_inline void fill_who_briefly(struct who *w, struct task_struct *t, struct proc *p, u32 phase)
 {
@@ -264,7 +327,7 @@ static __always_inline u32 role_of(struct proc *p, struct image *img)
  */
 static __always_inline bool store_proc(u32 tgid, struct proc *p)
 {
-	if (!bpf_map_update_elem(&procs, &tgid, p, BPF_ANY))
+	if (!put_proc(tgid, p, true))
 		return true;
 	count(STAT_PROCS_FULL);
 	if (mode_now() == MODE_SANDBOX)
@@ -275,7 +338,7 @@ static __always_inline bool store_proc(u32 tgid, struct proc *p)
 static __always_inline void on_fork(struct task_struct *parent, struct task_struct *child)
 {
 	u32 ptgid = BPF_CORE_READ(parent, tgid), ctgid = BPF_CORE_READ(child, tgid);
-	struct proc *p = acts() ? bpf_map_lookup_elem(&procs, &ptgid) : NULL;
+	struct proc *p = acts() ? proc_of(ptgid) : NULL;
 	struct task *pt, *ct;
 	struct proc copy;
 	struct scratch *s;
@@ -424,7 +487,7 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 
 	if (!acts())
 		return;
-	p = bpf_map_lookup_elem(&procs, &tgid);
+	p = proc_of(tgid);
 	if (!p && scope_command)
 		return;
 	mm = (u64)BPF_CORE_READ(t, mm);
@@ -497,7 +560,7 @@ static __always_inline void on_exit(struct task_struct *t)
 	struct proc *p;
 	struct scratch *s;
 
-	p = acts() ? bpf_map_lookup_elem(&procs, &tgid) : NULL;
+	p = acts() ? proc_of(tgid) : NULL;
 	if (!p || BPF_CORE_READ(t, signal, live.counter))
 		return; /* a stranger, or not its last thread */
 	s = claim_scratch();
@@ -519,7 +582,7 @@ static __always_inline void on_exit(struct task_struct *t)
 	ended.parent = BPF_CORE_READ(t, real_parent, tgid);
 	bpf_map_update_elem(&just_ended, &tgid, &ended,
 			    BPF_ANY); /* not stored: told as a stranger (fails closed) */
-	bpf_map_delete_elem(&procs, &tgid);
+	drop_proc(tgid);
 }
 
 /* A new file at a watched path is an image by now: its processes are judged by their sites from here on. */
@@ -581,7 +644,7 @@ static __always_inline void on_iterate(struct task_struct *t)
 	exe = BPF_CORE_READ(t, mm, exe_file);
 	if (!exe)
 		return;
-	p = bpf_map_lookup_elem(&procs, &tgid);
+	p = proc_of(tgid);
 	if (p) {
 		introspected_late(t, p, exe);
 		return;
@@ -608,7 +671,7 @@ static __always_inline void on_iterate(struct task_struct *t)
 			up_tgid = BPF_CORE_READ(up, tgid);
 			if (up_tgid <= 1)
 				break;
-			q = bpf_map_lookup_elem(&procs, &up_tgid);
+			q = proc_of(up_tgid);
 			if (q) {
 				/* its origin is not known, unless it is a worker of a running pool */
 				descendant = true;
@@ -656,7 +719,7 @@ static __always_inline void on_iterate(struct task_struct *t)
 	task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (task)
 		task->phase = PHASE_UNKNOWN;
-	if (bpf_map_update_elem(&procs, &tgid, &fresh, BPF_NOEXIST))
+	if (put_proc(tgid, &fresh, false))
 		count(STAT_PROCS_FULL);
 	else
 		tell_proc(s, REC_ADOPT, t, &fresh, PHASE_UNKNOWN, false);

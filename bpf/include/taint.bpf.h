@@ -142,7 +142,7 @@ static __always_inline u32 lower_word(const char *name)
 static __always_inline struct proc *running_php(void)
 {
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	struct proc *p = bpf_map_lookup_elem(&procs, &tgid);
+	struct proc *p = proc_of(tgid);
 
 	return p && p->image ? p : NULL;
 }

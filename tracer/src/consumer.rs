@@ -16,7 +16,7 @@ use crate::kernel::{bytes_of, read_as, read_stats};
 use crate::late;
 use crate::names::{Id, NONE, Names, id};
 use crate::process::{Miss, Process};
-use crate::protect::Protected;
+use crate::protect::{Protected, names_a_process};
 
 /// A frame of a call's chain.
 pub struct Frame {
@@ -80,20 +80,23 @@ struct Known {
     killed: bool,
 }
 
-/// What is asked of a kernel side that decides.
-pub struct Decided {
-    /// Its counters: it does not tell what it allows.
+/// Calls that the kernel side allowed and did not tell.
+pub struct Untold {
     stats: MapHandle,
-    /// Calls that were allowed up to the last look.
+    /// Up to the last look.
     allowed: u64,
-    /// Every record is judged once more here, and a difference is told: for tests, of calls that are all told.
-    cross_check: bool,
 }
 
-impl Decided {
+impl Untold {
     /// Counts from now on.
-    pub fn new(stats: MapHandle, cross_check: bool) -> Self {
-        Self { allowed: read_stats(&stats)[intf::STAT_ALLOWED as usize], stats, cross_check }
+    pub fn new(stats: MapHandle) -> Self {
+        Self { allowed: read_stats(&stats)[intf::STAT_ALLOWED as usize], stats }
+    }
+
+    /// Since the last time.
+    fn take(&mut self) -> u64 {
+        let allowed = read_stats(&self.stats)[intf::STAT_ALLOWED as usize];
+        allowed.saturating_sub(std::mem::replace(&mut self.allowed, allowed))
     }
 }
 
@@ -107,8 +110,13 @@ pub struct By {
     pub generation: u32,
     /// What no profile can open.
     pub protected: Option<Protected>,
-    /// Of a kernel side that decides.
-    pub decided: Option<Decided>,
+    /// What the kernel side does not tell.
+    pub untold: Untold,
+    /// Whether it decides.
+    pub kernel_decides: bool,
+    /// Each record of a kernel side that decides is judged once more here, and a difference is told: for tests, of
+    /// calls that are all told.
+    pub cross_check: bool,
     /// Those that an earlier session was told.
     pub names: Names,
 }
@@ -128,7 +136,9 @@ pub struct Consumer {
     /// What is allowed where there is no policy to ask.
     nothing: SitePolicy,
     /// Of a kernel side that decides: its counters.
-    decided: Option<Decided>,
+    untold: Untold,
+    kernel_decides: bool,
+    cross_check: bool,
     generation: u32,
     /// Kept for its memory; empty only while a call is being handled.
     spare: Option<Box<intf::rec_call>>,
@@ -168,7 +178,9 @@ impl Consumer {
             partials: HashMap::new(),
             pairs,
             nothing: SitePolicy::nothing(),
-            decided: by.decided,
+            untold: by.untold,
+            kernel_decides: by.kernel_decides,
+            cross_check: by.cross_check,
             generation: by.generation,
             spare: Some(Box::default()),
             allowed: 0,
@@ -211,12 +223,10 @@ impl Consumer {
 
     /// Tells what was only counted since the last time.
     pub fn flush(&mut self) {
-        if let Some(decided) = &mut self.decided {
-            let allowed = read_stats(&decided.stats)[intf::STAT_ALLOWED as usize];
-            self.allowed = allowed.saturating_sub(decided.allowed);
-            decided.allowed = allowed;
-        }
-        let allowed = std::mem::take(&mut self.allowed);
+        let told = std::mem::take(&mut self.allowed);
+        let untold = self.untold.take();
+        // Who decides in the kernel has counted what it told, too.
+        let allowed = if self.kernel_decides { untold } else { told + untold };
         let late = std::mem::take(&mut self.late);
         if allowed > 0 {
             self.forward(Some(Message::Allowed(allowed)));
@@ -362,11 +372,6 @@ impl Consumer {
             self.heard(record, op);
             return;
         }
-        // Told in short because the profile of that moment allowed it: it does not carry what another asks for.
-        if record.flags & intf::CALL_QUIET != 0 && record.generation != self.generation {
-            self.allowed += 1;
-            return;
-        }
         let told = self.told(record);
         let mut verdict = self.judge(record, op, &told);
         if verdict == Verdict::Allowed && self.mode != Mode::Profile {
@@ -420,7 +425,7 @@ impl Consumer {
         what: impl FnOnce() -> String,
         judge: impl FnOnce(&mut Self) -> Verdict,
     ) {
-        if !self.decided.as_ref().is_some_and(|d| d.cross_check) {
+        if !(self.kernel_decides && self.cross_check) {
             return;
         }
         let own = judge(self);
@@ -563,14 +568,15 @@ impl Consumer {
         action
     }
 
-    /// From now on the kernel side spares this pair its chain and its return.
+    /// From now on the kernel side does not ask about this pair.
     fn remember_allowed(&mut self, record: &intf::rec_call, op: Op, told: &Told) {
-        if record.flags & intf::CALL_QUIET != 0 || u32::from(record.site_kind) == intf::SITE_UNKNOWN {
+        if u32::from(record.site_kind) == intf::SITE_UNKNOWN {
             return;
         }
         // Only what no argument can change.
         let program = self.programs.get(&(id(record.who.origin), id(record.who.program)));
         let depends = self.paths_matter(op)
+            || names_a_process(op)
             || told.depends_on_arguments(op)
             || program.is_some_and(|p| p.depends_on_arguments(op));
         if depends || record.generation != self.generation {

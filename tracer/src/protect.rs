@@ -89,13 +89,21 @@ impl Protected {
             return true;
         }
         let Some(call) = intf::call(record.nr) else { return false };
-        let mut processes = call.args.bytes().zip(record.args).filter(|(letter, _)| *letter == b'i');
+        let mut processes = call.args.bytes().zip(record.args).filter(|(letter, _)| *letter == PROCESS);
         processes.any(|(_, pid)| {
             let pid = pid as u32;
             let everybody = u32::from(call.class_kind) == intf::CLASS_KILL && pid.cast_signed() < 0;
             pid == self.tracer || (everybody && record.who.uid == 0)
         })
     }
+}
+
+/// An argument that is a process, among those of a call.
+const PROCESS: u8 = b'i';
+
+/// Whether an argument of the operation is a process, which may be the tracer.
+pub fn names_a_process(op: Op) -> bool {
+    intf::call(op.nr().into()).is_some_and(|call| call.args.bytes().any(|letter| letter == PROCESS))
 }
 
 /// Whether anybody but root can take names away in this folder.

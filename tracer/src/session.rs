@@ -24,7 +24,7 @@ use shared::profile::{PhpMatch, Profile, View};
 
 use crate::cli::{Actions, Args, Attribution, Hinted, Mode, STATUS_VIOLATION, hinted};
 use crate::command::{self, Command};
-use crate::consumer::{By, Consumer, Decided, Message};
+use crate::consumer::{By, Consumer, Message, Untold};
 use crate::control::{Control, Request};
 use crate::images::{self, Images};
 use crate::kernel::{Kernel, LIVES, ReadOnly, read_as, read_stats};
@@ -540,15 +540,20 @@ impl Session {
         let wrappers = Wrappers::new(&mut kernel)?;
         let excused = wrappers::asked(args, profile.as_ref());
         wrappers.load(&excused, generation)?;
-        let decided = match &tables {
-            Some(_) => Some(Decided::new(kernel.map("stats")?, args.cross_check)),
-            None => None,
-        };
         let mut names = Names::default();
         if found.is_some() {
             names.recall(&mut kernel)?;
         }
-        let by = By { mode, policy, generation, protected, decided, names };
+        let by = By {
+            mode,
+            policy,
+            generation,
+            protected,
+            untold: Untold::new(kernel.map("stats")?),
+            kernel_decides: tables.is_some(),
+            cross_check: args.cross_check,
+            names,
+        };
         let consumer = Consumer::new(by, phase.enforcer(), kernel.map("pairs")?, to_reporter.clone());
         let (orders, taken) = channel();
         let stop = Arc::new(AtomicBool::new(false));

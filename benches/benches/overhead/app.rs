@@ -96,6 +96,7 @@ fn ways(here: &[Strategy]) -> Vec<(String, Way)> {
 }
 
 /// One visit's figures.
+#[derive(Clone, Copy)]
 struct Seen {
     /// ns of php-fpm's for each request.
     cpu: f64,
@@ -105,10 +106,55 @@ struct Seen {
     rate: f64,
 }
 
+impl Seen {
+    /// Times those of the bare pool, just before and just after: what else the machine does changes in seconds.
+    fn over(&self, before: &Self, after: &Self) -> Self {
+        let (cpu, rate) = (f64::midpoint(before.cpu, after.cpu), f64::midpoint(before.rate, after.rate));
+        Self { cpu: self.cpu / cpu, watcher: self.watcher / cpu, rate: self.rate / rate }
+    }
+}
+
+/// Where a pool is reached. Its files in the application's folder begin with its name.
+struct Door {
+    name: &'static str,
+    port: u16,
+}
+
+impl Door {
+    fn new(name: &'static str) -> Result<Self> {
+        Ok(Self { name, port: TcpListener::bind("127.0.0.1:0")?.local_addr()?.port() })
+    }
+
+    fn file(&self, what: &str) -> String {
+        format!("{}.{what}", self.name)
+    }
+
+    fn pool_config(&self, at: &str) -> String {
+        format!(
+            "[global]\npid = {at}/{name}.pid\nerror_log = {at}/{name}.log\ndaemonize = no\n[www]\nuser = www-data\n\
+             group = www-data\nlisten = {at}/{name}.sock\nlisten.owner = www-data\npm = static\n\
+             pm.max_children = {WORKERS}\n",
+            name = self.name
+        )
+    }
+
+    fn server_config(&self, at: &str) -> String {
+        format!(
+            "server {{ listen 127.0.0.1:{}; root {at}/wiki; location ~ \\.php$ {{\n\
+             include /etc/nginx/fastcgi_params; fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;\n\
+             fastcgi_pass unix:{at}/{}.sock; }} }}\n",
+            self.port, self.name
+        )
+    }
+}
+
 struct App {
     folder: tempfile::TempDir,
     nginx: Child,
-    port: u16,
+    /// The pool that is measured: started for each visit.
+    watched: Door,
+    /// The one that it is compared with, which nobody ever watches: of an executable of its own.
+    bare: Door,
 }
 
 impl App {
@@ -123,28 +169,23 @@ impl App {
         let copied = Command::new("cp").args(["-a", source.trim()]).arg(at.join("wiki")).status()?;
         ensure!(copied.success(), "the application cannot be copied");
         own(&at.join("wiki/data"))?;
-        fs::copy("/usr/sbin/php-fpm8.2", at.join("php-fpm")).context("copy php-fpm8.2")?;
         programs::compile_seccomp(&at.join(SECCOMP))?;
         fs::write(at.join("pages.lua"), PAGES)?;
-        fs::write(
-            at.join("fpm.conf"),
-            format!(
-                "[global]\npid = {at}/fpm.pid\nerror_log = {at}/fpm.log\ndaemonize = no\n[www]\nuser = www-data\n\
-                 group = www-data\nlisten = {at}/fpm.sock\nlisten.owner = www-data\npm = static\npm.max_children = {WORKERS}\n",
-                at = at.display()
-            ),
-        )?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let (watched, bare) = (Door::new("watched")?, Door::new("bare")?);
+        let here = at.display().to_string();
+        for door in [&watched, &bare] {
+            fs::copy("/usr/sbin/php-fpm8.2", at.join(door.file("fpm"))).context("copy php-fpm8.2")?;
+            fs::write(at.join(door.file("conf")), door.pool_config(&here))?;
+        }
         fs::write(
             at.join("nginx.conf"),
             format!(
-                "daemon off; user www-data; worker_processes 1; pid {at}/nginx.pid; error_log {at}/nginx.log;\n\
-                 events {{}}\nhttp {{ access_log off; client_body_temp_path {at}/b; fastcgi_temp_path {at}/f;\n\
-                 proxy_temp_path {at}/p; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s; keepalive_requests 1000000;\n\
-                 server {{ listen 127.0.0.1:{port}; root {at}/wiki; location ~ \\.php$ {{\n\
-                 include /etc/nginx/fastcgi_params; fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;\n\
-                 fastcgi_pass unix:{at}/fpm.sock; }} }} }}\n",
-                at = at.display()
+                "daemon off; user www-data; worker_processes 1; pid {here}/nginx.pid; error_log {here}/nginx.log;\n\
+                 events {{}}\nhttp {{ access_log off; client_body_temp_path {here}/b; fastcgi_temp_path {here}/f;\n\
+                 proxy_temp_path {here}/p; uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;\n\
+                 keepalive_requests 1000000;\n{}{} }}\n",
+                watched.server_config(&here),
+                bare.server_config(&here)
             ),
         )?;
         let mut nginx = child("nginx");
@@ -156,8 +197,10 @@ impl App {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let nginx = nginx.spawn().context("start nginx")?;
-        let app = Self { folder, nginx, port };
-        wait("nginx listens", || TcpStream::connect(("127.0.0.1", port)).is_ok())?;
+        let app = Self { folder, nginx, watched, bare };
+        for door in [&app.watched, &app.bare] {
+            wait("nginx listens", || TcpStream::connect(("127.0.0.1", door.port)).is_ok())?;
+        }
         Ok(app)
     }
 
@@ -178,15 +221,16 @@ impl App {
     }
 
     fn session(&self, strategy: &Strategy, mode: &str, options: &[&str], profile: &Path) -> Result<Tracer> {
-        let mut args: Vec<OsString> = vec![mode.into(), "--php".into(), self.path("php-fpm").into()];
+        let php = self.path(&self.watched.file("fpm"));
+        let mut args: Vec<OsString> = vec![mode.into(), "--php".into(), php.into()];
         args.extend(["--profile-file".into(), profile.into()]);
         args.extend(strategy.options.iter().chain(options).map(Into::into));
         Tracer::start(strategy.binary, args)
     }
 
     /// A pool from here on, which must be running before anything else is started.
-    fn pool(&self, under: &[&str], usdt: bool) -> Result<Pool> {
-        let fpm = self.path("php-fpm");
+    fn pool(&self, door: &Door, under: &[&str], usdt: bool) -> Result<Pool> {
+        let fpm = self.path(&door.file("fpm"));
         let own = |program: &str| if program == SECCOMP { self.path(SECCOMP) } else { program.into() };
         let mut command = match under {
             [] => child(&fpm),
@@ -199,21 +243,22 @@ impl App {
         if usdt {
             command.env("USE_ZEND_DTRACE", "1");
         }
-        command.args(["-F", "-y"]).arg(self.path("fpm.conf")).stdout(Stdio::null()).stderr(Stdio::null());
-        let _ = fs::remove_file(self.path("fpm.sock"));
-        let pool =
-            Pool { child: command.spawn().context("start php-fpm")?, exe: fpm, pid: self.path("fpm.pid") };
-        wait("php-fpm answers", || self.load(1).is_ok())?;
+        let config = self.path(&door.file("conf"));
+        command.args(["-F", "-y"]).arg(config).stdout(Stdio::null()).stderr(Stdio::null());
+        let _ = fs::remove_file(self.path(&door.file("sock")));
+        let pid = self.path(&door.file("pid"));
+        let pool = Pool { child: command.spawn().context("start php-fpm")?, exe: fpm, pid };
+        wait("php-fpm answers", || self.load(door, 1).is_ok())?;
         Ok(pool)
     }
 
     /// Requests for so long: how many, and how many a second.
-    fn load(&self, seconds: u64) -> Result<(u64, f64)> {
+    fn load(&self, door: &Door, seconds: u64) -> Result<(u64, f64)> {
         interrupt::check()?;
         let output = Command::new("wrk")
             .args(["-t1", "-c2", &format!("-d{seconds}s"), "-s"])
             .arg(self.path("pages.lua"))
-            .arg(format!("http://127.0.0.1:{}", self.port))
+            .arg(format!("http://127.0.0.1:{}", door.port))
             .output()
             .context("run wrk")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -237,8 +282,8 @@ impl App {
             return Ok(());
         }
         let session = self.session(strategy, "--profile", options, &profile)?;
-        let pool = self.pool(&[], options.contains(&"usdt"))?;
-        self.load(if programs::is_guest() { 30 } else { 3 })?;
+        let pool = self.pool(&self.watched, &[], options.contains(&"usdt"))?;
+        self.load(&self.watched, if programs::is_guest() { 30 } else { 3 })?;
         pool.stop()?;
         session.stop()
     }
@@ -263,20 +308,24 @@ impl App {
             Way::Empty => empty = Some(Empty::attach(true)?),
             _ => {}
         }
-        let pool = self.pool(way.under(), way.needs_probes())?;
-        self.load(1)?;
-        let before = (pool.cpu()?, self.watcher(way, session.as_ref(), &pool)?);
-        let (requests, rate) = self.load(seconds)?;
-        let after = (pool.cpu()?, self.watcher(way, session.as_ref(), &pool)?);
-        ensure!(before.0.0 == after.0.0, "a worker was lost: {:?}, {:?}", before.0.0, after.0.0);
+        let pool = self.pool(&self.watched, way.under(), way.needs_probes())?;
+        self.load(&self.watched, 1)?;
+        let watcher = self.watcher(way, session.as_ref(), &pool)?;
+        let (requests, seen) = self.measure(&self.watched, &pool, seconds)?;
+        let watcher = ratio(self.watcher(way, session.as_ref(), &pool)? - watcher, requests);
         pool.stop()?;
         drop(empty);
         session.map(Tracer::stop).transpose()?;
-        Ok(Seen {
-            cpu: ratio(after.0.1 - before.0.1, requests),
-            watcher: ratio(after.1 - before.1, requests),
-            rate,
-        })
+        Ok(Seen { watcher, ..seen })
+    }
+
+    /// Requests to a pool for so long: how many, and what they cost.
+    fn measure(&self, door: &Door, pool: &Pool, seconds: u64) -> Result<(u64, Seen)> {
+        let before = pool.cpu()?;
+        let (requests, rate) = self.load(door, seconds)?;
+        let after = pool.cpu()?;
+        ensure!(before.0 == after.0, "a worker was lost: {:?}, {:?}", before.0, after.0);
+        Ok((requests, Seen { cpu: ratio(after.1 - before.1, requests), watcher: 0.0, rate }))
     }
 
     fn watcher(&self, way: &Way, session: Option<&Tracer>, pool: &Pool) -> Result<u64> {
@@ -378,6 +427,7 @@ fn wait(what: &str, mut done: impl FnMut() -> bool) -> Result<()> {
 /// Measures, tells and records.
 pub fn measure(quick: bool, here: &[Strategy], record: &mut Record) -> Result<()> {
     let app = App::new()?;
+    let bare = app.pool(&app.bare, &[], false)?;
     let ways = ways(here);
     let (rounds, seconds) = match (quick, programs::is_guest()) {
         (true, _) => (2, 1),
@@ -386,25 +436,29 @@ pub fn measure(quick: bool, here: &[Strategy], record: &mut Record) -> Result<()
         _ => (5, 2),
     };
     let mut seen: Vec<Vec<Seen>> = ways.iter().map(|_| Vec::new()).collect();
+    let mut absolute = Vec::new();
+    let mut before = app.measure(&app.bare, &bare, seconds)?.1;
     for round in 0..rounds {
         for turn in 0..ways.len() {
             // Nobody is always the first.
             let way = (turn + round) % ways.len();
             eprint!("\rround {} of {rounds}: {:<50}", round + 1, ways[way].0);
-            seen[way].push(app.visit(&ways[way].1, seconds).with_context(|| ways[way].0.clone())?);
+            let it = app.visit(&ways[way].1, seconds).with_context(|| ways[way].0.clone())?;
+            let after = app.measure(&app.bare, &bare, seconds)?.1;
+            seen[way].push(it.over(&before, &after));
+            absolute.push(after.cpu / 1e6);
+            before = after;
         }
     }
+    bare.stop()?;
     eprintln!();
     println!(
-        "\nDokuWiki: CPU of php-fpm for each request, times that of bare PHP; median and quartiles of {rounds} rounds\n"
+        "\nDokuWiki: CPU of php-fpm for each request, times that of a bare pool just before and after; median and \
+         quartiles of {rounds} rounds\n"
     );
-    for ((name, _), seen_here) in ways.iter().zip(&seen) {
-        let times =
-            |of: fn(&Seen) -> f64| seen_here.iter().zip(&seen[0]).map(move |(it, bare)| of(it) / of(bare));
-        let cpu: Vec<f64> = times(|s| s.cpu).collect();
-        let rate: Vec<f64> = times(|s| s.rate).collect();
-        let watcher: Vec<f64> =
-            seen_here.iter().zip(&seen[0]).map(|(it, bare)| it.watcher / bare.cpu).collect();
+    for ((name, _), seen) in ways.iter().zip(&seen) {
+        let times = |of: fn(&Seen) -> f64| seen.iter().map(of).collect::<Vec<_>>();
+        let (cpu, rate, watcher) = (times(|s| s.cpu), times(|s| s.rate), times(|s| s.watcher));
         println!(
             "{name:<42} {:>24} requests per second {:>24}  watcher's CPU {:>24}",
             Spread::of(cpu.iter().copied()).told(3),
@@ -415,12 +469,5 @@ pub fn measure(quick: bool, here: &[Strategy], record: &mut Record) -> Result<()
         record.values(GROUP, name, "the watcher's CPU beside it", "× bare", watcher)?;
         record.values(GROUP, name, "requests per second", "× bare", rate)?;
     }
-    let ms = |of: f64| of / 1e6;
-    record.values(
-        GROUP,
-        "nothing",
-        "CPU per request, absolute",
-        "ms",
-        seen[0].iter().map(|s| ms(s.cpu)).collect(),
-    )
+    record.values(GROUP, "nothing", "CPU per request, absolute", "ms", absolute)
 }

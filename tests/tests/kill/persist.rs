@@ -132,6 +132,7 @@ fn killed_and_adopted() {
     beat.stop();
     let calls = arena.stop(vec![worker]);
     wait_until("nobody is watched any more", || Status::of(&session).text().contains("\nprocesses 0\n"));
+    assert_eq!(counted(), 0, "of whoever is watched there is one count, which goes with it");
     held_by_another(&arena);
     let ran = session.stop();
     // Who is unknown, and who is not, is the next test's.
@@ -273,6 +274,14 @@ fn unpersist(arena: &Arena) {
     assert!(again.status.success() || again.status.code() == Some(125), "{again:?}");
 }
 
+/// How many processes are watched, by the counts that strangers are told by.
+fn counted() -> u64 {
+    let name = tracer().file_name().expect("a name").to_string_lossy().into_owned();
+    let map = bpftool(&["map", "dump", "pinned", &format!("{SYSTEM}/{name}/maps/numbers")]).expect("the map");
+    let counts = map.as_array().expect("elements").iter().map(|e| e["formatted"]["value"].as_u64());
+    counts.map(|count| count.expect("a number")).sum()
+}
+
 /// Changes the number of the format in both places where it is pinned: they are one map.
 fn set_format(number: u8) {
     let name = tracer().file_name().expect("a name").to_string_lossy().into_owned();
@@ -304,7 +313,7 @@ fn other_format() {
         arena.attack("unlink").check("after a refused adoption");
         arena.twin("unlink");
     }
-    set_format(4); // PERSIST_FORMAT of intf.h
+    set_format(5); // PERSIST_FORMAT of intf.h
     let session = persistent(&arena).start();
     arena.attack("unlink").check("after the adoption");
     wait_until("who was started before goes on", || beat.beats());
