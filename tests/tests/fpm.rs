@@ -514,7 +514,7 @@ fn scales(pm: &str, at_rest: usize) {
         .map(|_| {
             let client = fpm.client();
             std::thread::spawn(move || {
-                client.request(&Request::get("do=slow&us=1500000")).expect("an answer")
+                client.request(&Request::get("do=slow&us=4000000")).expect("an answer")
             })
         })
         .collect();
