@@ -216,7 +216,7 @@ static __always_inline int on_enter(u64 id)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(t);
-	bool compat = t->thread_info.status & TS_COMPAT, foreign, named;
+	bool compat = t->thread_info.status & TS_COMPAT, foreign, named, by_path = false;
 	u32 tgid, nr = id, len, known;
 	struct image *img;
 	struct scratch *s;
@@ -291,15 +291,16 @@ static __always_inline int on_enter(u64 id)
 	if (named && !op_is_policed(c->op))
 		goto out;
 	if (!decides_first(s)) {
-		/* {engine} is told by directory too; for others, arguments only matter to what was not judged before. */
-		if (named && c->site_kind == SITE_ENGINE)
+		/* For others, arguments only matter to what was not judged before. */
+		by_path = named && learnt_by_path(s);
+		if (by_path)
 			len = read_args(s, nr);
 		pair_key_of(s);
 	}
 	known = recall(s);
 	if (known == PAIR_SETTLED)
 		goto out;
-	if (known == PAIR_NEW && named && (c->site_kind != SITE_ENGINE || decides_first(s)))
+	if (known == PAIR_NEW && named && !by_path)
 		len = read_args(s, nr);
 	if (decides_first(s)) {
 		if (!decide(s))
