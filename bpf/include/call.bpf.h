@@ -215,7 +215,7 @@ static __always_inline void take_registers(struct rec_call *c, struct pt_regs *r
 static __always_inline int on_enter(u64 id)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	bool compat = t->thread_info.status & TS_COMPAT, foreign, named;
+	bool compat = t->thread_info.status & TS_COMPAT, foreign, named, by_path = false;
 	u32 tgid, nr = id, len;
 	struct image *img;
 	struct scratch *s;
@@ -292,14 +292,15 @@ static __always_inline int on_enter(u64 id)
 	if (named && !op_is_policed(c->op))
 		goto out;
 	if (!decides_first(s)) {
-		/* {engine} is told by directory too; for others, arguments only matter to what was not judged before. */
-		if (named && c->site_kind == SITE_ENGINE)
+		/* For others, arguments only matter to what was not judged before. */
+		by_path = named && learnt_by_path(s);
+		if (by_path)
 			len = read_args(s, nr);
 		pair_key_of(s);
 	}
 	if (recall(s) == PAIR_SETTLED)
 		goto out;
-	if (named && (c->site_kind != SITE_ENGINE || decides_first(s)))
+	if (named && !by_path)
 		len = read_args(s, nr);
 	if (decides_first(s) && !decide(s))
 		goto out;

@@ -64,6 +64,44 @@ static __always_inline bool opens_to_read(u32 op)
 	return (kind == CLASS_OPEN || kind == CLASS_OPEN_HOW) && (class == OPEN_READ || class == OPEN_PATH);
 }
 
+/*
+ * An include: code opens a file, and no internal function does it for it. Likewise the engine opens the script that
+ * was asked for.
+ */
+static __always_inline bool includes(struct scratch *s)
+{
+	struct rec_call *c = &s->call;
+	bool begins = c->site_kind == SITE_ENGINE && c->who.phase == PHASE_REQUEST;
+
+	return (begins || has_file(c->site_kind)) && opens_to_read(c->op) && !s->have_sink &&
+	       hash_is_zero(&c->sink);
+}
+
+/*
+ * {engine} learns paths by directory, and a profile names each file that code was compiled from: neither is known
+ * by its site and operation alone.
+ */
+static __always_inline bool learnt_by_path(struct scratch *s)
+{
+	return s->call.site_kind == SITE_ENGINE || (s->mode == MODE_PROFILE && includes(s));
+}
+
+/* Of the whole path. */
+__noinline u64 path_hash(struct scratch *s)
+{
+	struct sip_path_loop p = {};
+
+	if (!s || s->call.path_len > PATH_ROOM - 8)
+		return 0;
+	sip_init(&s->sip, hash_key[0], hash_key[1]);
+	p.sip = &s->sip;
+	p.bytes = s->call.path;
+	p.end = s->call.path_len;
+	bpf_loop((p.end + 7) / 8, sip_path_word, &p, 0);
+	sip_word(&s->sip, p.end);
+	return sip_end(&s->sip).lo;
+}
+
 static __always_inline void pair_key_of(struct scratch *s)
 {
 	struct rec_call *c = &s->call;
@@ -76,7 +114,9 @@ static __always_inline void pair_key_of(struct scratch *s)
 	k->pad = 0;
 	/* who decides does not ask for it; a reader of the profile does */
 	k->detail = s->mode == MODE_PROFILE ? c->sink.lo : 0;
-	if (c->site_kind == SITE_ENGINE && c->path_len && !opens_to_read(c->op))
+	if (s->mode == MODE_PROFILE && includes(s))
+		k->detail = path_hash(s);
+	else if (c->site_kind == SITE_ENGINE && c->path_len && !opens_to_read(c->op))
 		k->detail = directories_hash(s);
 }
 

@@ -100,11 +100,6 @@ static __always_inline bool same_hash(const struct hash128 *a, const struct hash
 	return a->lo == b->lo && a->hi == b->hi;
 }
 
-static __always_inline bool has_file(u32 kind)
-{
-	return kind == SITE_FUNCTION || kind == SITE_MAIN || kind == SITE_CLOSURE;
-}
-
 /*
  * Entries of these tables are made once and never replaced: an element that is replaced may become another entry's
  * at once, while somebody still reads it.

@@ -20,6 +20,11 @@ struct {
  */
 static __always_inline bool keep_names(struct scratch *s, struct hash128 *id);
 
+static __always_inline bool has_file(u32 kind)
+{
+	return kind == SITE_FUNCTION || kind == SITE_MAIN || kind == SITE_CLOSURE;
+}
+
 static __always_inline bool hash_is_zero(const struct hash128 *h)
 {
 	return !(h->lo | h->hi);

@@ -568,6 +568,15 @@ impl Policy {
     }
 }
 
+/// Whether code opens a file and no internal function does it for it: an `include`. Of the engine it may be the script
+/// that was asked for.
+pub fn is_include(site: &Site, op: Op, has_sink: bool) -> bool {
+    let is_code = matches!(site.kind, SiteKind::Function | SiteKind::Main | SiteKind::Closure);
+    let begins = site.kind == SiteKind::Engine && site.phase() == Some(Phase::Request);
+    let opens = matches!(op.nr(), nr::OPEN | nr::OPENAT) && u32::from(op.class()) == crate::intf::OPEN_READ;
+    (is_code || begins) && opens && !has_sink
+}
+
 /// Rules, one for all that are equal.
 struct Shared {
     view: View,

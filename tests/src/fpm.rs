@@ -48,6 +48,16 @@ pub struct Setup {
     pub chroot: bool,
     /// The folder in which the application lies, below the test's own.
     pub app: String,
+    /// What is copied there.
+    pub source: PathBuf,
+    /// What of that is left out.
+    pub without: fn(&Path) -> bool,
+    /// Its folder that a web server serves, in the application; empty: all of it.
+    pub public: String,
+    /// The script that is asked where a request names none.
+    pub front: String,
+    /// A query that is answered as soon as it serves.
+    pub ready: String,
 }
 
 impl Setup {
@@ -66,6 +76,11 @@ impl Setup {
             args: Vec::new(),
             chroot: false,
             app: "app".into(),
+            source: Path::new(env!("CARGO_MANIFEST_DIR")).join("victims/fpm"),
+            without: |_| false,
+            public: "public".into(),
+            front: "index.php".into(),
+            ready: "do=page".into(),
         }
     }
 }
@@ -113,7 +128,7 @@ impl Fpm {
     /// Copies the application to a folder below the test's own, and serves it from there.
     pub fn deploy(&mut self, folder: &str) {
         self.app = self.base.path().join(folder);
-        copy_application(&Path::new(env!("CARGO_MANIFEST_DIR")).join("victims/fpm"), &self.app);
+        copy_application(&self.setup.source, &self.app, self.setup.without);
     }
 
     fn write_config(&self) {
@@ -229,7 +244,7 @@ impl Fpm {
 
     /// Waits until it answers a request.
     pub fn wait_ready(&self) {
-        wait_until(&format!("php-fpm answers; {}", self.said()), || self.get("do=page").is_ok());
+        wait_until(&format!("php-fpm answers; {}", self.said()), || self.get(&self.setup.ready).is_ok());
     }
 
     /// What it logged.
@@ -328,12 +343,13 @@ impl Fpm {
 
     /// For other threads.
     pub fn client(&self) -> Client {
-        let (script, data) = (self.app.join("public/index.php"), self.data());
+        let (public, data) = (self.app.join(&self.setup.public), self.data());
         let inside = |path: PathBuf| match path.strip_prefix(self.base()) {
             Ok(inside) if self.setup.chroot => format!("/{}", inside.display()),
             _ => path.display().to_string(),
         };
-        Client { socket: self.socket(), script: inside(script), data: inside(data) }
+        let front = self.setup.front.clone();
+        Client { socket: self.socket(), public: inside(public), front, data: inside(data) }
     }
 
     /// Requests until every worker has served at least so many (counted in `served`).
@@ -358,22 +374,26 @@ impl Drop for Fpm {
 #[derive(Clone)]
 pub struct Client {
     socket: PathBuf,
-    script: String,
+    public: String,
+    front: String,
     data: String,
 }
 
 impl Client {
     /// A request over the socket.
     pub fn request(&self, request: &Request) -> Result<Answer, Lost> {
-        request.send(&self.socket, &self.script, &self.data)
+        request.send(self)
     }
 }
 
 /// A request as a web server passes it on.
 #[derive(Clone, Default)]
 pub struct Request {
+    /// Below what is served; empty: the front controller.
+    script: String,
     query: String,
     cookie: String,
+    headers: Vec<(String, String)>,
     content_type: String,
     body: Vec<u8>,
 }
@@ -389,6 +409,8 @@ pub struct Answer {
     pub status: u16,
     /// Headers, names in lower case.
     pub headers: HashMap<String, String>,
+    /// The cookies that it sets, each as `name=value`.
+    pub cookies: Vec<String>,
     /// The body.
     pub body: String,
     /// What went to the error stream.
@@ -414,8 +436,21 @@ impl Answer {
             .filter_map(|l| l.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
+        let cookies = head
+            .lines()
+            .filter_map(|line| {
+                line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"))
+            })
+            .filter_map(|(_, value)| Some(value.split(';').next()?.to_owned()))
+            .collect();
         let status = headers.get("status").and_then(|s| s.get(..3)?.parse().ok()).unwrap_or(200);
-        Self { status, headers, body: body.to_owned(), errors: String::from_utf8_lossy(errors).into_owned() }
+        Self {
+            status,
+            headers,
+            cookies,
+            body: body.to_owned(),
+            errors: String::from_utf8_lossy(errors).into_owned(),
+        }
     }
 }
 
@@ -447,25 +482,58 @@ impl Request {
         self
     }
 
-    fn parameters(&self, script: &str, data: &str) -> Vec<u8> {
+    /// To another script than the front controller.
+    #[must_use]
+    pub fn script(mut self, script: &str) -> Self {
+        script.clone_into(&mut self.script);
+        self
+    }
+
+    /// With a header, named as CGI does (`HTTP_…`).
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// A POST request with this body.
+    #[must_use]
+    pub fn body(mut self, content_type: &str, body: &str) -> Self {
+        content_type.clone_into(&mut self.content_type);
+        self.body = body.into();
+        self
+    }
+
+    /// What it asks for.
+    pub fn uri(&self) -> String {
+        format!("/{}?{}", self.script, self.query)
+    }
+
+    fn parameters(&self, client: &Client) -> Vec<u8> {
         let length = self.body.len().to_string();
         let method = if self.body.is_empty() { "GET" } else { "POST" };
-        let uri = format!("/index.php?{}", self.query);
-        let mut out = Vec::new();
-        for (name, value) in [
+        let script = if self.script.is_empty() { &client.front } else { &self.script };
+        let name = format!("/{script}");
+        let uri = format!("{name}?{}", self.query);
+        // Joined as a path: an empty part adds nothing.
+        let file = Path::new(&client.public).join(script).display().to_string();
+        let known = [
             ("GATEWAY_INTERFACE", "CGI/1.1"),
             ("SERVER_PROTOCOL", "HTTP/1.1"),
             ("REQUEST_METHOD", method),
-            ("SCRIPT_FILENAME", script),
-            ("SCRIPT_NAME", "/index.php"),
+            ("SCRIPT_FILENAME", &file),
+            ("SCRIPT_NAME", &name),
             ("REQUEST_URI", &uri),
             ("QUERY_STRING", &self.query),
             ("CONTENT_TYPE", &self.content_type),
             ("CONTENT_LENGTH", &length),
             ("HTTP_COOKIE", &self.cookie),
             ("REMOTE_ADDR", "127.0.0.1"),
-            ("DATA", data),
-        ] {
+            ("DATA", &client.data),
+        ];
+        let mut out = Vec::new();
+        let more = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in known.into_iter().chain(more) {
             for part in [name, value] {
                 out.extend_from_slice(&(part.len() as u32 | 1 << 31).to_be_bytes());
             }
@@ -475,12 +543,12 @@ impl Request {
         out
     }
 
-    fn send(&self, socket: &Path, script: &str, data: &str) -> Result<Answer, Lost> {
+    fn send(&self, client: &Client) -> Result<Answer, Lost> {
         let lost = |e: io::Error| Lost(e.to_string());
-        let mut stream = UnixStream::connect(socket).map_err(lost)?;
+        let mut stream = UnixStream::connect(&client.socket).map_err(lost)?;
         stream.set_read_timeout(Some(WAIT)).map_err(lost)?;
         let mut message = record(BEGIN, &[0, 1, 0, 0, 0, 0, 0, 0]);
-        for (kind, content) in [(PARAMS, self.parameters(script, data)), (STDIN, self.body.clone())] {
+        for (kind, content) in [(PARAMS, self.parameters(client)), (STDIN, self.body.clone())] {
             for chunk in content.chunks(0x8000) {
                 message.extend(record(kind, chunk));
             }
@@ -517,13 +585,16 @@ fn record(kind: u8, content: &[u8]) -> Vec<u8> {
     [&[1, kind, 0, 1, length[0], length[1], 0, 0][..], content].concat()
 }
 
-/// Copies a folder, made older than what the opcode cache takes for still being written.
-fn copy_application(from: &Path, to: &Path) {
+/// Copies a folder, its files made older than what the opcode cache takes for still being written.
+pub fn copy_application(from: &Path, to: &Path, without: fn(&Path) -> bool) {
     fs::create_dir_all(to).expect("make a folder");
     for entry in fs::read_dir(from).expect("read a folder").map(|e| e.expect("an entry")) {
         let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if without(&source) {
+            continue;
+        }
         if source.is_dir() {
-            copy_application(&source, &target);
+            copy_application(&source, &target, without);
         } else {
             fs::copy(&source, &target).expect("copy a file");
             age(&target);
@@ -535,6 +606,16 @@ fn copy_application(from: &Path, to: &Path) {
 pub fn age(path: &Path) {
     let file = fs::File::options().append(true).open(path).expect("open a file");
     file.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("set its time");
+}
+
+/// Gives a folder and all below it to the pool's user.
+pub fn own_all(path: &Path) {
+    own(path);
+    if path.is_dir() {
+        for entry in fs::read_dir(path).expect("read a folder").map(|e| e.expect("an entry")) {
+            own_all(&entry.path());
+        }
+    }
 }
 
 fn own(path: &Path) {

@@ -58,7 +58,7 @@ fn built(variable: &str, name: &str) -> PathBuf {
 
 /// Whether (`$CROSS_CHECK`) every decision of the kernel side is judged once more by the tracer, which tells the
 /// differences: there must be none.
-fn cross_checks() -> bool {
+pub fn cross_checks() -> bool {
     std::env::var_os("CROSS_CHECK").is_some()
 }
 

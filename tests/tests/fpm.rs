@@ -1038,6 +1038,66 @@ fn who_is_where_another_function_was_is_told_apart() {
     assert!(first["site"]["file"].as_str().is_some_and(|f| f.ends_with("two.php")), "{first:#}");
 }
 
+/// A script of the application, as old as the others.
+fn add_script(fpm: &Fpm, name: &str, code: &str) -> PathBuf {
+    let path = fpm.app().join(name);
+    fs::write(&path, format!("<?php {code}")).expect("write a script");
+    age(&path);
+    path
+}
+
+/// What runs a pattern first in a process, or includes a file first in a pool, differs from day to day. Code that did
+/// nothing else while learning is the profile's all the same.
+fn code_that_does_nothing_by_itself_may_be_the_first_in_another_order() {
+    let mut fpm = Fpm::prepare(Setup::workers(1));
+    let third = add_script(&fpm, "templates/third.php", "return 'aab';");
+    let code = |name: &str| format!("preg_match('/a+b{name}/', (include '{}') . '{name}');", third.display());
+    for name in ["first", "second"] {
+        add_script(&fpm, &format!("templates/{name}.php"), &format!("return {}", code(name)));
+    }
+    add_script(&fpm, "public/other.php", &format!("echo {}", code("other")));
+    fpm.make_targets("a", 0);
+    let ask = |fpm: &Fpm, name: &str| {
+        let path = fpm.app().join(format!("templates/{name}.php"));
+        let request = match name {
+            "other" => Request::get("").script("other.php"),
+            _ => Request::get(&format!("do=include&in=a&file={}", path.display())),
+        };
+        let answer = fpm.request(&request);
+        let answer = answer.unwrap_or_else(|lost| panic!("{}: {:#?}", lost.0, violations(fpm)));
+        assert_eq!(answer.text(), "1", "{name}");
+    };
+    let learning = session(&fpm, "--profile").start();
+    fpm.start();
+    for name in ["first", "second", "other"] {
+        ask(&fpm, name);
+    }
+    // Not older than the session: the application may have written it.
+    fs::write(fpm.app().join("templates/new.php"), "<?php return 1;").expect("write a script");
+    ask(&fpm, "new");
+    no_violation(&learning.stop());
+    let running = session(&fpm, "--sandbox").start();
+    for order in [["second", "other", "first"], ["other", "first", "second"]] {
+        fpm.reload();
+        for name in order {
+            ask(&fpm, name);
+        }
+    }
+    no_violation(&running.stop());
+    assert_eq!(scripts(&fpm, "templates"), ["first.php", "page.php", "second.php", "third.php"]);
+    assert_eq!(scripts(&fpm, "public"), ["index.php", "other.php"]);
+}
+
+/// The names of the profile's scripts in a folder of the application.
+fn scripts(fpm: &Fpm, folder: &str) -> Vec<String> {
+    let output = Command::new(php_profile()).arg("export").arg(fpm.base().join("p.profile")).output();
+    let profile: Value = serde_json::from_slice(&output.expect("run php-profile").stdout).expect("JSON");
+    let folder = fpm.app().join(folder);
+    let files = profile["scripts"].as_array().expect("scripts").iter().filter_map(|s| s["file"].as_str());
+    let inside = files.filter_map(|file| Path::new(file).strip_prefix(&folder).ok());
+    inside.map(|path| path.display().to_string()).collect()
+}
+
 fn a_preloaded_pool_keeps_its_master_apart() {
     let mut fpm = Fpm::prepare(Setup::workers(2));
     let preload = fpm.app().join("src/Good.php");
@@ -1167,6 +1227,7 @@ fn main() {
         a_daemon_is_learnt_and_enforced,
         a_pool_in_a_chroot_is_learnt_and_enforced,
         who_is_where_another_function_was_is_told_apart,
+        code_that_does_nothing_by_itself_may_be_the_first_in_another_order,
         a_preloaded_pool_keeps_its_master_apart,
         behind_nginx_an_attack_is_one_bad_gateway,
     ];

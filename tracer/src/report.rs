@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table};
@@ -18,7 +18,9 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use shared::event::{self, Event, EventOrigin, EventSite, Kind};
 use shared::intf;
 use shared::op::{ArgsSeen, Op, Selection, describe_args};
-use shared::policy::{Actor, ArgsView, Learner, LearnerConfig, Observation, Policy, Reason, Verdict};
+use shared::policy::{
+    Actor, ArgsView, Learner, LearnerConfig, Observation, Policy, Reason, Verdict, is_include,
+};
 use shared::profile::{Attribution, Php, Profile, Root, Script, View};
 use shared::site::{Name, Site, text};
 
@@ -119,7 +121,11 @@ pub struct Reporter {
     exes: HashMap<u32, Name>,
     /// Executed while no image was seen: one of them may be PHP.
     programs: HashSet<Name>,
+    /// That sites are in.
     files: HashSet<Name>,
+    /// That code was compiled from.
+    included: HashSet<Name>,
+    started: SystemTime,
     violations: u64,
     through: u64,
     missed: u64,
@@ -173,6 +179,8 @@ impl Reporter {
             exes: HashMap::new(),
             programs: HashSet::new(),
             files: HashSet::new(),
+            included: HashSet::new(),
+            started: SystemTime::now(),
             violations: 0,
             through: 0,
             missed: 0,
@@ -477,6 +485,12 @@ impl Reporter {
             if let Some(file) = &call.site.file {
                 self.files.insert(file.clone());
             }
+            if let Some(path) = args.path.filter(|_| is_include(&call.site, op, sink.is_some())) {
+                // The engine reads other things than scripts.
+                if call.site.file.is_some() || call.request.as_ref().is_some_and(|r| is_same_file(r, path)) {
+                    self.included.insert(path.into());
+                }
+            }
         }
         if who.proc_flags & intf::PROC_ORIGIN_UNKNOWN != 0 {
             if !runs_php {
@@ -532,10 +546,10 @@ impl Reporter {
 
     fn write_profile(&mut self) -> Result<Profile> {
         self.learn_counts();
-        for file in &self.files {
-            if let Some(script) = describe_script(file) {
-                self.learner.script(script);
-            }
+        // What was written meanwhile the application may write again: it names itself only by what it does.
+        let included = self.included.iter().filter(|file| is_older(file, self.started));
+        for script in self.files.iter().chain(included).filter_map(describe_script) {
+            self.learner.script(script);
         }
         let mut profile = self.learner.profile(Timestamp::now());
         if profile.learned.lost > 0 {
@@ -832,6 +846,18 @@ fn unknown_causes(bits: u32) -> String {
     ];
     let named: Vec<&str> = NAMES.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name).collect();
     named.join(",")
+}
+
+/// Whether two names lead to one file.
+fn is_same_file(one: &[u8], other: &[u8]) -> bool {
+    let file = |name: &[u8]| std::fs::metadata(std::ffi::OsStr::from_bytes(name)).ok();
+    file(one).zip(file(other)).is_some_and(|(a, b)| (a.dev(), a.ino()) == (b.dev(), b.ino()))
+}
+
+/// Whether it is a file that nobody has changed since then.
+fn is_older(file: &Name, than: SystemTime) -> bool {
+    let found = std::fs::metadata(std::ffi::OsStr::from_bytes(file.as_bytes()));
+    found.is_ok_and(|found| found.is_file() && found.modified().is_ok_and(|changed| changed < than))
 }
 
 /// Device, inode, size and hash of a script, so that drift can be told.
