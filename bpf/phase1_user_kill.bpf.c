@@ -1,12 +1,51 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Phase 1: policed calls of subjects are told to user space, which decides and kills;
- * what it has allowed whatever the arguments are is told once. Here nothing is judged; the one thing done in the kernel is to kill a
- * subject whose record was lost, because nobody could decide about it any more.
+ * what it has allowed whatever the arguments are is told once. Here nothing is judged;
+ * the one thing done in the kernel is to kill a subject whose record was lost, because
+ * nobody could decide about it any more.
  */
 enum { DECIDES_HERE = 0, PATHS_FROM_KERNEL = 0 };
 
 #include "phase.bpf.h"
+
+/* Files that the profile knows, by their ids, and the generation of that profile: written by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SITES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct hash128);
+	__type(value, u32);
+} known_files SEC(".maps");
+
+/* What is not marked yet user space is asked about, before the call is told. */
+static __always_inline u32 knows_file(struct scratch *s)
+{
+	struct rec_file *r = &s->out.file;
+	struct hash128 id = {};
+	u32 *generation;
+
+	if (intern_file(s, &id)) {
+		chain_untold(s, UNK_TABLE_FULL);
+		return FILE_FOREIGN; /* it could not be told: fails closed */
+	}
+	generation = bpf_map_lookup_elem(&known_files, &id);
+	if (generation && *generation == s->generation)
+		return FILE_KNOWN;
+	r->file = id;
+	r->tid = (u32)bpf_get_current_pid_tgid();
+	r->pad = 0;
+	s->call.asked++;
+	rec_init(&r->h, REC_FILE, sizeof(*r));
+	emit(&r->h, sizeof(*r), s->may_kill); /* lost: the call says how many there are (fails closed) */
+	return FILE_ASKED;
+}
+
+/* Whether the files on the call's chain are known without asking. */
+static __always_inline bool context_is_settled(struct rec_call *c)
+{
+	return !context_files || !(c->asked || has_unknown_context(c));
+}
 
 static __always_inline u32 recall(struct scratch *s)
 {
@@ -17,7 +56,7 @@ static __always_inline u32 recall(struct scratch *s)
 	if (s->mode == MODE_PROFILE)
 		return recall_observation(s);
 	known = bpf_map_lookup_elem(&pairs, &c->pair);
-	if (!known || known->generation != s->generation)
+	if (!known || known->generation != s->generation || !context_is_settled(c))
 		return PAIR_NEW;
 	/* User space has allowed it under this profile, whatever its arguments: it is not asked again. */
 	count(STAT_ALLOWED);

@@ -83,7 +83,12 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 	}
 	tainted = is_tainted(task, p);
 	s->brief = s->may_be_brief && !tainted && !usdt_attribution;
+	if (context_files)
+		s->have_site = 0; /* of a walk before, where none begins now */
 	found = usdt_attribution ? usdt_site(s, task, img) : walk_site(s, img, task);
+	/* Also where a name of the site itself is still to be read: user space may do that. */
+	if (context_files && s->have_site && !tainted)
+		walk_context(s, img, task);
 	switch (found) {
 	case WALK_SITE:
 	case WALK_INTERNAL:
@@ -200,6 +205,10 @@ static __always_inline void clear_call(struct scratch *s)
 	c->site = c->sink = c->request = zero;
 	c->site_kind = SITE_NONE;
 	s->have_sink = s->brief = 0;
+	if (context_files) {
+		c->asked = c->context_cause = 0;
+		c->context = zero;
+	}
 }
 
 static __always_inline void take_registers(struct rec_call *c, struct pt_regs *regs)

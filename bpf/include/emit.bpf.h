@@ -85,6 +85,7 @@ struct scratch {
 		struct rec_origin origin;
 		struct rec_proc proc;
 		struct rec_return ret;
+		struct rec_file file;
 	} out;
 	/* of the decision: mode and generation are read once, so that no call is decided by half of each */
 	u32 generation;

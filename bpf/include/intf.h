@@ -705,6 +705,7 @@ enum rec_kind {
 	REC_EXIT,
 	REC_ADOPT, /* a process found running */
 	REC_TAINT, /* an identity became doubtful: struct rec_call of no call */
+	REC_FILE, /* of whom user space is asked whether it knows it */
 };
 
 struct rec_hdr {
@@ -724,6 +725,7 @@ enum site_kind {
 	SITE_MASTER,
 	SITE_UNKNOWN,
 	SITE_TRAMPOLINE, /* only in chains: neither a site nor a sink */
+	SITE_FILE, /* no site: the file of a frame on a chain */
 };
 
 enum phase {
@@ -860,6 +862,7 @@ enum call_flags {
 	CALL_KILL_FAILED = 32768, /* the kill from the kernel failed: `error` says why */
 	CALL_REWRITTEN = 65536, /* an argument was rewritten, so that the call fails */
 	CALL_DENIED = 131072, /* a hook returned -EPERM */
+	CALL_CONTEXT_UNKNOWN = 262144, /* a file of its chain is not known, or could not be told */
 };
 
 struct rec_call {
@@ -881,15 +884,29 @@ struct rec_call {
 	u16 reason; /* enum reason; of a REC_TAINT enum taint_cause */
 	u16 error; /* errno; of a REC_TAINT enum taint_scope */
 	u16 spared; /* enum not_rewritten */
-	u16 pad[3];
+	u16 asked; /* so many REC_FILE of this task came before */
+	u16 context_cause; /* enum unknown_cause: why its chain could not be told; 0: by `context` */
+	u16 pad;
 	struct hash128 site;
 	struct hash128 sink;
 	struct hash128 request; /* the request's main script */
+	struct hash128 context; /* a file of its chain that is not known */
 	struct pair_key pair; /* what user space marks as allowed, if it is whatever the arguments are */
 	u8 addr[ADDR_ROOM];
 	struct frame chain[CHAIN_MAX];
 	char path[PATH_ROOM];
 	char path2[PATH_ROOM];
+};
+
+/*
+ * A file on the chain of a call that follows, which the strategy does not know to be the profile's: the strategy that
+ * decides in user space asks there.
+ */
+struct rec_file {
+	struct rec_hdr h;
+	struct hash128 file;
+	u32 tid;
+	u32 pad;
 };
 
 struct rec_return {
@@ -937,6 +954,7 @@ struct rec_proc {
 	X(UNK_TRUNCATED, "unknown site: too many frames")                                                    \
 	X(UNK_NO_IMAGE, "unknown site: PHP not introspected")                                                \
 	X(UNK_DRIFT, "unknown site: shadow stack drifted")                                                   \
+	X(UNK_CONTEXT, "chains of which not every file could be told")                                       \
 	X(SCRATCH_BUSY, "no scratch space")                                                                  \
 	X(LINE_FAULT, "lines not shown")                                                                     \
 	X(ARG_FAULT, "arguments not readable")                                                               \
@@ -959,6 +977,7 @@ struct rec_proc {
 	X(V_FOREIGN_ABI, "violations: foreign-abi")                                                          \
 	X(V_PROTECTED, "violations: protected-object")                                                       \
 	X(V_LOST, "violations: events-lost")                                                                 \
+	X(V_CONTEXT, "violations: unknown-context")                                                          \
 	X(READ_SHARED, "reads of shared memory that the process had not touched")                            \
 	X(RESOLVED, "names resolved by roots and patterns")                                                  \
 	X(RESOLVED_FULL, "no room to remember a resolved name")                                              \
@@ -1019,6 +1038,7 @@ enum reason {
 	REASON_FOREIGN_ABI,
 	REASON_PROTECTED,
 	REASON_LOST,
+	REASON_CONTEXT,
 };
 
 enum table_limits {
@@ -1052,6 +1072,7 @@ enum policy_kind {
 	POLICY_SCRIPT_EXACT, /* a script of the profile or a file of the tracer, by absolute path */
 	POLICY_SCRIPT_ROOTED,
 	POLICY_RESOLVED, /* a site or (origin, program) as seen, united from the above: made in the kernel */
+	POLICY_FILE, /* a known file as seen, found by roots and patterns: likewise; what it holds means nothing */
 };
 
 struct policy_key {
@@ -1068,6 +1089,7 @@ enum policy_flags {
 	POLICY_IS_SCRIPT = 2, /* of a script entry: may not be opened for writing, renamed or linked */
 	POLICY_IS_OWN = 4, /* of a script entry: may not be removed or changed either */
 	POLICY_IS_ABOVE = 8, /* of a folder above such an entry: may not be moved or covered */
+	POLICY_IS_KNOWN = 16, /* of a script entry: may be on the chain of a call */
 };
 
 /* What one site, program or generated file may do. */

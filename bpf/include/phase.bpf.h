@@ -21,6 +21,7 @@
 #include "shared_memory.bpf.h"
 #include "recent.bpf.h"
 #include "php_walk.bpf.h"
+#include "context.bpf.h"
 #include "php_usdt.bpf.h"
 #include "args.bpf.h"
 #include "pairs.bpf.h"

@@ -783,6 +783,36 @@ __noinline u32 script_flags(struct scratch *s)
 	return flags;
 }
 
+/* Remembered only where it is known, for the reason that remember() gives. */
+static __noinline void remember_file(struct scratch *s, struct hash128 *id)
+{
+	struct scratch *own = own_scratch(s);
+	struct policy_key k = {};
+
+	k.id = *id;
+	k.generation = s->generation;
+	k.kind = POLICY_FILE;
+	if (!own || has_no_room(bpf_map_update_elem(&policies, &k, &own->policy, BPF_NOEXIST)))
+		count(STAT_RESOLVED_FULL);
+}
+
+/* Files that are generated are known by their patterns. */
+static __always_inline u32 knows_file(struct scratch *s)
+{
+	struct hash128 id = {};
+
+	if (!s->patterned)
+		return script_flags(s) & POLICY_IS_KNOWN ? FILE_KNOWN : is_foreign(s);
+	file_id(s, &s->file, &id);
+	if (policy_of(s, POLICY_FILE, &id, 0))
+		return FILE_KNOWN;
+	s->accept = s->generated = 0; /* where script_flags() does not ask the patterns */
+	if (!(script_flags(s) & POLICY_IS_KNOWN) && !((s->accept & ACCEPT_TRUSTED) && s->generated))
+		return is_foreign(s);
+	remember_file(s, &id);
+	return FILE_KNOWN;
+}
+
 /* What a path of the call is: enum policy_flags. Names that are too long for a script's are none. */
 __noinline u32 path_flags(struct scratch *s, u32 second)
 {
@@ -931,9 +961,9 @@ static __always_inline u32 decide_site(struct scratch *s)
 	reason = decide_by(s, site_policy(s), REASON_SITE);
 	if (reason && once_per_process(s)) {
 		s->call.flags &= ~(CALL_LOG_ONLY | CALL_NEVER_KILL);
-		return REASON_NONE;
+		reason = REASON_NONE;
 	}
-	return reason;
+	return !reason && has_unknown_context(&s->call) ? REASON_CONTEXT : reason;
 }
 
 static __always_inline u32 decide_program(struct scratch *s)
@@ -949,7 +979,7 @@ static __always_inline bool allowed_plainly(struct scratch *s)
 	struct rec_call *c = &s->call;
 	u32 op = c->op;
 
-	if (paths_matter(c) || reaches_tracer(c))
+	if (paths_matter(c) || reaches_tracer(c) || has_unknown_context(c))
 		return false;
 	if (by_site(&c->who) && (c->site_kind == SITE_UNKNOWN || !allows_plainly(site_policy(s), op)))
 		return false;

@@ -24,10 +24,15 @@ struct memory_range {
 	u64 from, to;
 };
 
-struct recents {
-	struct memory_range cache; /* the opcode cache's memory; empty: not seen yet */
+/* The opcode cache's memory, as far as one request knows it. */
+struct cache_seen {
+	struct memory_range at; /* empty: not seen yet */
 	u32 request; /* which one of its task */
 	u32 tries;
+};
+
+struct recents {
+	struct cache_seen cache;
 	struct recent of[RECENT];
 };
 
@@ -47,6 +52,16 @@ static long find_range(struct task_struct *t, struct vm_area_struct *vma, struct
 	return 0;
 }
 
+/* Whether it is another request than before: of which nothing is known. */
+static __always_inline bool begins_request(struct cache_seen *c, u32 request)
+{
+	if (c->request == request)
+		return false;
+	c->request = request;
+	c->at.from = c->at.to = c->tries = 0;
+	return true;
+}
+
 /* What is remembered of this task's request. NULL: its start was not seen, or there is no room; nothing is remembered. */
 static __always_inline struct recents *recents_of(struct task *task, struct image *img)
 {
@@ -57,28 +72,31 @@ static __always_inline struct recents *recents_of(struct task *task, struct imag
 		return NULL;
 	r = bpf_task_storage_get(&recent_sites, bpf_get_current_task_btf(), NULL,
 				 BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!r || r->request == task->request)
+	if (!r || !begins_request(&r->cache, task->request))
 		return r;
-	r->request = task->request;
-	r->cache.from = r->cache.to = r->tries = 0;
 	for (i = 0; i < RECENT; i++)
 		r->of[i].function = 0;
 	return r;
 }
 
-static __always_inline bool is_cached_code(struct recents *r, u64 function)
+static __always_inline bool is_cached(struct cache_seen *c, u64 address)
 {
 	struct memory_range found = {};
 
-	if (function >= r->cache.from && function < r->cache.to)
+	if (address >= c->at.from && address < c->at.to)
 		return true;
-	if (r->tries >= RECENT_TRIES)
+	if (c->tries >= RECENT_TRIES)
 		return false;
-	r->tries++;
-	if (bpf_find_vma(bpf_get_current_task_btf(), function, find_range, &found, 0) || !found.to)
+	c->tries++;
+	if (bpf_find_vma(bpf_get_current_task_btf(), address, find_range, &found, 0) || !found.to)
 		return false;
-	r->cache = found;
+	c->at = found;
 	return true;
+}
+
+static __always_inline bool is_cached_code(struct recents *r, u64 function)
+{
+	return is_cached(&r->cache, function);
 }
 
 static __always_inline struct recent *recent_of(struct recents *r, u64 function)

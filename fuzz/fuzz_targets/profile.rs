@@ -83,6 +83,9 @@ fn assert_fails_closed(profile: &Profile, policy: &Policy) {
             assert_ne!(verdict, Verdict::Allowed, "{site:?}: {}", grant.operation);
         }
     }
+    for file in odd {
+        assert!(!policy.knows_file(file.as_bytes()), "{file}");
+    }
 }
 
 fn keys<K: Copy + Eq + Hash, V>(entries: &[(K, V)]) -> HashSet<K> {

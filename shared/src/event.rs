@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::op::{Args, Op};
 use crate::policy::Reason;
 use crate::profile::{GrantKey, View};
-use crate::site::{OriginEntry, Site, SiteKind, escape, json_escaped, text};
+use crate::site::{Name, OriginEntry, Site, SiteKind, escape, json_escaped, text};
 
 /// The version of events.
 pub const VERSION: u32 = 1;
@@ -238,6 +238,9 @@ pub struct Event {
     /// The complete key that would allow it; null where no grant could.
     #[serde(default)]
     pub grant: Option<GrantKey>,
+    /// Of `unknown-context`: the file that the profile would have to list; not there where nothing could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_file: Option<Name>,
     /// `allowed` or `violation`.
     #[serde(default)]
     pub verdict: Option<String>,
@@ -320,6 +323,7 @@ impl Event {
             chain: Vec::new(),
             frames: Vec::new(),
             grant: None,
+            unknown_file: None,
             verdict: None,
             reason: None,
             action: None,
@@ -367,9 +371,8 @@ impl Event {
     pub fn violation_line(&self) -> String {
         let action = self.action.unwrap_or(Action::Logged);
         let operation = escape(self.operation.as_deref().unwrap_or("unknown").as_bytes());
-        let reason = self.reason.map_or("", Reason::name);
         let mut line = format!("{action} {operation}({}) by {}", self.shown_args(), self.shown_who());
-        let _ = write!(line, " ({reason}) pid {}", self.pid);
+        let _ = write!(line, " ({}) pid {}", self.shown_reason(action), self.pid);
         match (action, &self.cause) {
             (Action::Missed, Some(cause)) => format!("{line}: {}", escape(cause.as_bytes())),
             _ => line,
@@ -413,6 +416,16 @@ impl Event {
             .join(", ")
     }
 
+    fn shown_reason(&self, action: Action) -> String {
+        let reason = self.reason.map_or("", Reason::name);
+        match (self.reason, &self.cause) {
+            (Some(Reason::UnknownContext), Some(cause)) if action != Action::Missed => {
+                format!("{reason}: {}", escape(cause.as_bytes()))
+            }
+            _ => reason.to_owned(),
+        }
+    }
+
     fn shown_who(&self) -> String {
         match (&self.site, &self.origin[..]) {
             (Some(site), _) => site.to_string(),
@@ -431,7 +444,7 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::site::{Name, is_deceptive};
+    use crate::site::is_deceptive;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -456,6 +469,23 @@ mod tests {
             "denied unlink(\"/srv/app/config.php\") by Uploader::cleanup() at /srv/app/upload.php:42 \
              (operation-not-in-profile) pid 4711"
         );
+    }
+
+    #[test]
+    fn an_unknown_file_is_named() {
+        let mut event = event();
+        assert!(!event.to_line().contains("unknown_file"));
+        event.reason = Some(Reason::UnknownContext);
+        event.cause = Some("on its chain: /srv/uploads/a\n.php".into());
+        event.unknown_file = Some("/srv/uploads/a\n.php".into());
+        assert!(
+            event
+                .violation_line()
+                .ends_with(" (unknown-context: on its chain: /srv/uploads/a\\n.php) pid 4711"),
+            "{}",
+            event.violation_line()
+        );
+        assert_eq!(Event::from_line(&event.to_line()).unwrap().unwrap(), event);
     }
 
     #[test]

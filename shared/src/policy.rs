@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::op::{Op, OpSet, nr};
 use crate::profile::{
-    Constraint, Generated, Grant, GrantKey, GrantMode, Profile, Root, View, Who, any_stored_name,
+    Constraint, Context, Generated, Grant, GrantKey, GrantMode, Profile, Root, View, Who, any_stored_name,
     builtin_master, caps, escape_pattern, grantable, is_evaluated, is_wrapped, matches, without_lines,
 };
 use crate::profile::{generated_match, stored_names};
@@ -42,6 +42,8 @@ pub enum Reason {
     ProtectedObject,
     /// What happened was lost.
     EventsLost,
+    /// Code of a file that the profile does not know is on the chain of an allowed call.
+    UnknownContext,
 }
 
 impl Reason {
@@ -56,6 +58,7 @@ impl Reason {
             Self::ForeignAbi => "foreign-abi",
             Self::ProtectedObject => "protected-object",
             Self::EventsLost => "events-lost",
+            Self::UnknownContext => "unknown-context",
         }
     }
 }
@@ -376,6 +379,8 @@ pub struct Policy {
     sites: HashMap<Site, SitePolicy>,
     programs: Programs,
     protected: HashSet<Name>,
+    /// Those that may be on a chain; none where that was not learnt.
+    files: HashSet<Name>,
     missing_site: SitePolicy,
     missing_program: SitePolicy,
     unknown: SitePolicy,
@@ -424,6 +429,7 @@ impl Policy {
             sites,
             programs,
             protected: profile.protected().map(|script| script.file.clone()).collect(),
+            files: known_files(profile),
             missing_site: nothing(Reason::SiteNotInProfile),
             missing_program: nothing(Reason::ProgramNotInProfile),
             unknown: nothing(Reason::UnknownSite),
@@ -459,6 +465,18 @@ impl Policy {
         let ways = stored_origins(self.places(), origin);
         let found = ways.iter().filter_map(|way| self.programs.get(way)?.get(program));
         self.united(found).unwrap_or_else(|| self.missing_program.clone())
+    }
+
+    /// Whether code of a file, as PHP names it, may be on the chain of an allowed call.
+    pub fn knows_file(&self, file: &[u8]) -> bool {
+        let names = self.places().names(&without_lines(file));
+        generated_operations(&self.generated, &names).is_some()
+            || (!is_evaluated(file) && names.iter().any(|name| self.files.contains(name)))
+    }
+
+    /// What the profile would have to list so that code of this file may be on a chain; `None` where nothing could.
+    pub fn file_to_list(&self, file: &[u8]) -> Option<Name> {
+        stored_file(self.places(), &self.generated, file).ok()
     }
 
     /// Whether the call would change a script of the profile: opening it for
@@ -684,6 +702,27 @@ impl Places<'_> {
     }
 }
 
+/// Files that sites are in, and those that were on chains.
+fn known_files(profile: &Profile) -> HashSet<Name> {
+    if profile.context < Context::KnownFiles {
+        return HashSet::new();
+    }
+    let of_sites = profile.sites().into_iter().filter_map(|site| site.file.as_ref());
+    of_sites.chain(&profile.files).cloned().collect()
+}
+
+/// A file as a profile would store it; the error is the cause that is counted.
+fn stored_file(places: Places<'_>, generated: &[Generated], file: &[u8]) -> Result<Name, &'static str> {
+    let names = places.names(&without_lines(file));
+    if generated_operations(generated, &names).is_some() {
+        return Err("generated-not-listed");
+    }
+    if is_evaluated(file) {
+        return Err("evaluated-code");
+    }
+    names.into_iter().next().ok_or("untrusted-file")
+}
+
 /// The site as a profile would store it; the error is the cause that is counted.
 fn stored_site(places: Places<'_>, generated: &[Generated], site: &Site) -> Result<Site, &'static str> {
     if site.kind == SiteKind::Unknown {
@@ -691,16 +730,7 @@ fn stored_site(places: Places<'_>, generated: &[Generated], site: &Site) -> Resu
     }
     let stored = match &site.file {
         None => site.clone(),
-        Some(file) => {
-            let names = places.names(&without_lines(file));
-            if generated_operations(generated, &names).is_some() {
-                return Err("generated-not-listed");
-            }
-            if is_evaluated(file) {
-                return Err("evaluated-code");
-            }
-            renamed(site, names.into_iter().next().ok_or("untrusted-file")?)
-        }
+        Some(file) => renamed(site, stored_file(places, generated, file)?),
     };
     grantable(&stored, places.wrappers).map_err(|_| "invalid-site")?;
     Ok(stored)

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,8 @@ pub mod caps {
     pub const PATTERNS: usize = 64;
     /// Entries of an origin.
     pub const ORIGIN: usize = intf::ORIGIN_MAX as usize;
+    /// Files that may be on the chain of a call.
+    pub const FILES: usize = 65_536;
     /// Scripts.
     pub const SCRIPTS: usize = 65_536;
     /// Roots, and patterns of each.
@@ -98,6 +101,50 @@ impl fmt::Display for Attribution {
         f.pad(match self {
             Self::Stack => "stack",
             Self::Usdt => "usdt",
+        })
+    }
+}
+
+/// How much of PHP's stack a decision looks at; what is later looks at more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Context {
+    /// The nearest user frame, the site.
+    #[default]
+    Nearest,
+    /// Every user frame below it, too, is in a file that the profile knows.
+    KnownFiles,
+}
+
+impl Context {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Nearest, Self::KnownFiles];
+
+    /// `nearest` or `known-files`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nearest => "nearest",
+            Self::KnownFiles => "known-files",
+        }
+    }
+}
+
+impl fmt::Display for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Context {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(context) = Self::ALL.into_iter().find(|context| context.name() == text) {
+            return Ok(context);
+        }
+        Err(match text.parse::<u64>() {
+            Ok(_) => "deciding by a number of frames does not exist yet: nearest or known-files".into(),
+            Err(_) => format!("`{}` is neither nearest nor known-files", escape(text.as_bytes())),
         })
     }
 }
@@ -220,6 +267,10 @@ pub struct Profile {
     pub generated: Vec<Generated>,
     /// Schemes of stream wrappers of PHP code, whose includes are what they say they are.
     pub wrappers: Vec<String>,
+    /// How much of PHP's stack was looked at.
+    pub context: Context,
+    /// Files that may be on the chain of a call, beside those that sites are in.
+    pub files: Vec<Name>,
     /// The files that sites are in.
     pub scripts: Vec<Script>,
     /// Who may do what.
@@ -241,6 +292,8 @@ impl Profile {
             roots: Vec::new(),
             generated: Vec::new(),
             wrappers: Vec::new(),
+            context: Context::default(),
+            files: Vec::new(),
             scripts: Vec::new(),
             grants: Vec::new(),
             learned: Learned::default(),
@@ -268,6 +321,8 @@ impl Profile {
         self.generated.sort();
         self.wrappers.sort();
         self.wrappers.dedup();
+        self.files.sort();
+        self.files.dedup();
         self.scripts.sort();
         self.scripts.dedup();
         self.grants.iter_mut().for_each(Grant::normalize);
@@ -312,6 +367,9 @@ impl Profile {
             }
         }
         merged.wrappers.extend(other.wrappers);
+        // Of what was learnt with less, nobody has seen more.
+        merged.context = self.context.min(other.context);
+        merged.files.extend(other.files);
         // The newer content of a file replaces the older.
         merged.scripts.retain(|mine| other.scripts.iter().all(|script| script.file != mine.file));
         merged.scripts.extend(other.scripts);
@@ -347,6 +405,15 @@ impl Profile {
             Ok(())
         } else {
             Err(ProfileError::ViewMismatch { profile: self.view, asked: view })
+        }
+    }
+
+    /// Whether as much of the stack was looked at while learning as a decision is to look at.
+    pub fn check_context(&self, asked: Context) -> Result<(), ProfileError> {
+        if asked <= self.context {
+            Ok(())
+        } else {
+            Err(ProfileError::LessContext { profile: self.context, asked })
         }
     }
 
@@ -410,6 +477,10 @@ impl Profile {
         for (index, scheme) in self.wrappers.iter().enumerate() {
             check_wrapper(scheme).or_else(|what| invalid(format!("wrappers[{index}]"), &what))?;
         }
+        most("files", self.files.len(), caps::FILES)?;
+        for (index, file) in self.files.iter().enumerate() {
+            check_file(file, &self.wrappers).or_else(|what| invalid(format!("files[{index}]"), what))?;
+        }
         for (index, script) in self.scripts.iter().enumerate() {
             if script.file.is_empty() || script.file.len() > caps::NAME {
                 return invalid(format!("scripts[{index}]"), "a file has from 1 to 255 bytes");
@@ -453,16 +524,23 @@ pub(crate) fn grantable(site: &Site, wrappers: &[String]) -> Result<(), &'static
         SiteKind::Unknown => Err("{unknown} is never granted"),
         SiteKind::Engine | SiteKind::Master | SiteKind::Internal => Ok(()),
         SiteKind::Function | SiteKind::Main | SiteKind::Closure => {
-            let file = site.file.as_deref().unwrap_or_default();
-            if is_evaluated(file) {
-                return Err("code from eval is granted only by a pattern in `generated`");
-            }
-            if !is_trusted_file(file) && !pattern::is_stored(file) && !is_wrapped(wrappers, file) {
-                return Err("a file must be an absolute path, ROOT:relative, or of one of `wrappers`");
-            }
-            Ok(())
+            check_file(site.file.as_deref().unwrap_or_default(), wrappers)
         }
     }
+}
+
+/// Whether code of a file can be meant by its name.
+fn check_file(file: &[u8], wrappers: &[String]) -> Result<(), &'static str> {
+    if file.is_empty() || file.len() > caps::NAME {
+        return Err("a file has from 1 to 255 bytes");
+    }
+    if is_evaluated(file) {
+        return Err("code from eval is granted only by a pattern in `generated`");
+    }
+    if !is_trusted_file(file) && !pattern::is_stored(file) && !is_wrapped(wrappers, file) {
+        return Err("a file must be an absolute path, ROOT:relative, or of one of `wrappers`");
+    }
+    Ok(())
 }
 
 const _: () = assert!(intf::NAME_CAP == 255 && intf::PATH_ROOM == 1024, "messages say these numbers");

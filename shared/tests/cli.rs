@@ -9,8 +9,8 @@ use std::process::{Command, Output, Stdio};
 use common::{everything, grant, op};
 use shared::event::{Event, EventSite, Kind};
 use shared::policy::{ArgsView, Policy, Reason, Verdict};
-use shared::profile::{GrantMode, Profile, View, Who};
-use shared::site::{Phase, Site};
+use shared::profile::{Context, GrantMode, Profile, View, Who};
+use shared::site::{Name, Phase, Site};
 
 struct Place(tempfile::TempDir);
 
@@ -113,6 +113,55 @@ Other programs
     assert!(shown.starts_with(head), "{shown}");
     assert!(shown.contains("    exec                     only the program itself\n"), "{shown}");
     assert!(shown.contains("    openat:create            only /var/log/* "), "{shown}");
+}
+
+#[test]
+fn files_that_may_be_on_a_chain_are_shown() {
+    let place = Place::new();
+    let mut profile = everything();
+    profile.context = Context::KnownFiles;
+    profile.files = vec!["app:index.php".into(), "/usr/share/php/a.php".into()];
+    profile.save(&place.path("p"), true).unwrap();
+    let shown = place.succeed(&["show", "p"]);
+    assert!(shown.contains("\nContext     known-files, 2 files listed\n"), "{shown}");
+    let list =
+        "\nFiles that may be on a chain, beside those of sites\n  /usr/share/php/a.php\n  app:index.php\n";
+    assert!(shown.contains(list), "{shown}");
+    assert!(!Place::new().succeed(&["show", "p"]).contains("chain"));
+}
+
+#[test]
+fn unknown_files_are_listed() {
+    let place = Place::new();
+    let event = |file: &str| {
+        let mut event = violation(&site(), Reason::UnknownContext);
+        event.grant = None;
+        event.unknown_file = Some(file.into());
+        event.to_line()
+    };
+    let mut nothing_to_list = violation(&site(), Reason::UnknownContext);
+    nothing_to_list.grant = None;
+    let events = [event("app:index.php"), event("/b.php"), event("/b.php"), nothing_to_list.to_line()];
+    place.write("events", &events.concat());
+    let never = "php-profile: 1 violations cannot be allowed by a grant (unknown-context)\n";
+
+    let (status, stdout, stderr) = place.run(&["allow", "--from", "events", "--dry-run", "p"]);
+    assert_eq!((status, stderr.as_str()), (0, never));
+    assert_eq!(stdout, "would list the file /b.php\nwould list the file app:index.php\n");
+    assert!(place.profile().files.is_empty());
+    let log = place.run(&["allow", "--from", "events", "--mode", "log", "p"]);
+    assert_eq!((log.0, log.1.as_str()), (0, "nothing to add\n"));
+    let (status, stdout, stderr) = place.run(&["allow", "--from", "events", "--site", "index", "p"]);
+    assert_eq!((status, stdout.as_str()), (0, "listed the file app:index.php\n"));
+    assert!(stderr.contains("2 violations are of other sites"), "{stderr}");
+    assert_eq!(place.profile().files, [Name::from("app:index.php")]);
+    assert_eq!(place.run(&["allow", "--from", "events", "p"]).1, "listed the file /b.php\n");
+    assert_eq!(place.run(&["allow", "--from", "events", "p"]).1, "nothing to add\n");
+    // What no profile can list is not listed.
+    place.write("events", &event("../b.php"));
+    let (status, _, stderr) = place.run(&["allow", "--from", "events", "p"]);
+    assert_eq!(status, 1);
+    assert!(stderr.contains("files[") && stderr.contains("Hint: "), "{stderr}");
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use common::{any_profile, everything, grant, op};
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
-use shared::profile::{Face, PhpMatch, Profile, ProfileError, View, Who};
-use shared::site::Site;
+use shared::profile::{Context, Face, PhpMatch, Profile, ProfileError, View, Who};
+use shared::site::{Name, Site};
 
 thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
@@ -302,6 +302,68 @@ fn wrappers_are_there_only_where_there_are_some() {
     let mut merged = plain;
     merged.merge(with).unwrap();
     assert_eq!(merged.wrappers, ["s3", "vfs"]);
+}
+
+#[test]
+fn context_is_there_only_where_it_says_something() {
+    let plain = everything();
+    assert!(!plain.to_json().contains("context") && !plain.to_json().contains("files"));
+    assert!(sections(&plain.to_bytes()[HEADER..]).iter().all(|(tag, _)| tag != b"CTXT"));
+    plain.check_context(Context::Nearest).unwrap();
+    let refused = plain.check_context(Context::KnownFiles).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the profile was learnt with --context nearest, and does not say what --context known-files asks for"
+    );
+    assert_eq!(refused.hint(), "learn again: --profile --context known-files, or leave --context out");
+
+    let mut with = everything();
+    with.context = Context::KnownFiles;
+    assert_eq!(read(&with.to_bytes()).unwrap(), with, "no file is listed");
+    with.files = ["app:index.php", "/a.php", "app:index.php"].map(Name::from).into();
+    with.normalize();
+    assert_eq!(with.files, ["/a.php", "app:index.php"].map(Name::from));
+    assert_eq!(read(&with.to_bytes()).unwrap(), with);
+    assert_eq!(Profile::from_json(with.to_json().as_bytes()).unwrap(), with);
+    assert_ne!(with.checksum(), plain.checksum());
+    with.check_context(Context::KnownFiles).unwrap();
+
+    // What was learnt with less is in it, too.
+    let mut merged = with.clone();
+    merged.merge(plain).unwrap();
+    assert_eq!((merged.context, &merged.files), (Context::Nearest, &with.files));
+    assert_eq!(read(&merged.to_bytes()).unwrap(), merged);
+    let mut both = with.clone();
+    both.merge(with.clone()).unwrap();
+    assert_eq!(both.context, Context::KnownFiles);
+}
+
+#[test]
+fn files_that_no_chain_can_have_are_refused() {
+    let long = format!("/{}", "x".repeat(255));
+    for (file, why) in [
+        ("", "from 1 to 255 bytes"),
+        (long.as_str(), "from 1 to 255 bytes"),
+        ("a.php", "must be an absolute path"),
+        ("/srv/../a.php", "must be an absolute path"),
+        ("vfs://root/a.php", "must be an absolute path"),
+        ("/a.php(3) : eval()'d code", "only by a pattern in `generated`"),
+    ] {
+        let mut profile = everything();
+        profile.files = vec!["/a.php".into(), file.into()];
+        for bytes in [profile.to_bytes(), profile.to_json().into_bytes()] {
+            let message = message(&bytes);
+            assert!(message.contains(why) && message.contains("files["), "{message}");
+        }
+    }
+    let mut many = everything();
+    many.files = (0..65_537).map(|n| format!("/{n}.php").into()).collect();
+    assert!(message(&many.to_bytes()).contains("65537 of them, at most 65536 are allowed"));
+    let json = everything().to_json().replace("\"scripts\"", "\"context\": \"3\", \"scripts\"");
+    assert!(message(json.as_bytes()).contains("unknown variant `3`"), "{}", message(json.as_bytes()));
+    let mut unknown = sections(&everything().to_bytes()[HEADER..]);
+    unknown.push((*b"CTXT", vec![2, 0]));
+    assert!(message(&sealed(&joined(&unknown))).contains("context: the number 2 means nothing"));
 }
 
 #[test]

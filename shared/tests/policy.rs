@@ -8,7 +8,7 @@ use shared::policy::{
     Actor, ArgsView, Learner, LearnerConfig, Observation, Once, Policy, Reason, Verdict, decide_site,
 };
 use shared::profile::{
-    Attribution, Constraint, Generated, Grant, GrantMode, Php, Profile, Root, Script, View, Who,
+    Attribution, Constraint, Context, Generated, Grant, GrantMode, Php, Profile, Root, Script, View, Who,
     builtin_master, caps,
 };
 use shared::site::{Name, OriginEntry, Phase, Site};
@@ -366,6 +366,7 @@ fn learner() -> Learner {
         roots: vec![Root::parse("app=/srv/app/releases/*").unwrap()],
         generated: vec![Generated { pattern: "app:cache/*".into(), operations: vec![op("openat:read")] }],
         wrappers: vec!["vfs".into()],
+        context: Context::KnownFiles,
         host: "web1".into(),
         started: "2026-11-22T10:00:00Z".parse().unwrap(),
     })
@@ -458,6 +459,56 @@ fn code_from_listed_wrappers_has_its_own_grants() {
     // A grant without the wrapper: refused.
     profile.wrappers.clear();
     assert!(profile.check().unwrap_err().to_string().contains("of one of `wrappers`"));
+}
+
+#[test]
+fn files_on_chains_are_known_afterwards() {
+    let mut learner = learner();
+    let site = Site::function("/srv/app/releases/1/a.php", Some("A".into()), "f");
+    assert!(learner.observe(&seen(Actor::Site(&site), "unlink", NONE)));
+    for file in ["/srv/app/releases/1/index.php", "/usr/share/php/b.php", "vfs://root/c.php"] {
+        learner.file(file.as_bytes());
+    }
+    for (file, times) in [("/a.php(3) : eval()'d code", 2), ("s3://root/a.php", 1), ("", 1)] {
+        (0..times).for_each(|_| learner.file(file.as_bytes()));
+    }
+    // By its pattern it is known, and is not listed.
+    learner.file(b"/srv/app/releases/1/cache/x");
+
+    let profile = learnt(&learner);
+    assert_eq!(profile.context, Context::KnownFiles);
+    assert_eq!(profile.files, ["/usr/share/php/b.php", "app:index.php", "vfs://root/c.php"].map(Name::from));
+    let unknown = |cause: &str| profile.learned.unknown.get(cause).copied();
+    assert_eq!(unknown("on-a-chain: evaluated-code"), Some(2));
+    assert_eq!(unknown("on-a-chain: untrusted-file"), Some(2));
+    assert_eq!(profile.learned.unknown.len(), 2);
+
+    let policy = Policy::new(&profile);
+    let known = [
+        "/srv/app/releases/2/index.php",
+        "/srv/app/releases/2/a.php",
+        "/srv/app/releases/2/cache/y",
+        "/usr/share/php/b.php",
+        "vfs://root/c.php",
+    ];
+    for file in known {
+        assert!(policy.knows_file(file.as_bytes()), "{file}");
+    }
+    let foreign = [
+        "/srv/app/uploads/evil.php",
+        "/srv/app/releases/2/index.php(3) : eval()'d code",
+        "/usr/share/php/b.php/",
+        "app:index.php",
+        "phar:///usr/share/php/b.php",
+        "/srv/app/releases/2/../index.php",
+        "",
+    ];
+    for file in foreign {
+        assert!(!policy.knows_file(file.as_bytes()), "{file}");
+    }
+    assert_eq!(policy.file_to_list(b"/srv/app/releases/2/more.php"), Some("app:more.php".into()));
+    assert_eq!(policy.file_to_list(b"/a.php(3) : eval()'d code"), None);
+    assert_eq!(policy.file_to_list(b"data:,x"), None);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod cli {
     pub mod attacks;
     pub mod bad_data;
+    pub mod context;
     pub mod control;
     pub mod descendants;
     pub mod doctor;
@@ -34,6 +35,7 @@ fn main() {
         cli::control::tests(),
         cli::live::tests(),
         cli::wrappers::tests(),
+        cli::context::tests(),
     ];
     e2e::suite::main(all.into_iter().flatten().collect())
 }

@@ -1190,6 +1190,65 @@ fn behind_nginx_an_attack_is_one_bad_gateway() {
     assert!(ran.violations().iter().all(|v| v["site"]["class"] != "Page"), "{:#?}", ran.violations());
 }
 
+/// With the opcode cache: functions and files that are known are remembered by their addresses.
+fn code_of_a_file_that_nobody_knows_has_no_function_do_its_work() {
+    let (mut fpm, mail) = (Fpm::prepare(Setup::workers(2)), MailServer::start());
+    let day = |fpm: &Fpm, rounds| {
+        day(fpm, &mail, rounds);
+        for what in ["static", "closure", "destructor", "name"] {
+            fpm.make_targets("twin", 3);
+            fpm.ok(&format!("do=good-{what}&in=twin"));
+        }
+        let clean = fpm.app().join("templates/clean.php");
+        let folder = fpm.make_targets("twin", 3);
+        fpm.ok(&format!("do=include&in=twin&file={}", clean.display()));
+        assert_eq!(left(&folder), 0);
+    };
+    let learning = session(&fpm, "--profile").arg("--context").arg("known-files").start();
+    fpm.start();
+    day(&fpm, 3);
+    no_violation(&learning.stop());
+
+    let evil = fpm.data().join("uploads/evil.php");
+    fs::write(&evil, "<?php\nreturn Good::drop($targets);\n").expect("write an upload");
+    age(&evil);
+    let attack = format!("do=include&in=a&file={}", evil.display());
+
+    let running = session(&fpm, "--sandbox").start();
+    let folder = fpm.make_targets("a", MANY);
+    fpm.ok(&attack);
+    assert_eq!(left(&folder), 0, "without the setting it goes through");
+    no_violation(&running.stop());
+
+    let running = session(&fpm, "--sandbox").arg("--context").arg("known-files").start();
+    day(&fpm, 40);
+    assert!(violations(&fpm).is_empty(), "{:#?}", violations(&fpm).first());
+    let most = if decides_in_kernel() { 1 } else { MANY / 2 };
+    for round in 0..5 {
+        let folder = fpm.make_targets("a", MANY);
+        let answer = fpm.get(&attack);
+        assert!(
+            answer.is_err() || answer.is_ok_and(|answer| answer.status >= 500),
+            "round {round}: answered"
+        );
+        assert!(left(&folder) >= MANY - most, "round {round}: only {} of {MANY} are left", left(&folder));
+        // Whoever serves next is not taken for it.
+        day(&fpm, 2);
+    }
+    let ran = running.stop();
+    let told = ran.violations();
+    assert!(told.len() >= 5, "{}", ran.stderr);
+    for event in told {
+        assert_eq!(
+            (&event["reason"], &event["operation"]),
+            (&"unknown-context".into(), &"unlink".into()),
+            "{event:#}"
+        );
+        assert_eq!(event["unknown_file"], evil.display().to_string(), "{event:#}");
+        assert_eq!(event["site"]["class"], "Good", "{event:#}");
+    }
+}
+
 macro_rules! tests {
     ($($name:ident,)*) => { vec![$(test(stringify!($name), $name)),*] };
 }
@@ -1230,6 +1289,7 @@ fn main() {
         code_that_does_nothing_by_itself_may_be_the_first_in_another_order,
         a_preloaded_pool_keeps_its_master_apart,
         behind_nginx_an_attack_is_one_bad_gateway,
+        code_of_a_file_that_nobody_knows_has_no_function_do_its_work,
     ];
     e2e::suite::main(loss.into_iter().chain(all).collect())
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use clap::{ArgGroup, Parser, ValueEnum};
 use shared::op::Selection;
+use shared::profile::Context;
 
 /// Learns which system calls each PHP function makes, and then lets it do that and nothing else.
 ///
@@ -88,6 +89,10 @@ pub struct Args {
     /// How the PHP function is told
     #[arg(long, value_enum, default_value_t = Attribution::Stack)]
     pub attribution: Attribution,
+    /// How much of PHP's stack decides: nearest, the nearest user frame; known-files, and every user frame below it is in
+    /// a file that the profile knows (default: nearest; with --merge, the profile's)
+    #[arg(long, value_name = "CONTEXT")]
+    pub context: Option<Context>,
     /// Which calls count: relevant, all, seed, or NAME[:CLASS],… (default: relevant; to enforce, the profile's)
     #[arg(long, value_name = "SET")]
     pub syscalls: Option<Selection>,

@@ -8,13 +8,15 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use shared::intf;
 use shared::op::Op;
 use shared::policy::{ArgsView, Once, Policy, ProgramPolicy, Reason, SitePolicy, Verdict};
+use shared::profile::Context;
 use shared::site::{Name, OriginEntry, Site};
 
 use crate::cli::Mode;
+use crate::context::{Files, has_unknown_context};
 use crate::enforce::{Action, Enforcer};
 use crate::kernel::{bytes_of, read_as, read_stats};
 use crate::late;
-use crate::names::{Id, NONE, Names, id};
+use crate::names::{Id, NONE, Names, file_of, id};
 use crate::process::{Miss, Process};
 use crate::protect::{Protected, names_a_process};
 
@@ -48,6 +50,8 @@ pub struct Call {
     pub verdict: Verdict,
     /// What was done.
     pub action: Action,
+    /// A file of the chain that the profile does not know, where that made it a violation.
+    pub unknown_file: Option<Name>,
     /// The start of a program (`exec`), which has no return.
     pub is_exec: bool,
 }
@@ -66,6 +70,8 @@ pub enum Message {
     Allowed(u64),
     /// Names that had to be read late.
     Late(u64),
+    /// A file whose code was on the chain of a call, while learning.
+    File(Name),
     /// Another profile decides from now on; its checksum.
     Swapped(Arc<Policy>, String),
     /// The mode from now on.
@@ -117,6 +123,10 @@ pub struct By {
     /// Each record of a kernel side that decides is judged once more here, and a difference is told: for tests, of
     /// calls that are all told.
     pub cross_check: bool,
+    /// How much of PHP's stack decides.
+    pub context: Context,
+    /// Of a kernel side that asks which files the profile knows.
+    pub known_files: Option<MapHandle>,
     /// Those that an earlier session was told.
     pub names: Names,
 }
@@ -139,6 +149,7 @@ pub struct Consumer {
     untold: Untold,
     kernel_decides: bool,
     cross_check: bool,
+    files: Files,
     generation: u32,
     /// Kept for its memory; empty only while a call is being handled.
     spare: Option<Box<intf::rec_call>>,
@@ -181,6 +192,7 @@ impl Consumer {
             untold: by.untold,
             kernel_decides: by.kernel_decides,
             cross_check: by.cross_check,
+            files: Files::new(by.context, by.known_files),
             generation: by.generation,
             spare: Some(Box::default()),
             allowed: 0,
@@ -206,6 +218,11 @@ impl Consumer {
             intf::REC_PATH => {
                 if let Some(path) = read_as::<intf::rec_path>(bytes) {
                     self.names.path_told(&path);
+                }
+            }
+            intf::REC_FILE => {
+                if let Some(asked) = read_as::<intf::rec_file>(bytes) {
+                    self.files.asked_about(&asked, self.policy.as_deref(), &self.names);
                 }
             }
             intf::REC_ORIGIN => {
@@ -247,6 +264,9 @@ impl Consumer {
         self.policy = Some(policy);
         self.generation = generation;
         self.sites = self.names.sites().map(|(id, site)| (id, self.site_policy(site))).collect();
+        for (id, file) in self.names.files() {
+            self.files.mark(id, file, self.policy.as_deref(), generation);
+        }
         let keys: Vec<_> = self.programs.keys().copied().collect();
         self.programs = keys.into_iter().map(|key| (key, self.program_policy(key))).collect();
     }
@@ -266,6 +286,13 @@ impl Consumer {
     fn site_told(&mut self, bytes: &[u8]) {
         let Some(record) = read_as::<intf::rec_site>(bytes) else { return };
         self.names.site_told(&record);
+        if let Some(file) = file_of(&record.name) {
+            self.files.mark(id(record.hash), &file, self.policy.as_deref(), self.generation);
+            if self.mode == Mode::Profile {
+                self.forward(Some(Message::File(file)));
+            }
+            return;
+        }
         // Looked up now, so that at the moment of a violation nothing is allocated.
         if self.policy.is_some() {
             let site = id(record.hash);
@@ -372,6 +399,7 @@ impl Consumer {
             self.heard(record, op);
             return;
         }
+        self.files.answer(record);
         let told = self.told(record);
         let mut verdict = self.judge(record, op, &told);
         if verdict == Verdict::Allowed && self.mode != Mode::Profile {
@@ -400,7 +428,9 @@ impl Consumer {
                 if op == Op::EXEC {
                     return me.judge_program(&of.who, op, &ArgsView::default());
                 }
-                let told = me.told(&mut of.clone());
+                let mut of = of;
+                me.files.check_again(&mut of, me.policy.as_deref(), &me.names);
+                let told = me.told(&mut of);
                 me.judge(&of, op, &told)
             });
         }
@@ -493,6 +523,12 @@ impl Consumer {
             let own = match told {
                 Told::Site(site, _) if own != Verdict::Allowed && self.is_once(site, op, &args, record) => {
                     Verdict::Allowed
+                }
+                _ => own,
+            };
+            let own = match told {
+                Told::Site(site, _) if own == Verdict::Allowed && has_unknown_context(record, site) => {
+                    Verdict::violation(Reason::UnknownContext)
                 }
                 _ => own,
             };
@@ -639,6 +675,7 @@ impl Consumer {
             program: self.names.path(id(who.program)),
             script: self.names.path(id(who.script)),
             request: self.names.path(id(record.request)),
+            unknown_file: self.names.file(id(record.context)).cloned(),
             record,
             site,
             chain,
@@ -673,6 +710,7 @@ fn verdict_heard(flags: u32, reason: u16) -> Option<Verdict> {
         intf::REASON_FOREIGN_ABI => Reason::ForeignAbi,
         intf::REASON_PROTECTED => Reason::ProtectedObject,
         intf::REASON_LOST => Reason::EventsLost,
+        intf::REASON_CONTEXT => Reason::UnknownContext,
         _ => Reason::UnknownSite,
     };
     Some(Verdict::Violation {

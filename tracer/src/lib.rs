@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod command;
 pub mod consumer;
+pub mod context;
 mod control;
 mod demo;
 pub mod doctor;

@@ -25,6 +25,7 @@ pub const NONE: Id = (0, 0);
 #[derive(Default)]
 pub struct Names {
     sites: HashMap<Id, Arc<Site>>,
+    files: HashMap<Id, Name>,
     paths: HashMap<Id, Name>,
     origins: HashMap<Id, Arc<[OriginEntry]>>,
 }
@@ -39,7 +40,7 @@ impl Names {
         };
         for (key, value) in entries(&kernel.map("site_names")?) {
             if let (Some(hash), Some(name)) = (read_as(&key), read_as::<intf::site_name>(&value)) {
-                self.sites.insert(id(hash), Arc::new(Site::from_raw(&name)));
+                self.name_told(id(hash), &name);
             }
         }
         let mut links: Vec<(intf::hash128, intf::origin_link)> = entries(&kernel.map("origins")?)
@@ -79,10 +80,16 @@ impl Names {
         Ok(())
     }
 
-    /// Learns a site; true if it is new.
-    pub fn site_told(&mut self, record: &intf::rec_site) -> bool {
-        let site = Arc::new(Site::from_raw(&record.name));
-        self.sites.insert(id(record.hash), site).is_none()
+    /// Learns a site, or the file of a frame.
+    pub fn site_told(&mut self, record: &intf::rec_site) {
+        self.name_told(id(record.hash), &record.name);
+    }
+
+    fn name_told(&mut self, id: Id, name: &intf::site_name) {
+        match file_of(name) {
+            Some(file) => drop(self.files.insert(id, file)),
+            None => drop(self.sites.insert(id, Arc::new(Site::from_raw(name)))),
+        }
     }
 
     /// Learns a program or a script. One that was truncated is never granted: the record's process says so.
@@ -105,6 +112,16 @@ impl Names {
     /// All sites that were told.
     pub fn sites(&self) -> impl Iterator<Item = (Id, &Site)> {
         self.sites.iter().map(|(id, site)| (*id, &**site))
+    }
+
+    /// All files of frames that were told.
+    pub fn files(&self) -> impl Iterator<Item = (Id, &Name)> {
+        self.files.iter().map(|(id, file)| (*id, file))
+    }
+
+    /// The file of a frame; `None` where it was never told.
+    pub fn file(&self, id: Id) -> Option<&Name> {
+        self.files.get(&id)
     }
 
     /// The site; `{unknown}` where it was never told (fails closed).
@@ -138,6 +155,13 @@ impl Names {
             .cloned()
             .unwrap_or_else(|| Arc::from([OriginEntry { site: Site::unknown(), sink: None }]))
     }
+}
+
+/// The file, where the name is that of a frame's file and of no site.
+pub fn file_of(name: &intf::site_name) -> Option<Name> {
+    let file = name.file.get(..usize::from(name.file_len)).filter(|file| !file.is_empty())?;
+    let bytes: Vec<u8> = file.iter().map(|c| *c as u8).collect();
+    (u32::from(name.kind) == intf::SITE_FILE).then(|| bytes.into())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use comfy_table::{CellAlignment, Table};
 use jiff::Timestamp;
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
@@ -21,7 +21,7 @@ use shared::op::{ArgsSeen, Op, Selection, describe_args};
 use shared::policy::{
     Actor, ArgsView, Learner, LearnerConfig, Observation, Policy, Reason, Verdict, is_include,
 };
-use shared::profile::{Attribution, Php, Profile, Root, Script, View};
+use shared::profile::{Attribution, Context, Php, Profile, Root, Script, View};
 use shared::site::{Name, Site, text};
 
 use crate::cli::{self, Args, Mode};
@@ -45,6 +45,8 @@ pub struct Settings {
     pub view: View,
     /// Which calls count.
     pub operations: Selection,
+    /// How much of PHP's stack decides, or is learnt.
+    pub context: Context,
     /// What is enforced, or (profile mode) added to.
     pub profile: Option<Profile>,
     /// Version and ABI, where they are known at the start.
@@ -258,6 +260,10 @@ impl Reporter {
             Message::Process(kind, record, program) => self.process(u32::from(kind), &record.who, program),
             Message::Allowed(n) => self.allowed += n,
             Message::Late(n) => self.late += n,
+            Message::File(file) => {
+                self.learner.file(&file);
+                self.files.insert(file);
+            }
             Message::Swapped(policy, checksum) => {
                 self.policy = Some(policy);
                 self.checksum = Some(checksum);
@@ -426,8 +432,10 @@ impl Reporter {
             Verdict::Violation { reason, .. } => {
                 event.verdict = Some("violation".into());
                 event.reason = Some(reason);
-                // Protected whatever the profile says: no grant would allow it.
-                event.grant = if reason == Reason::ProtectedObject { None } else { self.grant(call, op) };
+                // Protected whatever the profile says, or granted already: no grant would allow it.
+                let grantable = ![Reason::ProtectedObject, Reason::UnknownContext].contains(&reason);
+                event.grant = if grantable { self.grant(call, op) } else { None };
+                event.unknown_file = self.unknown_file(call, reason);
             }
         }
         event.cause = if let Action::Missed(why) = call.action {
@@ -435,6 +443,7 @@ impl Reporter {
         } else {
             let unknown = (r.unknown != 0).then(|| unknown_causes(r.unknown));
             let causes = unknown.into_iter().chain(spared_cause(r.spared).map(ToOwned::to_owned));
+            let causes = context_cause(call).into_iter().chain(causes);
             Some(causes.collect::<Vec<_>>().join("; ")).filter(|causes| !causes.is_empty())
         };
         if kind == Kind::Violation {
@@ -449,6 +458,12 @@ impl Reporter {
             event.effect = Some(effect(call.action, op, ret));
         }
         event
+    }
+
+    /// What the profile would have to list.
+    fn unknown_file(&self, call: &Call, reason: Reason) -> Option<Name> {
+        let file = call.unknown_file.as_ref().filter(|_| reason == Reason::UnknownContext)?;
+        self.policy.as_ref()?.file_to_list(file)
     }
 
     /// The complete key that would allow it.
@@ -731,6 +746,7 @@ fn learner_config(settings: &Settings, host: &str) -> Result<LearnerConfig> {
         roots,
         generated: settings.profile.as_ref().map(|p| p.generated.clone()).unwrap_or_default(),
         wrappers: wrappers::asked(&settings.args, settings.profile.as_ref()),
+        context: settings.context,
         host: host.to_owned(),
         started: Timestamp::now(),
     })
@@ -825,6 +841,17 @@ fn taint_cause(cause: u16) -> &'static str {
         intf::TAINTED_BY_ARCHIVE => "code-from-an-archive-whose-wrapper-was-taken-away",
         _ => "unknown",
     }
+}
+
+/// Why not every file of the chain is known.
+fn context_cause(call: &Call) -> Option<String> {
+    let Verdict::Violation { reason: Reason::UnknownContext, .. } = call.verdict else { return None };
+    let what = match (call.record.context_cause, &call.unknown_file) {
+        (0, Some(file)) => text(file),
+        (0, None) => "a file that was not told".into(),
+        (cause, _) => unknown_causes(cause.into()),
+    };
+    Some(format!("on its chain: {what}"))
 }
 
 fn unknown_causes(bits: u32) -> String {

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use clap::Parser;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, RingBufferBuilder};
 use nix::sys::signal::{SigSet, Signal};
@@ -20,11 +20,12 @@ use shared::intf;
 use shared::op::lsm::{is_by_function, seen_as, seen_of, with_functions};
 use shared::op::{OpSet, Selection};
 use shared::policy::Policy;
-use shared::profile::{PhpMatch, Profile, View};
+use shared::profile::{Context, PhpMatch, Profile, View};
 
 use crate::cli::{Actions, Args, Attribution, Hinted, Mode, STATUS_VIOLATION, hinted};
 use crate::command::{self, Command};
 use crate::consumer::{By, Consumer, Message, Untold};
+use crate::context;
 use crate::control::{Control, Request};
 use crate::images::{self, Images};
 use crate::kernel::{Kernel, LIVES, ReadOnly, read_as, read_stats};
@@ -47,6 +48,14 @@ enum Order {
     Mode(Mode),
 }
 
+/// What a session was asked for, with what follows where nothing was.
+#[derive(Clone, Copy)]
+struct Asked {
+    mode: Mode,
+    actions: Actions,
+    context: Context,
+}
+
 /// Runs a session to its end; the exit status.
 pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
     check_environment()?;
@@ -62,6 +71,10 @@ pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
     };
     let targets = find_targets(args, command.as_ref().map(|(path, _)| path.as_path()))?;
     check_profile(phase, args, mode, profile.as_ref(), &targets)?;
+    let context = context::chosen(args, mode, profile.as_ref())?;
+    if let Some(unused) = profile.as_ref().and_then(|profile| context::unused(context, profile)) {
+        crate::say(&format!("notice: {unused}"));
+    }
     if args.attribution == Attribution::Usdt {
         usdt::check(args, &targets)?;
     }
@@ -73,7 +86,8 @@ pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
         }
         None => None,
     };
-    let mut session = Session::start(phase, args, mode, actions, profile, pins, &targets, child.as_mut())?;
+    let asked = Asked { mode, actions, context };
+    let mut session = Session::start(phase, args, asked, profile, pins, &targets, child.as_mut())?;
     if child.is_none() {
         session.check_running_privileges(args)?;
     }
@@ -415,6 +429,8 @@ struct Session {
     view: View,
     /// Which calls count, from start to end.
     operations: Selection,
+    /// Likewise how much of PHP's stack decides.
+    context: Context,
     /// Subjects that are root are contained.
     contains_root: bool,
 }
@@ -424,25 +440,15 @@ impl Session {
     fn start(
         phase: &dyn Phase,
         args: &Args,
-        mode: Mode,
-        actions: Actions,
+        asked: Asked,
         profile: Option<Profile>,
         pins: Option<Pins>,
         targets: &[Target],
         child: Option<&mut Command>,
     ) -> Result<Self> {
         let found = pins.as_ref().map(Pins::found).transpose()?.flatten();
-        let started = Self::start_with(
-            phase,
-            args,
-            mode,
-            actions,
-            profile,
-            pins.as_ref(),
-            found.as_ref(),
-            targets,
-            child,
-        );
+        let started =
+            Self::start_with(phase, args, asked, profile, pins.as_ref(), found.as_ref(), targets, child);
         match (started, pins, found) {
             (Ok(mut session), pins, _) => {
                 session.pins = pins;
@@ -465,8 +471,7 @@ impl Session {
     fn start_with(
         phase: &dyn Phase,
         args: &Args,
-        mode: Mode,
-        actions: Actions,
+        Asked { mode, actions, context }: Asked,
         profile: Option<Profile>,
         pins: Option<&Pins>,
         found: Option<&Found>,
@@ -478,6 +483,7 @@ impl Session {
         let operations = operations(phase, args, mode, profile.as_ref())?;
         let mut config = read_only(args, mode, policed(phase, &operations)?)?;
         config.actions = actions;
+        config.context_files = context >= Context::KnownFiles;
         config.exposed = protected.as_ref().is_some_and(Protected::exposed);
         config.pins = pins.map(Pins::place_of_maps).transpose()?;
         if let Some(found) = found {
@@ -544,6 +550,8 @@ impl Session {
         if found.is_some() {
             names.recall(&mut kernel)?;
         }
+        let asks = !phase.decides_in_kernel();
+        let known_files = asks.then(|| kernel.map("known_files")).transpose()?;
         let by = By {
             mode,
             policy,
@@ -552,6 +560,8 @@ impl Session {
             untold: Untold::new(kernel.map("stats")?),
             kernel_decides: tables.is_some(),
             cross_check: args.cross_check,
+            context,
+            known_files,
             names,
         };
         let consumer = Consumer::new(by, phase.enforcer(), kernel.map("pairs")?, to_reporter.clone());
@@ -572,6 +582,7 @@ impl Session {
             strategy: phase.enforcer().strategy(),
             view: phase.view(),
             operations: operations.clone(),
+            context,
             profile,
             php: primary.map(|i| (i.version.clone().unwrap_or_default(), i.abi.clone())),
             pairs: kernel.map("pairs")?,
@@ -655,6 +666,7 @@ impl Session {
             returns_wanted: later.then_some(returns_wanted),
             view: phase.view(),
             operations,
+            context,
             contains_root: phase.contains_root(actions),
         };
         session.adopt(args, child)?;
@@ -886,7 +898,8 @@ impl Session {
             Mode::Monitor => Profile::load(&args.profile_file),
             Mode::Sandbox => Profile::load_for_sandbox(&args.profile_file, args.force),
         };
-        match loaded.and_then(|p| p.check_view(self.view).map(|()| p)) {
+        let fits = |p: &Profile| p.check_view(self.view).and_then(|()| p.check_context(self.context));
+        match loaded.and_then(|p| fits(&p).map(|()| p)) {
             Ok(profile) => {
                 let policy = Arc::new(Policy::new(&profile));
                 let next = self.generation + 1;
@@ -1175,6 +1188,7 @@ fn read_only(args: &Args, mode: Mode, policed: OpSet) -> Result<ReadOnly> {
         chain_limit: intf::CHAIN_MAX,
         policed,
         usdt: args.attribution == Attribution::Usdt,
+        context_files: false,
         instance: 1,
         exposed: false,
         tell_allowed: args.cross_check,

@@ -32,6 +32,7 @@ static bool read_shared(u64 *to, u64 addr, u32 words)
 /* What is remembered, where anything is. */
 struct task {
 	bool remembers;
+	u32 request;
 };
 
 struct recent {
@@ -65,6 +66,43 @@ static bool is_cached_code(struct recents *r, u64 function)
 }
 
 #include "php_walk.bpf.h"
+
+/* Everything is in the opcode cache; but for this. */
+static u64 uncached;
+
+struct cache_seen {
+	u32 request;
+};
+
+static bool begins_request(struct cache_seen *c, u32 request)
+{
+	bool fresh = c->request != request;
+
+	c->request = request;
+	return fresh;
+}
+
+static bool is_cached(struct cache_seen *c, u64 address)
+{
+	(void)c;
+	return address != uncached;
+}
+
+static u64 storage[256];
+
+#define bpf_get_current_task_btf() NULL
+#define bpf_task_storage_get(map, task, value, flags) ((void *)storage)
+
+#include "context.bpf.h"
+
+/* What the profile knows: whatever is in this folder, and how often it was asked. */
+static int questions;
+
+static u32 knows_file(struct scratch *s)
+{
+	questions++;
+	return s->file.len > 5 && !memcmp(s->file.val, "/srv/", 5) ? FILE_KNOWN : is_foreign(s);
+}
 
 struct zstr {
 	u64 refcount, h, len;
@@ -402,6 +440,165 @@ static void chains(void)
 	CHECK(!work.call.unknown);
 }
 
+/* ---- the context: every user frame below the site ---- */
+
+static struct task request = { .request = 1 };
+
+/* Whether it is known, from the frame below the site on. */
+static bool context_of(struct ex *top, u32 mode)
+{
+	u32 found = walk(top);
+
+	CHECK(found == WALK_SITE);
+	work.mode = mode;
+	work.generation = 1;
+	walk_context(&work, &php82, &request);
+	return !(work.call.flags & CALL_CONTEXT_UNKNOWN);
+}
+
+/* A site with these frames below it. */
+static bool known_below(struct ex *below)
+{
+	return context_of(frame(internal(unlink_name, 1, 0), frame(user(del, file, store, 0), below)), MODE_SANDBOX);
+}
+
+static struct ex *main_of(struct zstr *name, struct ex *below)
+{
+	return frame(user(NULL, name, NULL, 0), below);
+}
+
+static void unknown_by(struct ex *below, u32 cause)
+{
+	request.request++; /* nothing is remembered */
+	CHECK(!known_below(below));
+	CHECK(work.call.context_cause == cause);
+	CHECK(!cause == !hash_is_zero(&work.call.context));
+}
+
+static void contexts(void)
+{
+	struct zstr *other = STRING("/srv/b.php"), *foreign = STRING("/tmp/evil.php");
+	struct ex *deep = bottom;
+
+	CHECK(known_below(NULL));
+	CHECK(known_below(bottom));
+	/* of no file: internal functions, also trampolines, placeholders, the bottom of a fiber */
+	CHECK(known_below(frame(NULL, frame(internal(NULL, 1, 0), frame(internal(unlink_name, 0, 1 << 18), main_of(other, bottom))))));
+	CHECK(!work.call.context_cause && hash_is_zero(&work.call.context));
+	unknown_by(main_of(foreign, bottom), 0);
+	CHECK(named(work.call.context, SITE_FILE, "/tmp/evil.php", "", ""));
+	/* wherever it is, and behind whatever */
+	unknown_by(main_of(other, main_of(foreign, NULL)), 0);
+	unknown_by(frame(NULL, frame(internal(NULL, 1, 0), main_of(foreign, NULL))), 0);
+	unknown_by(frame(user(del, foreign, store, 0), bottom), 0);
+	unknown_by(frame(user(NULL, foreign, NULL, 1 << 22), bottom), 0);
+	unknown_by(frame(user(del, foreign, store, 1 << 18), bottom), 0); /* a trampoline of a user's method */
+	unknown_by(main_of(STRING("eval()'d code"), bottom), 0);
+	/* the site's own file is the site's matter */
+	CHECK(context_of(frame(user(del, foreign, store, 0), bottom), MODE_SANDBOX));
+	for (int i = 0; i < WALK_MAX - 2; i++)
+		deep = frame(user(del, other, store, 0), deep);
+	CHECK(known_below(deep));
+	unknown_by(frame(user(del, other, store, 0), deep), UNK_TRUNCATED);
+	deep = main_of(foreign, NULL);
+	for (int i = 0; i < 100; i++)
+		deep = frame(user(del, other, store, 0), deep);
+	unknown_by(deep, 0);
+}
+
+/* What cannot be read is unknown, never absent. */
+static void contexts_that_fault(void)
+{
+	struct zstr *other = STRING("/srv/c.php");
+	struct ex *below = main_of(other, bottom);
+	char long_name[300];
+	struct function *odd = user(del, other, store, 0);
+
+	fault(below, 8 * 7);
+	unknown_by(below, UNK_LINK);
+	no_faults();
+	fault(below->func, 4);
+	unknown_by(below, UNK_FRAME);
+	no_faults();
+	fault(&below->func->raw[152], 8);
+	unknown_by(below, UNK_FRAME);
+	no_faults();
+	fault(other, 8);
+	unknown_by(below, UNK_FILE);
+	is_shared = true; /* of the page cache it is read all the same */
+	request.request++;
+	CHECK(known_below(below));
+	is_shared = false;
+	no_faults();
+	unknown_by(main_of(NULL, bottom), UNK_FILE);
+	unknown_by(main_of(STRING(""), bottom), UNK_FILE);
+	memset(long_name, 'n', sizeof(long_name));
+	memcpy(long_name, "/srv/", 5);
+	CHECK(known_below(main_of(string(long_name, 255), bottom)));
+	unknown_by(main_of(string(long_name, 256), bottom), UNK_LONG);
+	odd->raw[0] = 9;
+	unknown_by(frame(odd, bottom), UNK_TYPE);
+	/* the next one is whole: nothing is left of what was unknown */
+	CHECK(known_below(below));
+}
+
+/* Asked once in a request and under a profile; what is foreign is never remembered. */
+static void contexts_are_remembered(void)
+{
+	struct zstr *other = STRING("/srv/d.php"), *foreign = STRING("/tmp/evil.php");
+	struct ex *once = main_of(other, NULL), *again = main_of(other, NULL), *many = NULL;
+
+	request.request++;
+	questions = 0;
+	CHECK(known_below(once) && known_below(once) && questions == 1);
+	CHECK(known_below(again) && questions == 2);
+	fault(other, 8);
+	CHECK(known_below(once));
+	/* of a function that is elsewhere the file's name is: of any such function */
+	no_faults();
+	uncached = (u64)again->func;
+	request.request++;
+	questions = 0;
+	CHECK(known_below(again) && known_below(again) && questions == 1);
+	CHECK(known_below(once) && questions == 1);
+	uncached = 0;
+	for (int i = 0; i < 40; i++)
+		many = main_of(string("/srv/many.php", 13), many);
+	questions = 0;
+	CHECK(known_below(many) && questions == 40);
+	CHECK(known_below(many) && questions < 50);
+	CHECK(known_below(once) && questions < 51);
+	fault(other, 8);
+	request.request++;
+	CHECK(!known_below(once));
+	no_faults();
+	questions = 2;
+	CHECK(known_below(once) && questions == 3);
+	questions = 2;
+	((struct known_code *)storage)->generation++;
+	CHECK(known_below(once) && questions == 3);
+	CHECK(!known_below(main_of(foreign, NULL)) && !known_below(main_of(foreign, NULL)) && questions == 5);
+	/* where a request's start was not seen nothing is */
+	request.request = 0;
+	CHECK(known_below(once) && known_below(once) && questions == 7);
+	request.request = 1000;
+}
+
+/* While learning every file is told as a name of its own, once, and none is foreign. */
+static void contexts_are_learnt(void)
+{
+	struct zstr *foreign = STRING("/tmp/learnt.php");
+	struct ex *e = frame(user(del, file, store, 0), main_of(foreign, bottom));
+	int before;
+
+	CHECK(context_of(e, MODE_PROFILE));
+	before = told_count;
+	CHECK(named(told[before - 2].hash, SITE_FILE, "/tmp/learnt.php", "", ""));
+	CHECK(named(told[before - 1].hash, SITE_FILE, "/srv/a.php", "", ""));
+	request.request++;
+	CHECK(context_of(e, MODE_PROFILE) && told_count == before);
+}
+
 int main(void)
 {
 	file = STRING("/srv/a.php");
@@ -417,5 +614,9 @@ int main(void)
 	faulting();
 	untouched();
 	chains();
+	contexts();
+	contexts_that_fault();
+	contexts_are_remembered();
+	contexts_are_learnt();
 	return 0;
 }

@@ -1,6 +1,6 @@
 //! Shows, exports, imports and amends profiles.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use shared::event::{Event, Kind};
 use shared::policy::Reason;
 use shared::profile::{
-    Constraint, Face, Grant, GrantKey, GrantMode, Profile, ProfileError, Who, builtin_master, caps,
+    Constraint, Context, Face, Grant, GrantKey, GrantMode, Profile, ProfileError, Who, builtin_master, caps,
 };
 use shared::site::{Name, escape};
 
@@ -59,7 +59,7 @@ enum Command {
         /// The events (--events of the tracer); `-` for standard input
         #[arg(long, value_name = "EVENTS")]
         from: PathBuf,
-        /// Only those of sites or programs whose name, as `show` prints it, contains this; repeatable
+        /// Only those of sites, programs or files whose name, as `show` prints it, contains this; repeatable
         #[arg(long, value_name = "TEXT")]
         site: Vec<String>,
         /// What becomes of what is added
@@ -212,6 +212,12 @@ fn show(profile: &Profile) -> String {
             show_grants(&mut out, &grants);
         }
     }
+    if !profile.files.is_empty() {
+        out.push_str("\nFiles that may be on a chain, beside those of sites\n");
+        for file in &profile.files {
+            let _ = writeln!(out, "  {file}");
+        }
+    }
     out.push_str("\n{master}: built in\n");
     show_grants(&mut out, &builtin_master(profile.view).iter().collect::<Vec<_>>());
     out
@@ -257,6 +263,9 @@ fn show_head(out: &mut String, profile: &Profile) {
     }
     if !profile.wrappers.is_empty() {
         row("Wrappers", profile.wrappers.join(" "));
+    }
+    if profile.context != Context::default() || !profile.files.is_empty() {
+        row("Context", format!("{}, {} files listed", profile.context, profile.files.len()));
     }
     for generated in &profile.generated {
         let operations: Vec<String> = generated.operations.iter().map(ToString::to_string).collect();
@@ -328,6 +337,8 @@ fn show_grants(out: &mut String, grants: &[&Grant]) {
 #[derive(Default)]
 struct Review {
     grants: Vec<Grant>,
+    /// To be listed as files that may be on a chain.
+    files: BTreeSet<Name>,
     /// Violations that no grant can allow, by reason.
     never: BTreeMap<&'static str, u64>,
     not_asked_for: u64,
@@ -339,6 +350,7 @@ fn allow(file: &Path, from: &Path, sites: &[String], mode: GrantMode, dry_run: b
     let review = review(&profile, from, sites, mode)?;
     let mut report = String::new();
     let mut new: Vec<Grant> = Vec::new();
+    let mut files: Vec<Name> = Vec::new();
     let mut changed = false;
     let known: HashMap<_, _> =
         profile.grants.iter().enumerate().map(|(at, grant)| (grant.key(), at)).collect();
@@ -358,6 +370,10 @@ fn allow(file: &Path, from: &Path, sites: &[String], mode: GrantMode, dry_run: b
             Some(_) => {}
         }
     }
+    for file in review.files.iter().filter(|file| !profile.files.contains(file)) {
+        let _ = writeln!(report, "{} the file {file}", if dry_run { "would list" } else { "listed" });
+        files.push(file.clone());
+    }
     for (reason, count) in &review.never {
         eprintln!("php-profile: {count} violations cannot be allowed by a grant ({reason})");
     }
@@ -367,10 +383,11 @@ fn allow(file: &Path, from: &Path, sites: &[String], mode: GrantMode, dry_run: b
     if review.not_asked_for > 0 {
         eprintln!("php-profile: {} violations are of other sites", review.not_asked_for);
     }
-    changed |= !new.is_empty();
+    changed |= !new.is_empty() || !files.is_empty();
     if !changed {
         return print("nothing to add\n");
     }
+    profile.files.extend(files);
     profile.add(new)?;
     if !dry_run {
         profile.save_face(file, face, true)?;
@@ -410,6 +427,16 @@ fn take(
     mode: GrantMode,
 ) {
     let reason = event.reason.map_or("no-reason", Reason::name);
+    // A file is listed or not: there is no listing for the log only.
+    let listable = event.reason == Some(Reason::UnknownContext) && mode == GrantMode::Enforce;
+    if let Some(file) = event.unknown_file.filter(|_| listable) {
+        if sites.is_empty() || sites.iter().any(|wanted| file.to_string().contains(wanted)) {
+            review.files.insert(file);
+        } else {
+            review.not_asked_for += 1;
+        }
+        return;
+    }
     let grantable = matches!(
         event.reason,
         Some(Reason::SiteNotInProfile | Reason::OperationNotInProfile | Reason::ProgramNotInProfile)

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::{ArgsView, Places, generated_operations, grant_key, has_place, stored_origin, stored_site};
+use super::{
+    ArgsView, Places, generated_operations, grant_key, has_place, stored_file, stored_origin, stored_site,
+};
 use crate::op::{Op, Selection};
 use crate::profile::{
-    Attribution, Constraint, Generated, Grant, GrantMode, Learned, Php, Profile, Root, Script, View, Who,
-    caps, stored_names, without_lines,
+    Attribution, Constraint, Context, Generated, Grant, GrantMode, Learned, Php, Profile, Root, Script, View,
+    Who, caps, stored_names, without_lines,
 };
 use crate::site::{Name, OriginEntry, Site};
 
@@ -29,6 +31,8 @@ pub struct LearnerConfig {
     pub generated: Vec<Generated>,
     /// Schemes of stream wrappers whose includes are no forgery, as they were asked for.
     pub wrappers: Vec<String>,
+    /// How much of PHP's stack is looked at.
+    pub context: Context,
     /// This machine's name.
     pub host: String,
     /// When the session started.
@@ -81,6 +85,7 @@ pub struct Learner {
     entries: HashMap<(Who, Op), Entry>,
     sites: HashSet<Site>,
     scripts: BTreeMap<Name, Script>,
+    files: BTreeSet<Name>,
     events: u64,
     lost: u64,
     foreign: u64,
@@ -95,6 +100,7 @@ impl Learner {
             entries: HashMap::new(),
             sites: HashSet::new(),
             scripts: BTreeMap::new(),
+            files: BTreeSet::new(),
             events: 0,
             lost: 0,
             foreign: 0,
@@ -177,6 +183,27 @@ impl Learner {
         if self.entries.len() >= caps::GRANTS { Err("too-many-grants") } else { Ok(()) }
     }
 
+    /// A file whose code was on the chain of a call. What cannot be listed is counted by cause.
+    pub fn file(&mut self, file: &[u8]) {
+        match self.take_file(file) {
+            // By its pattern it is known already.
+            Ok(()) | Err("generated-not-listed") => {}
+            Err(cause) => self.unknown(&format!("on-a-chain: {cause}"), 1),
+        }
+    }
+
+    fn take_file(&mut self, file: &[u8]) -> Result<(), &'static str> {
+        let stored = stored_file(self.places(), &self.config.generated, file)?;
+        if stored.len() > caps::NAME {
+            return Err("untrusted-file");
+        }
+        if self.files.len() >= caps::FILES && !self.files.contains(&stored) {
+            return Err("too-many-files");
+        }
+        self.files.insert(stored);
+        Ok(())
+    }
+
     /// Counts what could not be told.
     pub fn unknown(&mut self, cause: &str, count: u64) {
         let known = self.unknown.entry(cause.to_owned()).or_default();
@@ -227,6 +254,8 @@ impl Learner {
         profile.roots.clone_from(&config.roots);
         profile.generated.clone_from(&config.generated);
         profile.wrappers.clone_from(&config.wrappers);
+        profile.context = config.context;
+        profile.files = self.files.iter().cloned().collect();
         profile.scripts = self.scripts.values().cloned().collect();
         profile.grants = self.entries.iter().map(|((who, op), entry)| entry.grant(who, *op)).collect();
         profile.learned = Learned {

@@ -249,6 +249,7 @@ impl Tables {
         compiler.sites()?;
         compiler.programs()?;
         compiler.scripts(own);
+        compiler.files();
         let names = compiler.names()?;
         let once = compiler.space.path_automaton("ONCE_READ", automaton::once())?;
         Ok(Self {
@@ -469,12 +470,7 @@ impl<'a> Compiler<'a> {
         let in_files = |script: &&Name| !is_wrapped(&self.policy.wrappers, script);
         for script in self.policy.protected.iter().filter(in_files) {
             for way in self.seen(script) {
-                let key = match way {
-                    Stored::Exact(path) => self.key(intf::POLICY_SCRIPT_EXACT, self.ids.path(path), 0),
-                    Stored::Rooted(root, rest) => {
-                        self.key(intf::POLICY_SCRIPT_ROOTED, self.ids.rooted(root, rest, None), 0)
-                    }
-                };
+                let key = self.script_key(&way);
                 self.policies.entry(key).or_default().flags |= intf::POLICY_IS_SCRIPT;
                 for key in self.above(&way) {
                     self.policies.entry(key).or_default().flags |= intf::POLICY_IS_ABOVE;
@@ -492,6 +488,25 @@ impl<'a> Compiler<'a> {
             let plain = pattern.as_bytes().split(|byte| *byte == b'*').next().unwrap_or_default();
             for key in self.above(&Stored::Exact(plain)) {
                 self.policies.entry(key).or_default().flags |= intf::POLICY_IS_ABOVE;
+            }
+        }
+    }
+
+    /// What may be on a chain.
+    fn files(&mut self) {
+        for file in self.policy.files.iter().filter(|file| !is_evaluated(file)) {
+            for way in self.seen(file) {
+                let key = self.script_key(&way);
+                self.policies.entry(key).or_default().flags |= intf::POLICY_IS_KNOWN;
+            }
+        }
+    }
+
+    fn script_key(&self, way: &Stored<'_>) -> intf::policy_key {
+        match *way {
+            Stored::Exact(path) => self.key(intf::POLICY_SCRIPT_EXACT, self.ids.path(path), 0),
+            Stored::Rooted(root, rest) => {
+                self.key(intf::POLICY_SCRIPT_ROOTED, self.ids.rooted(root, rest, None), 0)
             }
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::View;
+use super::{Context, View};
 
 /// A profile that cannot be read, written, believed or used. Each has a [`hint`](Self::hint).
 #[derive(Debug, Error)]
@@ -67,6 +67,11 @@ pub enum ProfileError {
         "the profile was learnt through the {profile} view, and this strategy decides by the {asked} view"
     )]
     ViewMismatch { profile: View, asked: View },
+    /// Less of the stack was looked at while it was learnt.
+    #[error(
+        "the profile was learnt with --context {profile}, and does not say what --context {asked} asks for"
+    )]
+    LessContext { profile: Context, asked: Context },
     /// It speaks of another PHP.
     #[error("the profile was learnt from PHP {profile}, and this is PHP {running}")]
     PhpMinor { profile: String, running: String },
@@ -111,6 +116,9 @@ impl ProfileError {
             }
             Self::ViewMismatch { profile: View::Lsm, .. } => {
                 "use it with `phase3-lsm --lsm`, or learn another with --profile and without --lsm".into()
+            }
+            Self::LessContext { asked, .. } => {
+                format!("learn again: --profile --context {asked}, or leave --context out")
             }
             Self::PhpMinor { .. } => "learn again with this PHP, or --accept-php-version".into(),
             Self::Merge { .. } => "keep them in two files, one for each".into(),

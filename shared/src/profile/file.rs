@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Attribution, Constraint, Generated, Grant, GrantMode, Learned, Php, Profile, ProfileError, Root, Script,
-    View, Who, caps,
+    Attribution, Constraint, Context, Generated, Grant, GrantMode, Learned, Php, Profile, ProfileError, Root,
+    Script, View, Who, caps,
 };
 use crate::op::Op;
 use crate::site::{Name, OriginEntry, Site, SiteKind};
@@ -36,9 +36,10 @@ const SCRIPTS: [u8; 4] = *b"SCRP";
 const SITES: [u8; 4] = *b"SITE";
 const GRANTS: [u8; 4] = *b"GRNT";
 const LEARNED: [u8; 4] = *b"LRND";
-/// Only where there are some: programs that do not know it refuse it by name.
+/// Only where there is something in them: programs that do not know them refuse them by name.
 const WRAPPERS: [u8; 4] = *b"WRAP";
-const SECTIONS: [[u8; 4]; 8] = [META, ROOTS, GENERATED, SCRIPTS, SITES, GRANTS, LEARNED, WRAPPERS];
+const CONTEXT: [u8; 4] = *b"CTXT";
+const SECTIONS: [[u8; 4]; 9] = [META, ROOTS, GENERATED, SCRIPTS, SITES, GRANTS, LEARNED, WRAPPERS, CONTEXT];
 
 /// How a profile is written in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -288,6 +289,13 @@ struct GrantV1<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
+struct ContextV1<'a> {
+    context: u8,
+    #[serde(borrow)]
+    files: List<Bytes<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
 struct LearnedV1<'a> {
     runs: u64,
     events: u64,
@@ -303,6 +311,7 @@ struct LearnedV1<'a> {
 /// Numbers in files: never changed, only added to.
 const VIEWS: [View; 2] = [View::Syscall, View::Lsm];
 const ATTRIBUTIONS: [Attribution; 2] = [Attribution::Stack, Attribution::Usdt];
+const CONTEXTS: [Context; 2] = [Context::Nearest, Context::KnownFiles];
 const MODES: [GrantMode; 2] = [GrantMode::Enforce, GrantMode::Log];
 const KINDS: [SiteKind; 7] = [
     SiteKind::Function,
@@ -383,6 +392,15 @@ fn encode(profile: &Profile) -> Vec<u8> {
     section(LEARNED, pack(&learned_v1(&profile.learned)));
     if !profile.wrappers.is_empty() {
         section(WRAPPERS, pack(&List::of(&profile.wrappers, String::as_str)));
+    }
+    if profile.context != Context::Nearest || !profile.files.is_empty() {
+        section(
+            CONTEXT,
+            pack(&ContextV1 {
+                context: number(&CONTEXTS, &profile.context),
+                files: List::of(&profile.files, Name::as_bytes),
+            }),
+        );
     }
 
     let mut out = Vec::with_capacity(HEADER + payload.len());
@@ -506,9 +524,9 @@ fn section_name(tag: [u8; 4]) -> String {
     crate::site::escape(&tag)
 }
 
-/// The sections in the order of [`SECTIONS`]: all but the last are there.
-fn split(mut payload: Part<'_>) -> Result<[Option<Part<'_>>; 8], ProfileError> {
-    let mut found: [Option<Part<'_>>; 8] = [None; 8];
+/// The sections in the order of [`SECTIONS`]: all but the last two are there.
+fn split(mut payload: Part<'_>) -> Result<[Option<Part<'_>>; 9], ProfileError> {
+    let mut found: [Option<Part<'_>>; 9] = [None; 9];
     while !payload.bytes.is_empty() {
         let offset = payload.offset;
         let tag: [u8; 4] = payload.array("the name of a section")?;
@@ -521,7 +539,8 @@ fn split(mut payload: Part<'_>) -> Result<[Option<Part<'_>>; 8], ProfileError> {
             return Err(ProfileError::SectionCount { name: section_name(tag), times: "twice" });
         }
     }
-    let is_missing = |index: &usize| found[*index].is_none() && SECTIONS[*index] != WRAPPERS;
+    let is_missing =
+        |index: &usize| found[*index].is_none() && ![WRAPPERS, CONTEXT].contains(&SECTIONS[*index]);
     if let Some(index) = (0..found.len()).find(is_missing) {
         return Err(ProfileError::SectionCount { name: section_name(SECTIONS[index]), times: "not at all" });
     }
@@ -561,7 +580,7 @@ fn names(list: List<Bytes<'_>>) -> Vec<Name> {
 }
 
 fn decode_v1(payload: Part<'_>) -> Result<Profile, ProfileError> {
-    let [required @ .., wrappers] = split(payload)?;
+    let [required @ .., wrappers, context] = split(payload)?;
     let [meta, roots, generated, scripts, sites, grants, learned] =
         required.map(|part| part.expect("none is missing"));
     let meta: MetaV1<'_> = unpack(meta, META)?;
@@ -604,6 +623,11 @@ fn decode_v1(payload: Part<'_>) -> Result<Profile, ProfileError> {
     if let Some(wrappers) = wrappers {
         let schemes = unpack::<List<&str>>(wrappers, WRAPPERS)?.0;
         profile.wrappers = schemes.into_iter().map(ToOwned::to_owned).collect();
+    }
+    if let Some(context) = context {
+        let context: ContextV1<'_> = unpack(context, CONTEXT)?;
+        profile.context = value(&CONTEXTS, context.context, "context")?;
+        profile.files = names(context.files);
     }
     Ok(profile)
 }

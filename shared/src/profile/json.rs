@@ -5,9 +5,11 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use serde_json::ser::Formatter;
 
-use super::{Attribution, Generated, Grant, Learned, Php, Profile, ProfileError, Root, Script, View};
+use super::{
+    Attribution, Context, Generated, Grant, Learned, Php, Profile, ProfileError, Root, Script, View,
+};
 use crate::op::Selection;
-use crate::site::{escape, json_escaped};
+use crate::site::{Name, escape, json_escaped};
 
 const FORMAT: &str = "php-profile";
 const VERSION: u32 = 1;
@@ -29,6 +31,10 @@ struct Face {
     generated: Vec<Generated>,
     #[serde(default)]
     wrappers: Vec<String>,
+    #[serde(default)]
+    context: Context,
+    #[serde(default)]
+    files: Vec<Name>,
     #[serde(default)]
     scripts: Vec<Script>,
     #[serde(default)]
@@ -94,11 +100,18 @@ impl Profile {
         field("php", &|out| put(out, &sorted.php));
         field("complete", &|out| put(out, &sorted.complete));
         field("learned", &|out| put(out, &sorted.learned));
+        // What programs that do not know it would refuse by its name is only there where it says something.
+        if sorted.context != Context::default() {
+            field("context", &|out| put(out, &sorted.context));
+        }
         put_list(&mut out, "roots", &sorted.roots);
         put_list(&mut out, "generated", &sorted.generated);
-        // Only where there are some: programs that do not know them refuse the name.
+        // Likewise.
         if !sorted.wrappers.is_empty() {
             put_list(&mut out, "wrappers", &sorted.wrappers);
+        }
+        if !sorted.files.is_empty() {
+            put_list(&mut out, "files", &sorted.files);
         }
         put_list(&mut out, "scripts", &sorted.scripts);
         put_list(&mut out, "grants", &sorted.grants);
@@ -132,6 +145,8 @@ impl Profile {
             roots: face.roots,
             generated: face.generated,
             wrappers: face.wrappers,
+            context: face.context,
+            files: face.files,
             scripts: face.scripts,
             grants: face.grants,
             learned: face.learned,

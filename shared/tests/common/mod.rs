@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use shared::intf;
 use shared::op::{Op, Selection};
 use shared::profile::{
-    Attribution, Constraint, Generated, Grant, GrantMode, Learned, Php, Profile, Root, Script, View, Who,
+    Attribution, Constraint, Context, Generated, Grant, GrantMode, Learned, Php, Profile, Root, Script, View,
+    Who,
 };
 use shared::site::{Name, OriginEntry, Phase, Site};
 
@@ -202,7 +203,7 @@ pub fn any_profile() -> impl Strategy<Value = Profile> {
         (name(), vec(operation(), 0..4)).prop_map(|(pattern, operations)| Generated { pattern, operations });
     let selection = prop_oneof![Just("relevant"), Just("all"), Just("seed,unlink,openat:create")];
     (
-        any::<bool>(),
+        (any::<bool>(), proptest::sample::select(&Context::ALL[..]), vec(file(), 0..3)),
         selection,
         vec(script, 0..3),
         vec(generated, 0..3),
@@ -210,12 +211,14 @@ pub fn any_profile() -> impl Strategy<Value = Profile> {
         learned(),
         any::<bool>(),
     )
-        .prop_map(|(lsm, selection, scripts, generated, grants, learned, complete)| {
+        .prop_map(|((lsm, context, files), selection, scripts, generated, grants, learned, complete)| {
             let view = if lsm { View::Lsm } else { View::Syscall };
             let php = Php::new("8.4.1", "API20240924,TS");
             let mut profile = Profile::new(view, Attribution::Usdt, selection.parse().unwrap(), php);
             profile.roots = vec![Root::parse("app=/srv/*/app").unwrap()];
             profile.wrappers = vec!["s3".into(), "vfs".into()];
+            profile.context = context;
+            profile.files = files;
             profile.scripts = scripts;
             profile.generated = generated;
             profile.grants = grants;

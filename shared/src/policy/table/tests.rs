@@ -11,7 +11,7 @@ use super::*;
 use crate::op::{Selection, nr};
 use crate::policy::{ArgsView, ONCE_READ, Reason, Verdict, below};
 use crate::profile::{
-    Attribution, Generated, Grant, GrantKey, Php, Profile, Root, Script, Who, matches, stored_names,
+    Attribution, Context, Generated, Grant, GrantKey, Php, Profile, Root, Script, Who, matches, stored_names,
     without_lines,
 };
 use crate::site::Phase;
@@ -214,6 +214,11 @@ impl Kernel {
             && (rule.itself == 0 || (args.path.is_some() && args.path == args.exe))
     }
 
+    /// Whether it may be on a chain.
+    fn knows(&self, file: &[u8]) -> bool {
+        self.script(file) & intf::POLICY_IS_KNOWN != 0 || self.row(file).generated != 0
+    }
+
     /// `enum policy_flags` of a path.
     fn script(&self, path: &[u8]) -> u32 {
         let exact = self.get(intf::POLICY_SCRIPT_EXACT, self.ids.path(path), 0);
@@ -401,12 +406,14 @@ fn profile() -> impl Strategy<Value = Profile> {
         stored_file().prop_map(|file| Script { file, device: 0, inode: 0, size: 0, sha256: [0; 32] });
     let grants = vec(prop_oneof![3 => of_site, 1 => of_program], 0..12);
     let view = select(&[View::Syscall, View::Lsm][..]);
-    (view, (roots(), wrappers()), vec(generated, 0..3), vec(script, 0..4), grants).prop_map(
-        |(view, (roots, wrappers), generated, scripts, grants)| {
+    let context = (select(&Context::ALL[..]), vec(stored_file(), 0..4));
+    (view, (roots(), wrappers()), vec(generated, 0..3), (vec(script, 0..4), context), grants).prop_map(
+        |(view, (roots, wrappers), generated, (scripts, (context, files)), grants)| {
             let mut profile =
                 Profile::new(view, Attribution::Stack, Selection::default(), Php::new("8.2.29", ""));
             (profile.roots, profile.generated, profile.wrappers) = (roots, generated, wrappers);
             (profile.scripts, profile.grants) = (scripts, grants);
+            (profile.context, profile.files) = (context, files);
             profile
         },
     )
@@ -511,6 +518,7 @@ proptest! {
             }
         }
         files.extend(profile.scripts.iter().flat_map(|script| unstored(&script.file)));
+        files.extend(profile.files.iter().flat_map(|file| unstored(file)));
         files.extend(sites.iter().filter_map(|site| site.file.clone()));
         sites.extend(files.iter().map(|file| Site::main(file.clone())));
         let all = || calls.iter().map(|(op, paths)| (*op, view_of(paths)))
@@ -536,6 +544,7 @@ proptest! {
             let flags = kernel.script(file);
             prop_assert_eq!(policy.is_protected(file), flags & intf::POLICY_IS_SCRIPT != 0, "{}", file);
             prop_assert_eq!(own.contains(file), flags & intf::POLICY_IS_OWN != 0, "{}", file);
+            prop_assert_eq!(policy.knows_file(file), kernel.knows(file), "{}", file);
         }
     }
 
@@ -744,6 +753,36 @@ fn own_files_may_be_scripts_too() {
     assert_eq!(kernel.script(b"/b.php"), intf::POLICY_IS_SCRIPT);
     assert_eq!(kernel.script(b"/php.profile"), intf::POLICY_IS_OWN);
     assert_eq!(kernel.head.patterned, 0);
+}
+
+#[test]
+fn known_files_are_those_of_sites_and_those_that_are_listed() {
+    let mut profile = small();
+    profile.roots = vec![Root::parse("app=/srv/*").unwrap()];
+    profile.generated = vec![Generated { pattern: "app:cache/*".into(), operations: Vec::new() }];
+    profile.grants = vec![grant(Who::site(Site::main("app:a.php")), (Op::EXEC, Vec::new(), false))];
+    profile.files = vec!["/index.php".into(), "app:b.php".into()];
+    profile.scripts = vec![script("/script.php")];
+    let known = ["/srv/1/a.php", "/srv/2/b.php", "/index.php", "/srv/1/cache/x"];
+    let foreign = ["/srv/1/c.php", "/script.php", "/index.php(1) : eval()'d code", "app:b.php", ""];
+    for (context, knows) in [(Context::Nearest, false), (Context::KnownFiles, true)] {
+        profile.context = context;
+        let policy = Policy::new(&profile);
+        let kernel = Kernel::new(&policy, &[]).unwrap();
+        for file in &known[..3] {
+            assert_eq!(
+                (policy.knows_file(file.as_bytes()), kernel.knows(file.as_bytes())),
+                (knows, knows),
+                "{file}"
+            );
+        }
+        assert!(policy.knows_file(known[3].as_bytes()) && kernel.knows(known[3].as_bytes()));
+        for file in foreign {
+            assert!(!policy.knows_file(file.as_bytes()) && !kernel.knows(file.as_bytes()), "{file}");
+        }
+        // Known is not protected.
+        assert!(kernel.script(b"/index.php") & !intf::POLICY_IS_KNOWN == 0);
+    }
 }
 
 fn with_grants(grants: Vec<Grant>) -> Result<Tables, TableError> {
