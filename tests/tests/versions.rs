@@ -107,6 +107,7 @@ fn learns_and_sandboxes(php: &Php) {
     assert_eq!(through, FILES - left, "let through by the events and by the files that are gone");
     forged_names_are_seen(&arena);
     names_from_listed_wrappers_are_told(&arena);
+    foreign_files_are_seen(&arena);
 }
 
 /// Where a file's name is before it is compiled differs by version.
@@ -124,6 +125,49 @@ fn forged_names_are_seen(arena: &Arena) {
     };
     assert!(reasons(&plain).iter().all(|reason| reason.as_deref() == Some("site-not-in-profile")));
     assert!(reasons(&forging).contains(&Some("tainted-identity".into())), "{:?}", reasons(&forging));
+}
+
+/// What is on a chain in every version: closures, generators, what `yield from` leaves of them, calls by name.
+const CHAINS: [(&str, &str); 3] = [
+    (
+        "site.php",
+        "<?php class Site { static function touch($n) { foreach ([$n] as $one) touch(__DIR__ . '/touched'); yield; } }",
+    ),
+    (
+        "chain.php",
+        "<?php require __DIR__ . '/site.php';
+function inner($n) { yield 0; yield from Site::touch($n); }
+function outer($n) { yield from inner($n); }
+function all($n) { foreach (outer($n) as $_); array_map(function ($n) { iterator_to_array(outer($n), false); }, [$n]); }
+isset($argv[1]) ? include $argv[1] : call_user_func('all', 1);",
+    ),
+    ("foreign.php", "<?php all(2);"),
+];
+
+/// Where a function has the name of its file differs by version.
+fn foreign_files_are_seen(arena: &Arena) {
+    for (name, code) in CHAINS {
+        fs::write(arena.path().join(name), code).expect("write a script");
+    }
+    let [script, foreign] =
+        ["chain.php", "foreign.php"].map(|name| arena.path().join(name).display().to_string());
+    let run = |mode: &str, options: &[&str], of: Option<&String>| {
+        let session = options.iter().fold(arena.session(mode), |session, option| session.arg(*option));
+        let ran = session.run([&arena.php.run, &script].into_iter().chain(of));
+        assert_eq!(ran.status, 0, "{}{}", ran.stdout, ran.stderr);
+        ran
+    };
+    let known = ["--context", "known-files"];
+    run("--profile", &["--force", known[0], known[1]], None);
+    for (options, of) in [(&known[..], None), (&[], Some(&foreign))] {
+        let ran = run("--monitor", options, of);
+        assert!(ran.violations().is_empty(), "{options:?} {of:?}: {}", ran.stderr);
+    }
+    let ran = run("--monitor", &known, Some(&foreign));
+    let told = ran.violations();
+    assert!(told.len() >= 2, "{}", ran.stderr);
+    assert!(told.iter().all(|event| event["reason"] == "unknown-context"), "{}", ran.stderr);
+    assert!(told.iter().all(|event| event["unknown_file"] == foreign.as_str()), "{}", ran.stderr);
 }
 
 /// Code from memory, which says that it is from where the last argument says.
