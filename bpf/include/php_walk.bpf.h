@@ -402,20 +402,30 @@ __noinline int brief_step(struct scratch *s, struct image *img, struct recents *
 	return 1;
 }
 
-static __always_inline bool walk_briefly(struct scratch *s, struct image *img, struct task *task)
+/*
+ * Both walks are here twice. As global functions their loops are verified once, not once for each way to them. At the
+ * hooks (PATHS_FROM_KERNEL) all that finds the site is in a global function of its own already, and there is no frame
+ * left for another one.
+ */
+static __always_inline u32 walk_briefly_here(struct scratch *s, struct image *img, struct recents *r)
 {
-	struct recents *r = recents_of(task, img);
 	u64 ced = 0;
 	u32 i;
 
-	if (!s->eg || bpf_probe_read_user(&ced, sizeof(ced), (void *)(s->eg + img->current_execute_data)))
-		return false;
+	if (!s || !img || !s->eg ||
+	    bpf_probe_read_user(&ced, sizeof(ced), (void *)(s->eg + img->current_execute_data)))
+		return 0;
 	s->next = ced;
 	s->have_site = s->have_sink = 0;
 	for (i = 0; i < WALK_MAX; i++)
 		if (brief_step(s, img, r))
 			break;
 	return s->have_site;
+}
+
+__noinline u32 walk_briefly(struct scratch *s, struct image *img, struct recents *r)
+{
+	return walk_briefly_here(s, img, r);
 }
 
 /* ---- all there is to say of a call ---- */
@@ -466,13 +476,14 @@ static __always_inline void count_unknown(u32 u)
 enum { WALK_NO_CONTEXT, WALK_EMPTY, WALK_SITE, WALK_INTERNAL, WALK_UNKNOWN };
 
 /* Finds the site; leaves it in s->call. */
-static __always_inline u32 walk_once(struct scratch *s, struct image *img)
+static __always_inline u32 walk_once_here(struct scratch *s, struct image *img)
 {
-	struct rec_call *c = &s->call;
+	struct rec_call *c;
 	u64 ced = 0;
 
-	if (!s->eg)
+	if (!s || !img || !s->eg)
 		return WALK_NO_CONTEXT;
+	c = &s->call;
 	if (bpf_probe_read_user(&ced, sizeof(ced), (void *)(s->eg + img->current_execute_data))) {
 		c->unknown |= UNK_GLOBALS;
 		return WALK_UNKNOWN;
@@ -494,14 +505,28 @@ static __always_inline u32 walk_once(struct scratch *s, struct image *img)
 	return WALK_INTERNAL;
 }
 
+__noinline u32 walk_once(struct scratch *s, struct image *img)
+{
+	return walk_once_here(s, img);
+}
+
+static __always_inline u32 walk_in_full(struct scratch *s, struct image *img)
+{
+	return PATHS_FROM_KERNEL ? walk_once_here(s, img) : walk_once(s, img);
+}
+
 /* Briefly where that is asked for and does it: s->brief is 0 where everything was found out. */
 static __always_inline u32 walk_site(struct scratch *s, struct image *img, struct task *task)
 {
 	count(STAT_WALKS);
-	if (s->brief && walk_briefly(s, img, task))
-		return WALK_SITE;
+	if (s->brief) {
+		struct recents *r = recents_of(task, img);
+
+		if (PATHS_FROM_KERNEL ? walk_briefly_here(s, img, r) : walk_briefly(s, img, r))
+			return WALK_SITE;
+	}
 	s->brief = 0;
-	return walk_once(s, img);
+	return walk_in_full(s, img);
 }
 
 /* What a brief walk left out. The site is decided by then: should the frames have changed, it is told as unknown. */
@@ -511,7 +536,7 @@ static __always_inline void walk_rest(struct scratch *s, struct image *img)
 	struct hash128 decided = c->site;
 
 	s->brief = 0;
-	if (walk_once(s, img) == WALK_SITE && decided.lo == c->site.lo && decided.hi == c->site.hi)
+	if (walk_in_full(s, img) == WALK_SITE && decided.lo == c->site.lo && decided.hi == c->site.hi)
 		return;
 	c->unknown |= UNK_LINK;
 	c->site_kind = SITE_UNKNOWN;

@@ -5,7 +5,7 @@
  */
 #include "shim.h"
 
-enum { DECIDES_HERE = 0 };
+enum { DECIDES_HERE = 0, PATHS_FROM_KERNEL = 0 };
 
 #include "compat.bpf.h"
 #include "siphash.h"
