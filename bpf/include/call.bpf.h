@@ -273,8 +273,6 @@ static __always_inline int on_enter(u64 id)
 	s->may_be_brief = s->mode != MODE_PROFILE && !forks_or_execs(nr);
 	c->who.uid = uid_of(t);
 	fill_who_briefly(&c->who, t, p, task ? task->phase : PHASE_UNKNOWN);
-	if (DECIDES_HERE && !decides_first(s))
-		fill_who_rest(&c->who, t);
 	len = offsetof(struct rec_call, path);
 	if (foreign) {
 		count(STAT_FOREIGN);
@@ -313,14 +311,11 @@ static __always_inline int on_enter(u64 id)
 		goto out;
 	if (named && !by_path)
 		len = read_args(s, nr);
-	/* One way to each of what follows: 6.1 goes through it once for each. */
-	if (!DECIDES_HERE || decides_first(s)) {
-		if (DECIDES_HERE && !decide(s))
-			goto out;
-		fill_who_rest(&c->who, t);
-		if (img && s->brief)
-			walk_rest(s, img);
-	}
+	if (decides_first(s) && !decide(s))
+		goto out;
+	fill_who_rest(&c->who, t);
+	if (img && s->brief)
+		walk_rest(s, img);
 	if (img && !(c->flags & (CALL_SITE_RECORDED | CALL_REVIEW)))
 		find_request(s, p, img);
 	judge(s, task, img, len);

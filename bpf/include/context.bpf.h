@@ -48,7 +48,7 @@ static __always_inline struct known_code *known_code_of(struct scratch *s, struc
 	struct known_code *k;
 	bool fresh;
 
-	if (!task || !task->request || (img->flags & IMAGE_ZTS))
+	if (!can_remember(task, img))
 		return NULL;
 	k = bpf_task_storage_get(&known_codes, bpf_get_current_task_btf(), NULL,
 				 BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -194,27 +194,11 @@ __noinline int context_steps(struct scratch *s, struct image *img, struct known_
 	return 0;
 }
 
-/* To the bottom, from s->next. A global function: the loop is verified by itself, not once for each way to it. */
-__noinline int walk_to_bottom(struct scratch *s, struct image *img, struct known_code *k)
-{
-	u32 i;
-
-	for (i = 0; i < WALK_MAX; i++)
-		if (context_step(s, img, k))
-			break;
-	return 0;
-}
-
-/* From the frame below the site, where the walk to it has stopped, to the bottom: into the call's flags. */
+/* From the frame below the site, where the walk to it has stopped, to the bottom. */
 static __always_inline void walk_context(struct scratch *s, struct image *img, struct task *task)
 {
-	struct rec_call *c = &s->call;
-
-	c->flags |= CALL_CONTEXT_UNKNOWN;
-	c->context_cause = UNK_TRUNCATED;
-	walk_to_bottom(s, img, known_code_of(s, task, img));
-	if (c->context_cause)
-		count(STAT_UNK_CONTEXT);
+	s->call.flags |= CALL_CONTEXT_UNKNOWN;
+	context_steps(s, img, known_code_of(s, task, img));
 }
 
 /* Whether the call's site, allowed or not, was called by code that the profile does not know. */

@@ -297,7 +297,7 @@ static __always_inline struct scratch *hook_begin_at(u32 op, struct target targe
 		c->args[1] = traced ? target.pid : target.signal;
 	}
 	s->may_be_brief = decides_first(s) && !is_recorded(c->nr);
-	c->who.uid = (u32)bpf_get_current_uid_gid();
+	c->who.uid = uid_of(t);
 	fill_who_briefly(&c->who, t, p, task ? task->phase : PHASE_UNKNOWN);
 	if (t->thread_info.status & TS_COMPAT) {
 		count(STAT_FOREIGN);

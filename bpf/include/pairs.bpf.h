@@ -28,18 +28,24 @@ static long find_slash(u32 i, struct last_slash *l)
 	return 0;
 }
 
-/* Adds a path's directory to s->sip. 8 more bytes than the path may be read. */
-static __always_inline void hash_directory(struct scratch *s, char *path, u32 len)
+/* Adds so many bytes of a path to s->sip. 8 more than those may be read. */
+static __always_inline void hash_beginning(struct scratch *s, char *path, u32 len)
 {
-	struct last_slash l = { path, 0 };
-	struct sip_path_loop p = { .sip = &s->sip, .bytes = path };
+	struct sip_path_loop p = { .sip = &s->sip, .bytes = path, .end = len };
 
-	bpf_loop(len, find_slash, &l, 0);
-	p.end = l.end;
 	if (p.end > PATH_ROOM - 8)
 		return;
 	bpf_loop((p.end + 7) / 8, sip_path_word, &p, 0);
 	sip_word(&s->sip, p.end);
+}
+
+/* Likewise a path's directory. */
+static __always_inline void hash_directory(struct scratch *s, char *path, u32 len)
+{
+	struct last_slash l = { path, 0 };
+
+	bpf_loop(len, find_slash, &l, 0);
+	hash_beginning(s, path, l.end);
 }
 
 /* Of both paths' directories: for {engine}, which learns paths by directory. */
@@ -89,16 +95,10 @@ static __always_inline bool learnt_by_path(struct scratch *s)
 /* Of the whole path. */
 __noinline u64 path_hash(struct scratch *s)
 {
-	struct sip_path_loop p = {};
-
-	if (!s || s->call.path_len > PATH_ROOM - 8)
+	if (!s)
 		return 0;
 	sip_init(&s->sip, hash_key[0], hash_key[1]);
-	p.sip = &s->sip;
-	p.bytes = s->call.path;
-	p.end = s->call.path_len;
-	bpf_loop((p.end + 7) / 8, sip_path_word, &p, 0);
-	sip_word(&s->sip, p.end);
+	hash_beginning(s, s->call.path, s->call.path_len);
 	return sip_end(&s->sip).lo;
 }
 

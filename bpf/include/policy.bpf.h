@@ -337,19 +337,18 @@ static __noinline struct policy *policy_of(struct scratch *s, u32 kind, struct h
 	return bpf_map_lookup_elem(&policies, &k);
 }
 
-/* Remembered only where something is granted: what is not is no way to fill the table. */
-static __noinline struct policy *remember(struct scratch *s, struct hash128 *id, u32 node)
+/* Remembered only where something is granted, or known: what is not is no way to fill the table. */
+static __noinline void remember(struct scratch *s, u32 kind, struct hash128 *id, u32 node)
 {
 	struct scratch *own = own_scratch(s);
 	struct policy_key k = {};
 
 	k.id = *id;
 	k.generation = s->generation;
-	k.kind = POLICY_RESOLVED;
+	k.kind = kind;
 	k.node = node;
 	if (!own || has_no_room(bpf_map_update_elem(&policies, &k, &own->policy, BPF_NOEXIST)))
 		count(STAT_RESOLVED_FULL); /* resolved again at the next call */
-	return &s->policy;
 }
 
 /* Adds what one entry allows to s->policy. */
@@ -422,7 +421,8 @@ static __always_inline struct policy *site_policy(struct scratch *s)
 		return p;
 	if (!recall_names(s, &id) || !unite_site(s, &id))
 		return NULL;
-	return remember(s, &id, 0);
+	remember(s, POLICY_RESOLVED, &id, 0);
+	return &s->policy;
 }
 
 /* ---- programs, by where they come from ---- */
@@ -591,7 +591,10 @@ static __always_inline struct policy *program_policy(struct scratch *s)
 	p = policy_of(s, POLICY_RESOLVED, &id, NODE_RESOLVED);
 	if (p)
 		return p;
-	return unite_program(s) ? remember(s, &id, NODE_RESOLVED) : NULL;
+	if (!unite_program(s))
+		return NULL;
+	remember(s, POLICY_RESOLVED, &id, NODE_RESOLVED);
+	return &s->policy;
 }
 
 /* ---- rules ---- */
@@ -783,19 +786,6 @@ __noinline u32 script_flags(struct scratch *s)
 	return flags;
 }
 
-/* Remembered only where it is known, for the reason that remember() gives. */
-static __noinline void remember_file(struct scratch *s, struct hash128 *id)
-{
-	struct scratch *own = own_scratch(s);
-	struct policy_key k = {};
-
-	k.id = *id;
-	k.generation = s->generation;
-	k.kind = POLICY_FILE;
-	if (!own || has_no_room(bpf_map_update_elem(&policies, &k, &own->policy, BPF_NOEXIST)))
-		count(STAT_RESOLVED_FULL);
-}
-
 /* Files that are generated are known by their patterns. */
 static __always_inline u32 knows_file(struct scratch *s)
 {
@@ -809,7 +799,7 @@ static __always_inline u32 knows_file(struct scratch *s)
 	s->accept = s->generated = 0; /* where script_flags() does not ask the patterns */
 	if (!(script_flags(s) & POLICY_IS_KNOWN) && !((s->accept & ACCEPT_TRUSTED) && s->generated))
 		return is_foreign(s);
-	remember_file(s, &id);
+	remember(s, POLICY_FILE, &id, 0);
 	return FILE_KNOWN;
 }
 

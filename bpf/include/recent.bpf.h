@@ -52,6 +52,12 @@ static long find_range(struct task_struct *t, struct vm_area_struct *vma, struct
 	return 0;
 }
 
+/* Whether anything is: not where a request's start was not seen, or another thread might change what is remembered. */
+static __always_inline bool can_remember(struct task *task, struct image *img)
+{
+	return task && task->request && !(img->flags & IMAGE_ZTS);
+}
+
 /* Whether it is another request than before: of which nothing is known. */
 static __always_inline bool begins_request(struct cache_seen *c, u32 request)
 {
@@ -68,7 +74,7 @@ static __always_inline struct recents *recents_of(struct task *task, struct imag
 	struct recents *r;
 	u32 i;
 
-	if (!task || !task->request || (img->flags & IMAGE_ZTS))
+	if (!can_remember(task, img))
 		return NULL;
 	r = bpf_task_storage_get(&recent_sites, bpf_get_current_task_btf(), NULL,
 				 BPF_LOCAL_STORAGE_GET_F_CREATE);

@@ -361,6 +361,12 @@ impl Site {
     }
 }
 
+/// The file, where the name is that of a frame's file and of no site.
+pub fn file_of(raw: &intf::site_name) -> Option<Name> {
+    let file = field(&raw.file, raw.file_len).filter(|file| !file.is_empty())?;
+    (u32::from(raw.kind) == intf::SITE_FILE).then(|| file.into())
+}
+
 fn field(raw: &[std::ffi::c_char], len: u16) -> Option<Vec<u8>> {
     (u32::from(len) <= intf::NAME_CAP)
         .then(|| raw[..usize::from(len)].iter().map(|&c| u8::from_ne_bytes(c.to_ne_bytes())).collect())

@@ -9,14 +9,14 @@ use shared::intf;
 use shared::op::Op;
 use shared::policy::{ArgsView, Once, Policy, ProgramPolicy, Reason, SitePolicy, Verdict};
 use shared::profile::Context;
-use shared::site::{Name, OriginEntry, Site};
+use shared::site::{Name, OriginEntry, Site, file_of};
 
 use crate::cli::Mode;
 use crate::context::{Files, has_unknown_context};
 use crate::enforce::{Action, Enforcer};
 use crate::kernel::{bytes_of, read_as, read_stats};
 use crate::late;
-use crate::names::{Id, NONE, Names, file_of, id};
+use crate::names::{Id, NONE, Names, id};
 use crate::process::{Miss, Process};
 use crate::protect::{Protected, names_a_process};
 
@@ -145,7 +145,6 @@ pub struct Consumer {
     pairs: MapHandle,
     /// What is allowed where there is no policy to ask.
     nothing: SitePolicy,
-    /// Of a kernel side that decides: its counters.
     untold: Untold,
     kernel_decides: bool,
     cross_check: bool,

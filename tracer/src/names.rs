@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use shared::intf;
-use shared::site::{Name, OriginEntry, Site};
+use shared::site::{Name, OriginEntry, Site, file_of};
 
 use crate::kernel::{Kernel, read_as};
 
@@ -155,13 +155,6 @@ impl Names {
             .cloned()
             .unwrap_or_else(|| Arc::from([OriginEntry { site: Site::unknown(), sink: None }]))
     }
-}
-
-/// The file, where the name is that of a frame's file and of no site.
-pub fn file_of(name: &intf::site_name) -> Option<Name> {
-    let file = name.file.get(..usize::from(name.file_len)).filter(|file| !file.is_empty())?;
-    let bytes: Vec<u8> = file.iter().map(|c| *c as u8).collect();
-    (u32::from(name.kind) == intf::SITE_FILE).then(|| bytes.into())
 }
 
 #[cfg(test)]
