@@ -115,7 +115,7 @@ impl Arena {
 
     /// Learns every operation by Good.
     pub fn learn(&self, options: &[&str], operations: &[&str]) {
-        let session = options.iter().fold(self.session("--profile"), |s, o| s.arg(*o));
+        let session = self.session("--profile").args(options.iter().copied());
         let session = session.arg("--force").start();
         for operation in operations {
             self.twin(operation);

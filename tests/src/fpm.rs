@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, User};
 use tempfile::TempDir;
 
-use crate::session::ends_with_test;
+use crate::session::{Session, ends_with_test};
 
 /// The php-fpm that is copied for each test, so that no other on this machine is watched.
 pub const PHP_FPM: &str = "/usr/sbin/php-fpm8.2";
@@ -341,6 +341,11 @@ impl Fpm {
         self.client().request(request)
     }
 
+    /// A session about its executable, and no other on this machine.
+    pub fn session(&self, mode: &str) -> Session {
+        Session::new(self.base(), mode).arg("--php").arg(self.binary().display().to_string())
+    }
+
     /// For other threads.
     pub fn client(&self) -> Client {
         let (public, data) = (self.app.join(&self.setup.public), self.data());
@@ -611,7 +616,7 @@ pub fn age(path: &Path) {
 /// Gives a folder and all below it to the pool's user.
 pub fn own_all(path: &Path) {
     own(path);
-    if path.is_dir() {
+    if path.is_dir() && !path.is_symlink() {
         for entry in fs::read_dir(path).expect("read a folder").map(|e| e.expect("an entry")) {
             own_all(&entry.path());
         }

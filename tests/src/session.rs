@@ -109,6 +109,13 @@ impl Session {
         self
     }
 
+    /// Several.
+    #[must_use]
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
     /// Events go there instead.
     #[must_use]
     pub fn events_to(mut self, path: &Path) -> Self {
@@ -259,7 +266,23 @@ fn status_of(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
+/// What is told in a file of events so far. Whole lines only: the last one may be being written.
+pub fn events_so_far(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    parsed(text.rsplit_once('\n').map_or("", |(whole, _)| whole))
+}
+
+/// A profile as JSON.
+pub fn exported(profile: &Path) -> Value {
+    let output = Command::new(php_profile()).arg("export").arg(profile).output().expect("run php-profile");
+    assert!(output.status.success(), "export: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
 fn events_of(folder: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(folder.join("events.jsonl")).unwrap_or_default();
+    parsed(&std::fs::read_to_string(folder.join("events.jsonl")).unwrap_or_default())
+}
+
+fn parsed(text: &str) -> Vec<Value> {
     text.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("not JSON: {e}: {l}"))).collect()
 }

@@ -13,11 +13,11 @@ mod application {
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
+use e2e::arena::Status;
 use e2e::fpm::{Fpm, Request, age, wait_until};
-use e2e::session::{Ran, Running, Session, cross_checks, decides_in_kernel, php_profile, tracer};
+use e2e::session::{Ran, Running, cross_checks, decides_in_kernel, events_so_far, exported};
 use e2e::suite::test;
 use serde_json::Value;
 
@@ -46,7 +46,7 @@ fn dokuwiki() {
     let mut visitors: Vec<Visitor> =
         VISITORS.into_iter().map(|visitor| Visitor::new(fpm.client(), visitor)).collect();
     learn(&mut fpm, &mut visitors);
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     serve(&fpm, &mut visitors, &running);
     attack(&fpm);
     go_on(&fpm, &mut visitors);
@@ -54,16 +54,11 @@ fn dokuwiki() {
     has_its_effect_where_nobody_watches(&fpm);
 }
 
-/// A session about this php-fpm's executable, and no other on this machine.
-fn session(fpm: &Fpm, mode: &str) -> Session {
-    Session::new(fpm.base(), mode).arg("--php").arg(fpm.binary().display().to_string())
-}
-
 fn learn(fpm: &mut Fpm, visitors: &mut [Visitor]) {
     let each = LEARNT / VISITORS.len();
     assert!(each >= application::tasks::requests_of_all() + Visitor::ARRIVAL, "nobody does everything");
     let began = Instant::now();
-    let running = session(fpm, "--profile").start();
+    let running = fpm.session("--profile").start();
     fpm.start();
     for visitor in &mut *visitors {
         visitor.arrive();
@@ -84,9 +79,7 @@ fn learn(fpm: &mut Fpm, visitors: &mut [Visitor]) {
 
 /// How many files the profile has code of.
 fn scripts(fpm: &Fpm) -> usize {
-    let output = Command::new(php_profile()).arg("export").arg(fpm.base().join("p.profile")).output();
-    let profile: Value = serde_json::from_slice(&output.expect("run php-profile").stdout).expect("JSON");
-    profile["scripts"].as_array().expect("scripts").len()
+    exported(&fpm.base().join("p.profile"))["scripts"].as_array().expect("scripts").len()
 }
 
 /// All at once, each so many requests.
@@ -156,22 +149,17 @@ fn is_of_use(what: &str) -> bool {
 }
 
 fn counts(running: &Running) -> BTreeMap<String, u64> {
-    let mut ctl = Command::new(tracer());
-    let output = ctl.args(["ctl", "--pid", &running.pid().to_string(), "status"]).output().expect("run ctl");
-    let text = String::from_utf8(output.stdout).expect("text");
+    let status = Status::of(running);
     let count = |line: &str| {
         let (count, what) = line.trim_start().split_once("  ")?;
         Some((what.to_owned(), count.parse().ok()?))
     };
-    text.lines().filter_map(count).collect()
+    status.text().lines().filter_map(count).collect()
 }
 
 /// All that the tracer told until now: in a sandbox these are violations, losses and taints.
 fn told(fpm: &Fpm) -> Vec<Value> {
-    let text = fs::read_to_string(fpm.base().join("events.jsonl")).unwrap_or_default();
-    // The last line may be being written.
-    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    whole.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    events_so_far(&fpm.base().join("events.jsonl"))
 }
 
 fn brief(event: &Value) -> String {

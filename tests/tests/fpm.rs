@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use e2e::fpm::{Client, Fpm, Request, Setup, age, exists, send, wait_until};
-use e2e::session::{Ran, Running, Session, decides_in_kernel, php_profile};
+use e2e::session::{Ran, Running, Session, decides_in_kernel, events_so_far, exported, php_profile};
 use e2e::suite::test;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -23,21 +23,9 @@ use serde_json::Value;
 const MANY: usize = 2000;
 const WWW_DATA: u64 = 33;
 
-/// A session about this php-fpm's executable, and no other on this machine.
-fn session(fpm: &Fpm, mode: &str) -> Session {
-    Session::new(fpm.base(), mode).arg("--php").arg(fpm.binary().display().to_string())
-}
-
 /// The violations that were told so far.
 fn violations(fpm: &Fpm) -> Vec<Value> {
-    events(&fpm.base().join("events.jsonl")).into_iter().filter(|e| e["kind"] == "violation").collect()
-}
-
-/// Whole lines only: the last one may be being written.
-fn events(path: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    whole.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("not JSON: {e}: {l}"))).collect()
+    events_so_far(&fpm.base().join("events.jsonl")).into_iter().filter(|e| e["kind"] == "violation").collect()
 }
 
 fn no_violation(ran: &Ran) {
@@ -120,7 +108,7 @@ fn left(folder: &Path) -> usize {
 
 /// A profile of everything that the application does, learnt from the first instruction on.
 fn learn(fpm: &mut Fpm, mail: &MailServer, options: &[&str]) {
-    let begun = options.iter().fold(session(fpm, "--profile"), |s, o| s.arg(*o));
+    let begun = fpm.session("--profile").args(options.iter().copied());
     let running = begun.start();
     fpm.start();
     day(fpm, mail, 3);
@@ -139,15 +127,15 @@ fn learnt(setup: Setup) -> (Fpm, MailServer) {
 
 fn a_running_pool_is_learnt_and_then_does_nothing_wrong() {
     let (mut fpm, mail) = (Fpm::running(Setup::workers(2)), MailServer::start());
-    let running = session(&fpm, "--profile").start();
+    let running = fpm.session("--profile").start();
     fpm.reload(); // what the opcode cache holds already would not be opened again
     day(&fpm, &mail, 40);
     no_violation(&running.stop());
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     day(&fpm, &mail, 200);
     no_violation(&running.stop());
     for _ in 0..10 {
-        let running = session(&fpm, "--sandbox").start();
+        let running = fpm.session("--sandbox").start();
         day(&fpm, &mail, 5);
         no_violation(&running.stop());
     }
@@ -173,7 +161,7 @@ fn a_running_pool_is_found_without_being_named() {
 fn a_pool_that_starts_after_the_tracer_is_learnt_and_enforced() {
     let (mut fpm, mail) = learnt(Setup::workers(2));
     fpm.stop();
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     fpm.start();
     day(&fpm, &mail, 40);
     twins(&fpm);
@@ -359,7 +347,7 @@ fn attacks(fpm: &Fpm, mail: &MailServer) -> Vec<Attack> {
 
 fn in_a_worker_that_served_100_requests_every_attack_is_killed_and_told() {
     let (mut fpm, mail) = learnt(Setup::workers(2));
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     fpm.must(&Request::upload(
         "do=upload",
         "evil.php",
@@ -461,7 +449,7 @@ fn injected_command(fpm: &Fpm) -> Result<(), String> {
 
 fn reload_reopen_and_respawn_under_sandbox() {
     let (mut fpm, mail) = learnt(Setup::workers(2));
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     let master = fpm.master();
     for _ in 0..3 {
         fpm.reload();
@@ -488,7 +476,7 @@ fn reload_reopen_and_respawn_under_sandbox() {
 fn a_graceful_reload_under_sandbox_lets_requests_finish() {
     let setup = Setup { global: "process_control_timeout = 10s".into(), ..Setup::workers(2) };
     let (mut fpm, mail) = learnt(setup);
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     for _ in 0..3 {
         let (client, before) = (fpm.client(), fpm.workers());
         let slow = std::thread::spawn(move || client.request(&Request::get("do=slow&us=500000")));
@@ -509,7 +497,7 @@ fn serves(worker: i32) -> bool {
 /// The pool scales as `pm` says; the learning run had one quiet worker.
 fn scales(pm: &str, at_rest: usize) {
     let (mut fpm, mail) = learnt(Setup::pm(pm));
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     let clients: Vec<_> = (0..4)
         .map(|_| {
             let client = fpm.client();
@@ -541,7 +529,7 @@ fn dynamic_scaling_under_sandbox() {
 
 fn workers_that_end_after_some_requests_are_replaced_under_sandbox() {
     let (mut fpm, mail) = learnt(Setup::pm("pm = static\npm.max_children = 2\npm.max_requests = 7"));
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     let before = fpm.workers();
     day(&fpm, &mail, 10);
     assert!(fpm.workers().iter().all(|w| !before.contains(w)));
@@ -558,7 +546,7 @@ fn upgrade(fpm: &Fpm) {
 
 fn an_upgraded_executable_is_watched_from_its_first_instruction() {
     let (mut fpm, mail) = learnt(Setup::workers(2));
-    let mut running = session(&fpm, "--sandbox").start();
+    let mut running = fpm.session("--sandbox").start();
     upgrade(&fpm);
     running.wait_for("watched from its first instruction");
     day(&fpm, &mail, 2); // of the old file still
@@ -581,7 +569,7 @@ fn an_upgraded_executable_is_watched_from_its_first_instruction() {
 /// The tracer cannot look at a file that is executed at once; it is no stranger even so.
 fn upgraded_while_the_tracer_sleeps(mode: &str) -> (Fpm, MailServer, Running) {
     let (mut fpm, mail) = learnt(Setup::workers(2));
-    let running = session(&fpm, mode).start();
+    let running = fpm.session(mode).start();
     running.signal(Signal::SIGSTOP);
     upgrade(&fpm);
     fpm.stop();
@@ -630,7 +618,7 @@ fn another_release_folder_is_no_violation() {
     let root = format!("app={}/releases/*", fpm.base().display());
     learn(&mut fpm, &mail, &["--root", &root]);
     fpm.deploy("releases/2");
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     day(&fpm, &mail, 20);
     twins(&fpm);
     fpm.ok("do=slow&us=1");
@@ -652,7 +640,7 @@ fn a_plugin_is_monitored_allowed_and_enforced() {
     )
     .expect("write the plugin");
     age(&plugin);
-    let running = session(&fpm, "--monitor").start();
+    let running = fpm.session("--monitor").start();
     for _ in 0..5 {
         assert_eq!(fpm.ok("do=plugin"), WWW_DATA.to_string());
     }
@@ -671,7 +659,7 @@ fn a_plugin_is_monitored_allowed_and_enforced() {
         .output()
         .expect("run php-profile");
     assert!(allow.status.success(), "{}", String::from_utf8_lossy(&allow.stderr));
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     fpm.reload();
     for _ in 0..20 {
         assert_eq!(fpm.ok("do=plugin"), WWW_DATA.to_string());
@@ -683,7 +671,7 @@ fn a_plugin_is_monitored_allowed_and_enforced() {
 
 fn eight_clients_at_once_lose_no_event() {
     let (fpm, _mail) = learnt(Setup::workers(4));
-    let running = session(&fpm, "--monitor").start();
+    let running = fpm.session("--monitor").start();
     let clients: Vec<_> = (0..8)
         .map(|n| {
             let folder = fpm.make_targets(&format!("p{n}"), 200);
@@ -713,7 +701,7 @@ fn eight_clients_at_once_lose_no_event() {
 /// Records pile up while the tracer sleeps: what is lost is counted, told, and makes a profile incomplete.
 fn lost_events_are_counted_and_the_profile_is_incomplete() {
     let (fpm, _mail) = learnt(Setup::workers(4));
-    let running = session(&fpm, "--monitor").start();
+    let running = fpm.session("--monitor").start();
     running.signal(Signal::SIGSTOP);
     for n in 0..6 {
         fpm.make_targets("a", 4000);
@@ -732,7 +720,7 @@ fn lost_events_are_counted_and_the_profile_is_incomplete() {
 /// Nobody could decide any more: the worker is killed from the kernel at that moment. The master lives.
 fn who_loses_an_event_under_sandbox_is_killed() {
     let (mut fpm, mail) = learnt(Setup::workers(1));
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     running.signal(Signal::SIGSTOP);
     let mut rounds = 0;
     while fpm.get("do=bad-static&in=a").is_ok() {
@@ -752,7 +740,7 @@ fn who_loses_an_event_under_sandbox_is_killed() {
 fn the_kernel_decides_while_nobody_reads_events() {
     const ATTACKS: usize = 20;
     let (mut fpm, mail) = learnt(Setup::workers(1));
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     let targets = fpm.make_targets("a", MANY);
     running.signal(Signal::SIGSTOP);
     let killed = (0..ATTACKS).filter(|_| fpm.get("do=bad-static&in=a").is_err()).count();
@@ -771,8 +759,8 @@ fn filters_by_user_and_process_narrow() {
     let (fpm, other) = (Fpm::running(Setup::workers(1)), Fpm::running(Setup::workers(1)));
     let both = |options: [String; 2]| {
         let begun =
-            session(&fpm, "--profile").arg("--force").arg("--php").arg(other.binary().display().to_string());
-        options.into_iter().fold(begun, Session::arg)
+            fpm.session("--profile").arg("--force").arg("--php").arg(other.binary().display().to_string());
+        begun.args(options)
     };
     let work = || {
         for fpm in [&fpm, &other] {
@@ -839,7 +827,8 @@ fn filters_by_cgroup_narrow() {
     for pid in fpm.workers().into_iter().chain([fpm.master()]) {
         cgroup.take(pid);
     }
-    let running = session(&fpm, "--profile")
+    let running = fpm
+        .session("--profile")
         .arg("--php")
         .arg(other.binary().display().to_string())
         .arg("--cgroup")
@@ -860,14 +849,14 @@ fn sighup_swaps_the_profile_and_keeps_it_when_the_new_one_is_bad() {
     let (fpm, mail) = learnt(Setup::workers(2));
     let profile = fpm.base().join("p.profile");
     let narrow = fs::read(&profile).expect("read the profile");
-    let learning = session(&fpm, "--profile").arg("--merge").start();
+    let learning = fpm.session("--profile").arg("--merge").start();
     fpm.make_targets("a", 3);
     fpm.ok("do=bad-static&in=a");
     assert_eq!(learning.stop().status, 0);
     let wide = fs::read(&profile).expect("read the profile");
     fs::write(&profile, &narrow).expect("write the profile");
 
-    let mut running = session(&fpm, "--sandbox").start();
+    let mut running = fpm.session("--sandbox").start();
     let folder = fpm.make_targets("a", MANY);
     fpm.get("do=bad-static&in=a").expect_err("not in the profile");
     fs::write(&profile, &wide).expect("write the profile");
@@ -893,7 +882,7 @@ fn sighup_swaps_the_profile_and_keeps_it_when_the_new_one_is_bad() {
 fn sigusr1_reopens_the_events() {
     let (fpm, _mail) = learnt(Setup::workers(1));
     let (now, moved) = (fpm.base().join("events.jsonl"), fpm.base().join("events.1"));
-    let running = session(&fpm, "--monitor").start();
+    let running = fpm.session("--monitor").start();
     fpm.make_targets("a", 1);
     fpm.ok("do=bad-static&in=a");
     wait_until("a violation is told", || !violations(&fpm).is_empty());
@@ -904,14 +893,14 @@ fn sigusr1_reopens_the_events() {
     fpm.ok("do=bad-static&in=a");
     wait_until("a violation is told", || !violations(&fpm).is_empty());
     running.stop();
-    let unlinks = |path: &Path| events(path).iter().filter(|e| e["operation"] == "unlink").count();
+    let unlinks = |path: &Path| events_so_far(path).iter().filter(|e| e["operation"] == "unlink").count();
     assert_eq!((unlinks(&moved), unlinks(&now)), (1, 1));
 }
 
 fn a_session_that_saw_no_php_writes_no_profile() {
     let fpm = Fpm::prepare(Setup::workers(1));
     let began = Instant::now();
-    let ran = session(&fpm, "--profile").arg("--duration").arg("0.5").watch();
+    let ran = fpm.session("--profile").arg("--duration").arg("0.5").watch();
     assert_eq!(ran.status, 125, "{}", ran.stderr);
     assert!(
         ran.stderr.contains("no process of a PHP image was seen") && ran.stderr.contains("Hint:"),
@@ -925,7 +914,7 @@ fn a_session_that_saw_no_php_writes_no_profile() {
 fn the_duration_ends_a_session() {
     let fpm = Fpm::running(Setup::workers(1));
     let began = Instant::now();
-    let running = session(&fpm, "--profile").arg("--duration").arg("1").start();
+    let running = fpm.session("--profile").arg("--duration").arg("1").start();
     fpm.ok("do=page");
     let ran = running.wait();
     assert_eq!(ran.status, 0, "{}", ran.stderr);
@@ -936,14 +925,14 @@ fn the_duration_ends_a_session() {
 fn workers_that_are_root_are_refused_in_a_sandbox() {
     let setup = Setup { user: "root".into(), args: vec!["-R".into()], ..Setup::workers(1) };
     let (fpm, _mail) = learnt(setup);
-    let ran = session(&fpm, "--sandbox").arg("--duration").arg("5").watch();
+    let ran = fpm.session("--sandbox").arg("--duration").arg("5").watch();
     assert_eq!(ran.status, 125, "{}", ran.stderr);
     assert!(
         ran.stderr.contains("run as root") && ran.stderr.contains("--allow-privileged"),
         "{}",
         ran.stderr
     );
-    let running = session(&fpm, "--sandbox").arg("--allow-privileged").start();
+    let running = fpm.session("--sandbox").arg("--allow-privileged").start();
     fpm.ok("do=page");
     let ran = running.stop();
     assert!(ran.stderr.contains("warning"), "{}", ran.stderr);
@@ -952,13 +941,13 @@ fn workers_that_are_root_are_refused_in_a_sandbox() {
 
 fn a_daemon_is_learnt_and_enforced() {
     let (mut fpm, mail) = (Fpm::prepare(Setup::workers(2)), MailServer::start());
-    let running = session(&fpm, "--profile").start();
+    let running = fpm.session("--profile").start();
     fpm.start_daemon();
     day(&fpm, &mail, 3);
     twins(&fpm);
     no_violation(&running.stop());
     fpm.stop();
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     fpm.start_daemon();
     day(&fpm, &mail, 3);
     fpm.reload();
@@ -985,11 +974,11 @@ fn a_pool_in_a_chroot_is_learnt_and_enforced() {
             assert_eq!(left(&folder), 0);
         }
     };
-    let running = session(&fpm, "--profile").start();
+    let running = fpm.session("--profile").start();
     fpm.start();
     work(&fpm);
     no_violation(&running.stop());
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     fpm.reload();
     work(&fpm);
     assert_eq!(violations(&fpm), Vec::<Value>::new());
@@ -1016,7 +1005,7 @@ fn who_is_where_another_function_was_is_told_apart() {
         age(&path);
     }
     let (one, two, reset) = (include("one"), include("two"), include("reset"));
-    let learning = session(&fpm, "--profile").start();
+    let learning = fpm.session("--profile").start();
     fpm.start();
     let work = |fpm: &Fpm| {
         for _ in 0..3 {
@@ -1028,7 +1017,7 @@ fn who_is_where_another_function_was_is_told_apart() {
     };
     work(&fpm);
     no_violation(&learning.stop());
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     work(&fpm);
     let folder = fpm.make_targets("a", MANY);
     fpm.get(&two).expect_err("the worker is killed");
@@ -1067,7 +1056,7 @@ fn code_that_does_nothing_by_itself_may_be_the_first_in_another_order() {
         let answer = answer.unwrap_or_else(|lost| panic!("{}: {:#?}", lost.0, violations(fpm)));
         assert_eq!(answer.text(), "1", "{name}");
     };
-    let learning = session(&fpm, "--profile").start();
+    let learning = fpm.session("--profile").start();
     fpm.start();
     for name in ["first", "second", "other"] {
         ask(&fpm, name);
@@ -1076,7 +1065,7 @@ fn code_that_does_nothing_by_itself_may_be_the_first_in_another_order() {
     fs::write(fpm.app().join("templates/new.php"), "<?php return 1;").expect("write a script");
     ask(&fpm, "new");
     no_violation(&learning.stop());
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     for order in [["second", "other", "first"], ["other", "first", "second"]] {
         fpm.reload();
         for name in order {
@@ -1090,8 +1079,7 @@ fn code_that_does_nothing_by_itself_may_be_the_first_in_another_order() {
 
 /// The names of the profile's scripts in a folder of the application.
 fn scripts(fpm: &Fpm, folder: &str) -> Vec<String> {
-    let output = Command::new(php_profile()).arg("export").arg(fpm.base().join("p.profile")).output();
-    let profile: Value = serde_json::from_slice(&output.expect("run php-profile").stdout).expect("JSON");
+    let profile = exported(&fpm.base().join("p.profile"));
     let folder = fpm.app().join(folder);
     let files = profile["scripts"].as_array().expect("scripts").iter().filter_map(|s| s["file"].as_str());
     let inside = files.filter_map(|file| Path::new(file).strip_prefix(&folder).ok());
@@ -1108,13 +1096,13 @@ fn a_preloaded_pool_keeps_its_master_apart() {
         "opcache.preload_user=www-data",
     ]);
     let mail = MailServer::start();
-    let running = session(&fpm, "--profile").start();
+    let running = fpm.session("--profile").start();
     fpm.start();
     day(&fpm, &mail, 3);
     let ran = running.stop();
     let master: Vec<_> = ran.events.iter().filter(|e| e["pid"] == fpm.master()).collect();
     assert!(master.iter().any(|e| e["site"]["kind"] == "master"), "{}", ran.stderr);
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     fpm.reload();
     day(&fpm, &mail, 3);
     assert!(fpm.lives());
@@ -1173,12 +1161,12 @@ impl Drop for Nginx {
 
 fn behind_nginx_an_attack_is_one_bad_gateway() {
     let (mut fpm, _mail) = (Fpm::prepare(Setup::workers(2)), ());
-    let learning = session(&fpm, "--profile").start();
+    let learning = fpm.session("--profile").start();
     fpm.start();
     let nginx = Nginx::start(&fpm);
     assert_eq!(nginx.get("do=page"), 200);
     no_violation(&learning.stop());
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     for _ in 0..50 {
         assert_eq!(nginx.get("do=page"), 200, "{:#?}", violations(&fpm));
     }
@@ -1204,7 +1192,7 @@ fn code_of_a_file_that_nobody_knows_has_no_function_do_its_work() {
         fpm.ok(&format!("do=include&in=twin&file={}", clean.display()));
         assert_eq!(left(&folder), 0);
     };
-    let learning = session(&fpm, "--profile").arg("--context").arg("known-files").start();
+    let learning = fpm.session("--profile").arg("--context").arg("known-files").start();
     fpm.start();
     day(&fpm, 3);
     no_violation(&learning.stop());
@@ -1214,13 +1202,13 @@ fn code_of_a_file_that_nobody_knows_has_no_function_do_its_work() {
     age(&evil);
     let attack = format!("do=include&in=a&file={}", evil.display());
 
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     let folder = fpm.make_targets("a", MANY);
     fpm.ok(&attack);
     assert_eq!(left(&folder), 0, "without the setting it goes through");
     no_violation(&running.stop());
 
-    let running = session(&fpm, "--sandbox").arg("--context").arg("known-files").start();
+    let running = fpm.session("--sandbox").arg("--context").arg("known-files").start();
     day(&fpm, 40);
     assert!(violations(&fpm).is_empty(), "{:#?}", violations(&fpm).first());
     let most = if decides_in_kernel() { 1 } else { MANY / 2 };

@@ -152,7 +152,7 @@ fn foreign_files_are_seen(arena: &Arena) {
     let [script, foreign] =
         ["chain.php", "foreign.php"].map(|name| arena.path().join(name).display().to_string());
     let run = |mode: &str, options: &[&str], of: Option<&String>| {
-        let session = options.iter().fold(arena.session(mode), |session, option| session.arg(*option));
+        let session = arena.session(mode).args(options.iter().copied());
         let ran = session.run([&arena.php.run, &script].into_iter().chain(of));
         assert_eq!(ran.status, 0, "{}{}", ran.stdout, ran.stderr);
         ran

@@ -18,8 +18,9 @@ use benches::strategy::{self, Strategy};
 use benches::tracer::{Tracer, child};
 use benches::watch::wait_until_alone;
 use benches::{Spread, interrupt, programs, ratio};
+use e2e::fpm::own_all;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, User, chown};
+use nix::unistd::Pid;
 
 use crate::SECCOMP;
 
@@ -168,7 +169,7 @@ impl App {
         let at = folder.path();
         let copied = Command::new("cp").args(["-a", source.trim()]).arg(at.join("wiki")).status()?;
         ensure!(copied.success(), "the application cannot be copied");
-        own(&at.join("wiki/data"))?;
+        own_all(&at.join("wiki/data"));
         programs::compile_seccomp(&at.join(SECCOMP))?;
         fs::write(at.join("pages.lua"), PAGES)?;
         let (watched, bare) = (Door::new("watched")?, Door::new("bare")?);
@@ -399,17 +400,6 @@ fn cpu_of(exe: &Path) -> (Vec<u32>, u64) {
 fn cpu(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
     text.split_ascii_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0)
-}
-
-fn own(path: &Path) -> Result<()> {
-    let user = User::from_name("www-data")?.context("no user www-data")?;
-    chown(path, Some(user.uid), Some(user.gid))?;
-    if path.is_dir() && !path.is_symlink() {
-        for entry in fs::read_dir(path)? {
-            own(&entry?.path())?;
-        }
-    }
-    Ok(())
 }
 
 fn wait(what: &str, mut done: impl FnMut() -> bool) -> Result<()> {

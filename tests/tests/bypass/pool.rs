@@ -25,7 +25,7 @@ fn prepared(workers: usize) -> Fpm {
 }
 
 fn session(fpm: &Fpm, mode: &str) -> Session {
-    let session = Session::new(fpm.base(), mode).arg("--php").arg(fpm.binary().display().to_string());
+    let session = fpm.session(mode);
     if strategy() == Strategy::Lsm { session.arg("--lsm") } else { session }
 }
 

@@ -50,7 +50,7 @@ fn run(place: &Place, mode: &str, options: &[&str], what: &[&str]) -> Ran {
 }
 
 fn run_in(place: &Place, app: &str, mode: &str, options: &[&str], what: &[&str]) -> Ran {
-    let session = options.iter().fold(place.ordinary(mode), |session, option| session.arg(*option));
+    let session = place.ordinary(mode).args(options.iter().copied());
     let (script, folder) = (place.arg(&format!("{app}/index.php")), place.arg("data/v"));
     let mut args = vec![script.as_str(), what[0], &folder];
     args.extend(&what[1..]);
@@ -208,7 +208,7 @@ fn children() {
     let (script, out) = (place.arg("main.php"), place.arg("data/out"));
     let sandboxed = |mode: &str, options: &[&str], args: &[&str]| {
         let _ = fs::remove_file(&out);
-        let session = options.iter().fold(place.ordinary(mode), |session, option| session.arg(*option));
+        let session = place.ordinary(mode).args(options.iter().copied());
         session.run(php(&[&[script.as_str(), &out], args].concat()))
     };
     let ran = sandboxed("--profile", &KNOWN, &[]);
@@ -303,7 +303,7 @@ fn not_learnt() {
         "leave --context out",
     );
     let usdt = ["--context", "known-files", "--attribution", "usdt"];
-    let session = usdt.iter().fold(place.ordinary("--sandbox"), |session, option| session.arg(*option));
+    let session = place.ordinary("--sandbox").args(usdt);
     let ran = session.run(["env", "USE_ZEND_DTRACE=1", PHP, "-r", "1;"]);
     assert_eq!(ran.status, 125, "{}", ran.stderr);
     assert!(
@@ -320,8 +320,7 @@ fn swapped() {
     let replace =
         |profile: &Value| fs::write(place.path("p.profile"), profile.to_string()).expect("write a profile");
     let options = ["--php", PHP, "--context", "known-files"];
-    let mut session =
-        options.iter().fold(place.session("--monitor"), |session, option| session.arg(*option)).start();
+    let mut session = place.session("--monitor").args(options).start();
     let purge = || {
         place.victims(1);
         let args = [place.arg("app/index.php"), "below 60".into(), place.arg("data/v"), "1".into()];

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use e2e::session::{Ran, Session, php_profile, tracer};
+use e2e::session::{Ran, Session, exported, php_profile, tracer};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -120,9 +120,7 @@ impl Place {
 
     /// The profile as JSON.
     pub fn profile(&self) -> Value {
-        let output = self.tool(&["export", &self.arg("p.profile")]);
-        assert!(output.status.success(), "export: {}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).expect("JSON")
+        exported(&self.path("p.profile"))
     }
 
     /// Runs `php-profile`.

@@ -111,7 +111,7 @@ fn folder_is_not_covered() {
             place.arg("app/a.php")
         );
         let namespace = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &script];
-        let session = more.iter().fold(place.session(mode).arg("--allow-privileged"), |s, arg| s.arg(*arg));
+        let session = place.session(mode).arg("--allow-privileged").args(more.iter().copied());
         session.run(namespace.map(ToOwned::to_owned).to_vec())
     };
     let (empty, elsewhere) = (place.arg("empty"), place.arg("elsewhere"));

@@ -48,7 +48,7 @@ fn place() -> Place {
 
 fn run(place: &Place, mode: &str, options: &[&str], shape: &str) -> e2e::session::Ran {
     let script = place.arg("memory.php");
-    let session = options.iter().fold(place.ordinary(mode), |session, option| session.arg(*option));
+    let session = place.ordinary(mode).args(options.iter().copied());
     session.run(php(&[&script, shape, &place.arg("data")]))
 }
 

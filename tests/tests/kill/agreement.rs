@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::TcpListener;
 
 use e2e::fpm::{Fpm, Request, Setup};
-use e2e::session::{Ran, Session};
+use e2e::session::Ran;
 use e2e::suite::test;
 use libtest_mimic::Trial;
 
@@ -59,9 +59,7 @@ fn a_thousand_requests() {
         assert_eq!(fpm.ok(&format!("do=shell&file={}", file.display())), "9");
         fpm.ok(&format!("do=socket&to={to}"));
     };
-    let session =
-        |mode: &str| Session::new(fpm.base(), mode).arg("--php").arg(fpm.binary().display().to_string());
-    let (learning, enforcing) = (session("--profile"), checked(session("--sandbox")));
+    let (learning, enforcing) = (fpm.session("--profile"), checked(fpm.session("--sandbox")));
     let learning = learning.start();
     fpm.start();
     for n in 0..20 {

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use e2e::fpm::{Client, Fpm, POOL_USER, Request, exists, wait_until};
-use e2e::session::Session;
 use e2e::suite::test;
 use libtest_mimic::Trial;
 use nix::unistd::User;
@@ -86,10 +85,6 @@ fn by_cli() -> Vec<Vec<usize>> {
     leaks.into()
 }
 
-fn session(fpm: &Fpm, mode: &str) -> Session {
-    Session::new(fpm.base(), mode).arg("--php").arg(fpm.binary().display().to_string())
-}
-
 fn user() -> u32 {
     User::from_name(POOL_USER).expect("look up").expect("the pool's user").uid.as_raw()
 }
@@ -116,13 +111,13 @@ fn by_fpm() -> Vec<Vec<usize>> {
         );
     }
     fpm.stop();
-    let learning = session(&fpm, "--profile").arg("--syscalls").arg("relevant,write").start();
+    let learning = fpm.session("--profile").arg("--syscalls").arg("relevant,write").start();
     fpm.start();
     for operation in operations {
         twin(&fpm, operation);
     }
     assert_eq!(learning.stop().status, 0);
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     fpm.reload();
     let leaks = operations.map(|operation| {
         twin(&fpm, operation);
@@ -207,14 +202,14 @@ fn requests() {
     const REQUESTS: usize = 1000;
     const WORKERS: usize = 3;
     let mut fpm = pool(WORKERS);
-    let learning = session(&fpm, "--profile").start();
+    let learning = fpm.session("--profile").start();
     fpm.start();
     twin(&fpm, "unlink");
     for _ in 0..20 {
         fpm.ok("");
     }
     assert_eq!(learning.stop().status, 0);
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     fpm.reload();
     let public = fpm.app().join("public");
     let next = AtomicUsize::new(0);

@@ -28,7 +28,7 @@ pub fn tests() -> Vec<Trial> {
 fn learnt(profiles: &[(&str, &[&str])]) -> Arena {
     let arena = Arena::new();
     for (name, options) in profiles {
-        let session = options.iter().fold(arena.session("--profile"), |s, o| s.arg(*o));
+        let session = arena.session("--profile").args(options.iter().copied());
         let session = session.arg("--force").start();
         arena.twin("unlink");
         let (worker, beat) = (arena.worker("worker.php", "unlink", 1000, None), Beat::start(&arena));

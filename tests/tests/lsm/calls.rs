@@ -2,13 +2,12 @@
 //! contains.
 
 use e2e::arena::USER;
+use e2e::session::exported;
 use e2e::suite::test;
 use libtest_mimic::Trial;
 
 use super::trap::Trap;
-use super::world::{
-    ATTACKS, TWINS, World, assert_denied, assert_done, exported, learnt, php, run, survives, traps,
-};
+use super::world::{ATTACKS, TWINS, World, assert_denied, assert_done, learnt, php, run, survives, traps};
 
 const ROOT: u32 = 0;
 

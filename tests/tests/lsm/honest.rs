@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use e2e::arena::{Arena, USER, succeeds};
+use e2e::session::exported;
 use e2e::suite::test;
 use libtest_mimic::Trial;
 
 use super::attacks::{OPERATIONS, names, twins};
-use super::world::{
-    TWINS, World, assert_done, exported, granted, honest, learnt, php, run, survives, traps, world,
-};
+use super::world::{TWINS, World, assert_done, granted, honest, learnt, php, run, survives, traps, world};
 
 const VARIANTS: usize = 10;
 const GOLDEN: [&str; 2] = ["call_shapes", "lifecycle"];

@@ -6,13 +6,11 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use e2e::arena::{Arena, Status, USER};
-use e2e::session::{php_profile, tracer};
+use e2e::session::{exported, php_profile, tracer};
 use e2e::suite::test;
 use libtest_mimic::Trial;
 
-use super::world::{
-    ATTACKS, TWINS, arena, assert_denied, assert_done, exported, learnt, php, run, session, traps,
-};
+use super::world::{ATTACKS, TWINS, arena, assert_denied, assert_done, learnt, php, run, session, traps};
 
 const OPERATIONS: &[&str] = &["write", "write_file", "unlink"];
 const SELECTED: &str = "write,unlink";

@@ -12,7 +12,7 @@ use std::{fmt, fs};
 
 use e2e::arena::{Arena, Status, USER};
 use e2e::fpm::{Fpm, Setup, age};
-use e2e::session::{Running, Session, php_profile};
+use e2e::session::{Running, Session};
 use serde_json::Value;
 
 use super::trap::Trap;
@@ -153,13 +153,6 @@ pub fn assert_done(text: &str, operations: &[&str], traps: &[Trap], count: usize
 pub fn assert_denied(text: &str, operations: &[&str], traps: &[Trap], count: usize) {
     let wrong = wrong(text, operations, traps, 0, count);
     assert!(wrong.is_empty(), "LEAKS, or not told EPERM:\n{wrong}");
-}
-
-/// A profile as JSON.
-pub fn exported(profile: &Path) -> Value {
-    let output = Command::new(php_profile()).arg("export").arg(profile).output().expect("run php-profile");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
 /// Operations that a profile grants to this function.

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use e2e::arena::Status;
 use e2e::fpm::{Fpm, Setup, age, exists, wait_until};
-use e2e::session::Session;
 use e2e::suite::test;
 use libtest_mimic::Trial;
 
@@ -84,17 +83,14 @@ fn literals() {
     let count = attacks() / 5;
     let mut fpm = pool(count);
     fpm.make_data("targets");
-    let session = |fpm: &Fpm, mode: &str| {
-        Session::new(fpm.base(), mode).arg("--php").arg(fpm.binary().display().to_string())
-    };
-    let learning = session(&fpm, "--profile").start();
+    let learning = fpm.session("--profile").start();
     fpm.start();
     put(&fpm, 0);
     assert_eq!(fpm.ok("do=delete&n=0"), "1");
     let expected = bytes(&fpm);
     assert_ne!(fpm.ok("do=cached"), "null", "the opcode cache is not on");
     assert_eq!(learning.stop().status, 0);
-    let running = session(&fpm, "--sandbox").start();
+    let running = fpm.session("--sandbox").start();
     fpm.reload();
     assert_eq!(bytes(&fpm), expected);
     let (mut literal, mut fresh) = (Vec::new(), Vec::new());
