@@ -33,6 +33,12 @@ switch ($what) {
     case 'forks':
         forks($harm ? 300 : 2, $dir, $harm);
         break;
-    case 'sleep': usleep($harm ? 20000000 : 1000); touches($dir); break;
+    case 'sleep':
+        // Memory that it takes a while to give back: between the beginning of the exit and its end.
+        ini_set('memory_limit', -1);
+        $held = str_repeat('x', 512 << 20);
+        usleep($harm ? 20000000 : 1000);
+        touches($dir);
+        break;
 }
 echo "done\n";

@@ -7,6 +7,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
@@ -133,6 +135,19 @@ impl Command {
             WaitStatus::Exited(_, code) => Some(code as u8),
             WaitStatus::Signaled(_, signal, _) => Some(128 + signal as u8),
             _ => None,
+        }
+    }
+
+    /// As `poll`, after up to `patience`: the kernel side forgets a process when its exit begins, and it can be
+    /// waited for only once that is through.
+    pub fn wait_for(&mut self, patience: Duration) -> Option<u8> {
+        let until = Instant::now() + patience;
+        loop {
+            let status = self.poll();
+            if status.is_some() || Instant::now() >= until {
+                return status;
+            }
+            thread::sleep(Duration::from_millis(1));
         }
     }
 }

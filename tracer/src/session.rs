@@ -42,6 +42,9 @@ use crate::tables::KernelTables;
 use crate::wrappers::{self, Wrappers};
 use crate::{Phase, RETURN_PROGRAMS, Returns};
 
+/// How long a COMMAND may take to end before it is told louder, or is no longer waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// What the consumer is told while it runs.
 enum Order {
     Swap(Arc<Policy>, u32),
@@ -836,7 +839,7 @@ impl Session {
         match (self.mode, child) {
             (Mode::Sandbox, Some(child)) => {
                 self.end_command();
-                child.poll()
+                child.wait_for(PATIENCE)
             }
             (_, None) if self.pins.is_some() => {
                 crate::say(&format!("notice: {left} process(es) stay watched (--unpersist ends it)"));
@@ -1009,7 +1012,6 @@ impl Session {
 
     /// A sandbox that ends before its COMMAND takes what is left of it along: SIGTERM, then SIGKILL.
     fn end_command(&self) {
-        const PATIENCE: Duration = Duration::from_secs(2);
         for (signal, patience) in [(Signal::SIGTERM, PATIENCE), (Signal::SIGKILL, PATIENCE)] {
             for pid in images::subjects(&self.procs) {
                 let found = self.procs.lookup(&pid.to_ne_bytes(), MapFlags::ANY).ok().flatten();
