@@ -4,12 +4,14 @@
 //! `cargo bench --bench leak [-- --quick]`, as root. In a guest (`$BENCH_GUEST`) criterion is not asked: a number of
 //! attacks, each recorded.
 
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 use benches::attack::{OPERATIONS, Scene, Shape};
-use benches::record::Record;
+use benches::record::{self, Record};
 use benches::strategy::{self, Strategy, USER_KILL};
 use benches::tracer::{Tracer, child};
 use benches::{interrupt, programs};
@@ -95,7 +97,10 @@ fn measure(plan: &Plan, here: &[Strategy], record: &mut Record) -> Result<()> {
         eprintln!("without enforcement: {row}");
         scene.assert_attack_works(*shape)?;
     }
-    let mut criterion = Criterion::default().with_measurement(Leaks).configure_from_args();
+    let mut criterion = Criterion::default()
+        .with_measurement(Leaks)
+        .output_directory(&fresh_analysis()?)
+        .configure_from_args();
     for strategy in here {
         eprintln!("{}: learning", strategy.name);
         let session = scene.sandbox(strategy)?;
@@ -114,6 +119,15 @@ fn measure(plan: &Plan, here: &[Strategy], record: &mut Record) -> Result<()> {
     }
     criterion.final_summary();
     Ok(())
+}
+
+/// Where criterion writes. Nothing of an earlier run is there: comparing counts that are all alike, it panics.
+fn fresh_analysis() -> Result<PathBuf> {
+    let place = record::folder()?.with_file_name("criterion").join("leak");
+    match std::fs::remove_dir_all(&place) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error)?,
+        _ => Ok(place),
+    }
 }
 
 /// A sandbox that ended before would have let everything through.
