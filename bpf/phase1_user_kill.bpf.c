@@ -41,10 +41,10 @@ static __always_inline u32 knows_file(struct scratch *s)
 	return FILE_ASKED;
 }
 
-/* Whether the files on the call's chain are known without asking. */
+/* Whether the call's context is known without asking. */
 static __always_inline bool context_is_settled(struct rec_call *c)
 {
-	return !context_files || !(c->asked || has_unknown_context(c));
+	return !context_decides() || !(c->asked || has_unknown_context(c));
 }
 
 static __always_inline u32 recall(struct scratch *s)

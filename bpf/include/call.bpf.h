@@ -83,12 +83,14 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 	}
 	tainted = is_tainted(task, p);
 	s->brief = s->may_be_brief && !tainted && !usdt_attribution;
-	if (context_files)
+	if (context_decides())
 		s->have_site = 0; /* of a walk before, where none begins now */
 	found = usdt_attribution ? usdt_site(s, task, img) : walk_site(s, img, task);
 	/* Also where a name of the site itself is still to be read: user space may do that. */
 	if (context_files && s->have_site && !tainted)
 		walk_context(s, img, task);
+	if (context_frames > 1 && s->have_site && !tainted)
+		walk_callers(s, img, task);
 	switch (found) {
 	case WALK_SITE:
 	case WALK_INTERNAL:
@@ -205,8 +207,8 @@ static __always_inline void clear_call(struct scratch *s)
 	c->site = c->sink = c->request = zero;
 	c->site_kind = SITE_NONE;
 	s->have_sink = s->brief = 0;
-	if (context_files) {
-		c->asked = c->context_cause = 0;
+	if (context_decides()) {
+		c->asked = c->context_cause = c->callers_len = 0;
 		c->context = zero;
 	}
 }

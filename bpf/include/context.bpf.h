@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The context of a call (--context known-files): every user frame below its site must be in a file that the profile
+ * The context of a call. --context known-files: every user frame below its site must be in a file that the profile
  * knows. So code of a file that somebody has brought in cannot have a granted function do its work for it.
+ * --context N: grants are for a site as it was called, by its nearest N user frames.
  *
- * Fails closed: a context is unknown until the chain's end was reached and every file on the way was found known.
+ * Fails closed: a context is unknown until the chain's end was reached and every file on the way was found known, or
+ * until all the callers were told that there are.
  */
 #ifndef CONTEXT_BPF_H
 #define CONTEXT_BPF_H
@@ -201,10 +203,91 @@ static __always_inline void walk_context(struct scratch *s, struct image *img, s
 	context_steps(s, img, known_code_of(s, task, img));
 }
 
-/* Whether the call's site, allowed or not, was called by code that the profile does not know. */
+/* ---- callers ---- */
+
+/* One more caller. Keyed hashes: nobody outside can make two of these sums meet. */
+static __always_inline void add_caller(struct scratch *s)
+{
+	struct rec_call *c = &s->call;
+	u32 n = c->callers_len;
+
+	c->callers[n & (CONTEXT_MAX - 1)] = c->site;
+	s->as_called.lo += (2 * n + 7) * c->site.lo;
+	s->as_called.hi += (2 * n + 7) * c->site.hi;
+	c->callers_len = n + 1;
+}
+
+/* The frames below the site that decide, too, or as many of them as there are. In scratch: the longest stack. */
+static __always_inline int find_callers_here(struct scratch *s, struct image *img, struct recents *r)
+{
+	u32 i;
+
+	if (!s || !img)
+		return 0;
+	s->own_site = s->as_called = s->call.site;
+	s->own_kind = s->call.site_kind;
+	s->own_sink = s->have_sink;
+	for (i = 0; i < WALK_MAX; i++) {
+		if (!s->next || s->call.callers_len + 1 >= context_frames) {
+			s->call.flags &= ~CALL_CONTEXT_UNKNOWN;
+			break;
+		}
+		s->have_site = 0;
+		if (!brief_step(s, img, r))
+			continue;
+		if (!s->have_site)
+			break; /* it could not be told */
+		add_caller(s);
+	}
+	if (s->call.flags & CALL_CONTEXT_UNKNOWN) {
+		s->call.callers_len = 0;
+		count(STAT_UNK_CONTEXT);
+	}
+	s->call.site = s->own_site;
+	s->call.site_kind = s->own_kind;
+	s->have_sink = s->own_sink;
+	s->have_site = 1;
+	return 0;
+}
+
+__noinline int find_callers(struct scratch *s, struct image *img, struct recents *r)
+{
+	return find_callers_here(s, img, r);
+}
+
+/* As walk_context, for --context N. */
+static __always_inline void walk_callers(struct scratch *s, struct image *img, struct task *task)
+{
+	struct recents *r = recents_of(task, img);
+
+	s->call.flags |= CALL_CONTEXT_UNKNOWN;
+	if (PATHS_FROM_KERNEL)
+		find_callers_here(s, img, r);
+	else
+		find_callers(s, img, r);
+}
+
+/* Of the site as it was called. */
+static __always_inline struct hash128 *context_id(struct scratch *s)
+{
+	return context_frames > 1 && s->call.callers_len ? &s->as_called : &s->call.site;
+}
+
+/* Whether grants are for a site by its callers, which this one has, or might have. */
+static __always_inline bool has_callers(struct rec_call *c)
+{
+	return context_frames > 1 && (c->callers_len || (c->flags & CALL_CONTEXT_UNKNOWN));
+}
+
+/* Whether a context decides, and where one does whether the call's could not be told, or is not the profile's. */
+static __always_inline bool context_decides(void)
+{
+	return context_files || context_frames > 1;
+}
+
 static __always_inline bool has_unknown_context(struct rec_call *c)
 {
-	return context_files && (c->flags & CALL_CONTEXT_UNKNOWN);
+	return context_decides() && (c->flags & CALL_CONTEXT_UNKNOWN);
 }
 
 #endif

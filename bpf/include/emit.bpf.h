@@ -72,6 +72,9 @@ struct scratch {
 	u32 have_sink;
 	u32 may_be_brief;
 	u32 brief; /* the walk found the site and looked at nothing else */
+	struct hash128 own_site; /* the site, while its callers are found in its place */
+	u32 own_kind, own_sink;
+	struct hash128 as_called; /* the site and its callers together, where it has any that decide */
 	/* the path being built, from its end; slack for one name */
 	u64 mnt, dentry;
 	u32 path_off, path_end;

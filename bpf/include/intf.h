@@ -33,6 +33,8 @@ enum limits {
 	WALK_MAX = 128,
 	/* Frames that a call record carries. */
 	CHAIN_MAX = 16,
+	/* User frames that may decide (--context N), the site among them. */
+	CONTEXT_MAX = 8,
 	/* Sites of one session. More: {unknown}. */
 	SITES_MAX = 65536,
 	/* (site, operation) pairs of one session. */
@@ -862,7 +864,8 @@ enum call_flags {
 	CALL_KILL_FAILED = 32768, /* the kill from the kernel failed: `error` says why */
 	CALL_REWRITTEN = 65536, /* an argument was rewritten, so that the call fails */
 	CALL_DENIED = 131072, /* a hook returned -EPERM */
-	CALL_CONTEXT_UNKNOWN = 262144, /* a file of its chain is not known, or could not be told */
+	CALL_CONTEXT_UNKNOWN =
+		262144, /* a file or a frame of its context is not known, or could not be told */
 };
 
 struct rec_call {
@@ -886,11 +889,12 @@ struct rec_call {
 	u16 spared; /* enum not_rewritten */
 	u16 asked; /* so many REC_FILE of this task came before */
 	u16 context_cause; /* enum unknown_cause: why its chain could not be told; 0: by `context` */
-	u16 pad;
+	u16 callers_len;
 	struct hash128 site;
 	struct hash128 sink;
 	struct hash128 request; /* the request's main script */
 	struct hash128 context; /* a file of its chain that is not known */
+	struct hash128 callers[CONTEXT_MAX]; /* user frames below the site that decide, too */
 	struct pair_key pair; /* what user space marks as allowed, if it is whatever the arguments are */
 	u8 addr[ADDR_ROOM];
 	struct frame chain[CHAIN_MAX];
@@ -1017,7 +1021,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 5 };
+enum { PERSIST_FORMAT = 6 };
 
 struct identity {
 	u32 format;

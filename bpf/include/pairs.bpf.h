@@ -106,10 +106,11 @@ static __always_inline void pair_key_of(struct scratch *s)
 {
 	struct rec_call *c = &s->call;
 	struct pair_key *k = &c->pair;
+	struct hash128 *site = context_id(s);
 
-	/* Keyed hashes: nobody outside can make two of these sums meet. */
-	k->who.lo = c->site.lo + 3 * c->who.origin.lo + 5 * c->who.program.lo;
-	k->who.hi = c->site.hi + 3 * c->who.origin.hi + 5 * c->who.program.hi;
+	/* as in add_caller() */
+	k->who.lo = site->lo + 3 * c->who.origin.lo + 5 * c->who.program.lo;
+	k->who.hi = site->hi + 3 * c->who.origin.hi + 5 * c->who.program.hi;
 	k->op = c->op;
 	k->pad = 0;
 	/* who decides does not ask for it; a reader of the profile does */
@@ -156,12 +157,15 @@ __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img
 	return emit(&c->h, len, s->may_kill);
 }
 
-/* Marked as sent only when it was; an unknown site is told every time. */
+/* Marked as sent only when it was; an unknown site, or one whose callers are, is told every time. */
 static __always_inline void tell_observation(struct scratch *s, struct task *task, struct image *img, u32 len)
 {
 	struct pair new = { .count = 1, .sent = 1 };
 
-	if (tell_call(s, task, img, len) && s->call.site_kind != SITE_UNKNOWN &&
+	bool is_known = s->call.site_kind != SITE_UNKNOWN &&
+			!(context_frames > 1 && has_unknown_context(&s->call));
+
+	if (tell_call(s, task, img, len) && is_known &&
 	    bpf_map_update_elem(&pairs, &s->call.pair, &new, BPF_ANY))
 		count(STAT_PAIRS_FULL);
 }

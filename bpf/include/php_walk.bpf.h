@@ -335,23 +335,29 @@ static __always_inline bool walk_on(struct scratch *s, struct image *img)
 
 /* ---- the site alone ---- */
 
+/* --context N: so many user frames decide, the site among them. 1: the verifier drops all that is about callers. */
+const volatile u32 context_frames = 1;
+
 /* The site of the user function in s->func; 0 where only a walk in full can tell. */
 static __always_inline u32 brief_site(struct scratch *s, struct image *img, struct recents *r, u64 function)
 {
 	struct rec_call *c = &s->call;
+	bool is_kept = r && is_cached_code(r, function);
 	struct recent *entry;
 
 	read_function(s, img);
 	if (s->names.unknown)
 		return 0;
 	c->site_kind = s->names.kind;
-	if (!r || !is_cached_code(r, function)) {
+	if (!is_kept && context_frames == 1) {
 		c->site = s->names_id = names_hash(s);
 		return 1;
 	}
-	/* Its names are kept: they will not be read again. */
+	/* Its names are told: they will not be read again, or those of other frames follow them. */
 	if (names_intern(s, &c->site))
 		return 0;
+	if (!is_kept)
+		return 1;
 	entry = recent_of(r, function);
 	entry->function = function;
 	entry->site = c->site;
@@ -364,15 +370,17 @@ static __always_inline u32 brief_site(struct scratch *s, struct image *img, stru
  */
 __noinline int brief_step(struct scratch *s, struct image *img, struct recents *r)
 {
-	u64 frame[EX_PREV - EX_FUNC + 1], function;
+	u64 function;
 	u32 type, flags;
 	bool whole;
 
+	/* in scratch: with its callers and what it calls this is the longest stack */
 	if (!s || !img || !s->next ||
-	    bpf_probe_read_user(frame, sizeof(frame), (void *)s->next + 8 * EX_FUNC))
+	    bpf_probe_read_user(&s->frame[EX_FUNC], 8 * (EX_PREV - EX_FUNC + 1),
+				(void *)s->next + 8 * EX_FUNC))
 		return 1;
-	s->next = frame[EX_PREV - EX_FUNC];
-	function = frame[0];
+	s->next = s->frame[EX_PREV];
+	function = s->frame[EX_FUNC];
 	if (!function)
 		return 0; /* a generator's placeholder */
 	if (r) {

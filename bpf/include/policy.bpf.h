@@ -379,7 +379,22 @@ __noinline u32 unite(struct scratch *s, u32 kind, struct hash128 *id, u32 node)
 	return 1;
 }
 
-/* Everything that the profile has under a name of the site in s->names. */
+/* What one id has at the nodes of the present context: into s->policy. */
+__noinline u32 unite_nodes(struct scratch *s, u32 kind, struct hash128 *id)
+{
+	u32 found = 0, i;
+
+	if (!s || !id)
+		return 0;
+	for (i = 0; i < NODES_MAX; i++) {
+		if (i >= s->nodes_len)
+			break;
+		found |= unite(s, kind, id, s->nodes[i]);
+	}
+	return found;
+}
+
+/* Everything that the profile has under a name of the site in s->names, as it was called. */
 __noinline u32 unite_site(struct scratch *s, struct hash128 *id)
 {
 	struct hash128 other = {};
@@ -392,40 +407,25 @@ __noinline u32 unite_site(struct scratch *s, struct hash128 *id)
 	if (!(s->accept & ACCEPT_TRUSTED))
 		return 0;
 	if (s->generated) {
+		/* whoever calls it */
 		other.lo = s->generated;
 		return unite(s, POLICY_GENERATED, &other, 0);
 	}
 	if (s->accept & ACCEPT_EVALUATED)
 		return 0;
-	found = unite(s, POLICY_EXACT, id, 0);
+	found = unite_nodes(s, POLICY_EXACT, id);
 	for (i = 0; i < WAYS_MAX - 1; i++) {
 		if (!s->ways[i].root)
 			continue;
 		other.lo = s->names.kind;
 		other.hi = 0;
 		rooted_id(s, &s->names.file, i, &other);
-		found |= unite(s, POLICY_ROOTED, &other, 0);
+		found |= unite_nodes(s, POLICY_ROOTED, &other);
 	}
 	return found;
 }
 
-static __always_inline struct policy *site_policy(struct scratch *s)
-{
-	struct hash128 id = s->call.site;
-	struct policy *p;
-
-	if (!s->patterned || !has_file(s->call.site_kind))
-		return policy_of(s, POLICY_EXACT, &id, 0);
-	p = policy_of(s, POLICY_RESOLVED, &id, 0);
-	if (p)
-		return p;
-	if (!recall_names(s, &id) || !unite_site(s, &id))
-		return NULL;
-	remember(s, POLICY_RESOLVED, &id, 0);
-	return &s->policy;
-}
-
-/* ---- programs, by where they come from ---- */
+/* ---- where programs and sites come from: a tree of those before them ---- */
 
 /* The ids under which the profile may have the site of an origin's link. */
 __noinline int find_candidates(struct scratch *s, struct origin_link *link)
@@ -452,7 +452,7 @@ __noinline int find_candidates(struct scratch *s, struct origin_link *link)
 	for (i = 0; i < WAYS_MAX - 1; i++) {
 		if (!s->ways[i].root)
 			continue;
-		id.lo = link->kind;
+		id.lo = s->names.kind;
 		id.hi = 0;
 		rooted_id(s, &s->names.file, i, &id);
 		s->candidates[n & (WAYS_MAX - 1)] = id;
@@ -495,21 +495,14 @@ static long follow_edge(u32 i, struct edges *e)
 	return 0;
 }
 
-__noinline int follow_link(struct scratch *s, struct hash128 *origin)
+/* One step, from all nodes at once. */
+__noinline int follow_link(struct scratch *s, struct origin_link *link)
 {
-	struct origin_link *link;
-	struct hash128 key;
 	struct edges e;
 	u32 i;
 
-	if (!s || !origin)
+	if (!s || !link)
 		return 0;
-	key = *origin;
-	link = bpf_map_lookup_elem(&origins, &key);
-	if (!link) {
-		s->nodes_len = 0;
-		return 0;
-	}
 	find_candidates(s, link);
 	e.s = s;
 	e.link = link;
@@ -522,7 +515,7 @@ __noinline int follow_link(struct scratch *s, struct hash128 *origin)
 }
 
 /* The nodes of the origins' tree that an origin means: into s->nodes. */
-static __always_inline int find_nodes(struct scratch *s)
+static __always_inline int find_origin_nodes(struct scratch *s)
 {
 	struct hash128 at;
 	u32 i, n = 0;
@@ -551,32 +544,77 @@ static __always_inline int find_nodes(struct scratch *s)
 		return 0;
 	}
 	for (i = 0; i < ORIGIN_MAX; i++) {
-		struct hash128 id;
+		struct origin_link *link;
 
 		if (i >= n)
 			break;
-		id = s->links[(n - 1 - i) & (ORIGIN_MAX - 1)];
-		follow_link(s, &id);
+		at = s->links[(n - 1 - i) & (ORIGIN_MAX - 1)];
+		link = bpf_map_lookup_elem(&origins, &at);
+		if (!link) {
+			s->nodes_len = 0;
+			return 0;
+		}
+		follow_link(s, link);
 	}
 	return 0;
+}
+
+/* The nodes that the call's site has by its callers, nearest first: into s->nodes. */
+static __always_inline void find_caller_nodes(struct scratch *s)
+{
+	u32 i;
+
+	s->nodes[0] = 0;
+	s->nodes_len = 1;
+	for (i = 0; i + 1 < context_frames && i < CONTEXT_MAX; i++) {
+		if (i >= s->call.callers_len)
+			break;
+		__builtin_memset(&s->link, 0, sizeof(s->link));
+		s->link.site = s->call.callers[i];
+		s->link.kind = SITE_FUNCTION; /* one that has a file: which one its id says */
+		follow_link(s, &s->link);
+	}
+}
+
+__noinline u32 resolve_site(struct scratch *s)
+{
+	struct hash128 id;
+
+	if (!s)
+		return 0;
+	find_caller_nodes(s);
+	id = s->call.site;
+	return recall_names(s, &id) && unite_site(s, &id);
+}
+
+static __always_inline struct policy *site_policy(struct scratch *s)
+{
+	struct hash128 id = *context_id(s);
+	struct policy *p;
+
+	if (!has_callers(&s->call) && (!s->patterned || !has_file(s->call.site_kind)))
+		return policy_of(s, POLICY_EXACT, &id, 0);
+	if (context_frames > 1 && has_unknown_context(&s->call))
+		return NULL; /* who has called it could not be told: fails closed */
+	p = policy_of(s, POLICY_RESOLVED, &id, 0);
+	if (p)
+		return p;
+	if (!resolve_site(s))
+		return NULL;
+	remember(s, POLICY_RESOLVED, &id, 0);
+	return &s->policy;
 }
 
 __noinline u32 unite_program(struct scratch *s)
 {
 	struct hash128 program;
-	u32 found = 0, i;
 
 	if (!s)
 		return 0;
 	program = s->call.who.program;
-	find_nodes(s);
+	find_origin_nodes(s);
 	__builtin_memset(&s->policy, 0, sizeof(s->policy));
-	for (i = 0; i < NODES_MAX; i++) {
-		if (i >= s->nodes_len)
-			break;
-		found |= unite(s, POLICY_PROGRAM, &program, s->nodes[i]);
-	}
-	return found;
+	return unite_nodes(s, POLICY_PROGRAM, &program);
 }
 
 static __always_inline struct policy *program_policy(struct scratch *s)
@@ -948,7 +986,7 @@ static __always_inline u32 decide_site(struct scratch *s)
 
 	if (s->call.site_kind == SITE_UNKNOWN)
 		return s->call.unknown & UNK_TAINTED ? REASON_TAINTED : REASON_UNKNOWN_SITE;
-	reason = decide_by(s, site_policy(s), REASON_SITE);
+	reason = decide_by(s, site_policy(s), has_callers(&s->call) ? REASON_CONTEXT : REASON_SITE);
 	if (reason && once_per_process(s)) {
 		s->call.flags &= ~(CALL_LOG_ONLY | CALL_NEVER_KILL);
 		reason = REASON_NONE;

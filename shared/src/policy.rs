@@ -376,32 +376,39 @@ pub struct Policy {
     roots: Vec<Root>,
     generated: Vec<Generated>,
     wrappers: Vec<String>,
-    sites: HashMap<Site, SitePolicy>,
+    /// By the site and the callers that decide, too, nearest first.
+    sites: HashMap<Vec<Site>, SitePolicy>,
     programs: Programs,
     protected: HashSet<Name>,
     /// Those that may be on a chain; none where that was not learnt.
     files: HashSet<Name>,
     missing_site: SitePolicy,
+    missing_context: SitePolicy,
     missing_program: SitePolicy,
     unknown: SitePolicy,
 }
 
-/// How many ways to store an origin are tried.
+/// How many ways to store an origin, or a site's callers, are tried.
 const WAYS: usize = 64;
 
 impl Policy {
-    /// Compiles a profile.
+    /// Compiles a profile, to decide by as much context as it was learnt with.
     pub fn new(profile: &Profile) -> Self {
-        let mut by_site: HashMap<&Site, Vec<&Grant>> = HashMap::new();
+        Self::in_context(profile, profile.context)
+    }
+
+    /// Compiles a profile, to decide by no more context than this.
+    pub fn in_context(profile: &Profile, context: Context) -> Self {
+        let frames = context.frames();
+        let mut by_site: HashMap<&[Site], Vec<&Grant>> = HashMap::new();
         let mut by_program: HashMap<(&[OriginEntry], &Name), Vec<&Grant>> = HashMap::new();
         let builtin = builtin_master(profile.view);
         for grant in profile.grants.iter().chain(&builtin) {
             match &grant.who {
                 Who::Sites(sites) => {
-                    // Longer lists are not known to this version: granting
-                    // them to any one of their sites would be too much.
-                    if let [site] = &sites[..] {
-                        by_site.entry(site).or_default().push(grant);
+                    // Longer lists are not what the profile was learnt with (of one that was not checked).
+                    if (1..=profile.context.frames()).contains(&sites.len()) {
+                        by_site.entry(&sites[..sites.len().min(frames)]).or_default().push(grant);
                     }
                 }
                 Who::Program { program, .. } if !has_place(program) => {}
@@ -413,7 +420,7 @@ impl Policy {
         let mut shared = Shared::new(profile.view);
         let sites = by_site
             .into_iter()
-            .map(|(site, grants)| (site.clone(), shared.rules(Some(site), &grants)))
+            .map(|(sites, grants)| (sites.to_vec(), shared.rules(Some(&sites[0]), &grants)))
             .collect();
         let mut programs = Programs::new();
         for ((origin, program), grants) in by_program {
@@ -431,28 +438,46 @@ impl Policy {
             protected: profile.protected().map(|script| script.file.clone()).collect(),
             files: known_files(profile),
             missing_site: nothing(Reason::SiteNotInProfile),
+            missing_context: nothing(Reason::UnknownContext),
             missing_program: nothing(Reason::ProgramNotInProfile),
             unknown: nothing(Reason::UnknownSite),
         }
     }
 
-    /// What a site may do that was seen while running.
+    /// What a site may do that was seen while running, where nothing below it decides.
     pub fn site(&self, site: &Site) -> SitePolicy {
-        if site.kind == SiteKind::Unknown {
+        self.site_as_called(site, &[])
+    }
+
+    /// What a site may do that was seen while running, by its callers that decide, too, nearest first.
+    pub fn site_as_called(&self, site: &Site, callers: &[Site]) -> SitePolicy {
+        if [site].into_iter().chain(callers).any(|site| site.kind == SiteKind::Unknown) {
             return self.unknown.clone();
         }
+        let missing = if callers.is_empty() { &self.missing_site } else { &self.missing_context };
         let Some(file) = &site.file else {
-            return self.sites.get(site).unwrap_or(&self.missing_site).clone();
+            return self.sites.get(std::slice::from_ref(site)).unwrap_or(missing).clone();
         };
         let names = self.places().names(&without_lines(file));
         if let Some(operations) = generated_operations(&self.generated, &names) {
             return self.generated_policy(&operations);
         }
         if is_evaluated(file) {
-            return self.missing_site.clone();
+            return missing.clone();
         }
-        let found = names.into_iter().filter_map(|name| self.sites.get(&renamed(site, name)));
-        self.united(found).unwrap_or_else(|| self.missing_site.clone())
+        let below = stored_lists(self.places(), callers.iter());
+        let as_stored = |name: Name| {
+            let site = renamed(site, name);
+            below
+                .iter()
+                .filter_map(move |callers| self.sites.get(&[std::slice::from_ref(&site), callers].concat()))
+        };
+        self.united(names.into_iter().flat_map(as_stored)).unwrap_or_else(|| missing.clone())
+    }
+
+    /// What a site may do of which nobody could tell who has called it, where that decides.
+    pub fn site_of_unknown_callers(&self) -> SitePolicy {
+        self.missing_context.clone()
     }
 
     /// What a program may do, started by this origin. An empty one is the started
@@ -537,10 +562,10 @@ impl Policy {
         }
     }
 
-    /// The complete key that would allow this to a site; `None` where no grant could.
-    pub fn site_grant(&self, site: &Site, op: Op, args: &ArgsView<'_>) -> Option<GrantKey> {
-        let stored = stored_site(self.places(), &self.generated, site).ok()?;
-        grant_key(self.view, Who::site(stored), op, args).ok()
+    /// The complete key that would allow this to a site as it was called; `None` where no grant could.
+    pub fn site_grant(&self, site: &Site, callers: &[Site], op: Op, args: &ArgsView<'_>) -> Option<GrantKey> {
+        let stored = stored_sites(self.places(), &self.generated, site, callers).ok()?;
+        grant_key(self.view, Who::Sites(stored), op, args).ok()
     }
 
     /// The complete key that would allow this to a program; `None` where no grant could.
@@ -704,7 +729,7 @@ impl Places<'_> {
 
 /// Files that sites are in, and those that were on chains.
 fn known_files(profile: &Profile) -> HashSet<Name> {
-    if profile.context < Context::KnownFiles {
+    if profile.context != Context::KnownFiles {
         return HashSet::new();
     }
     let of_sites = profile.sites().into_iter().filter_map(|site| site.file.as_ref());
@@ -736,6 +761,16 @@ fn stored_site(places: Places<'_>, generated: &[Generated], site: &Site) -> Resu
     Ok(stored)
 }
 
+/// Likewise with its callers.
+fn stored_sites(
+    places: Places<'_>,
+    generated: &[Generated],
+    site: &Site,
+    callers: &[Site],
+) -> Result<Vec<Site>, &'static str> {
+    [site].into_iter().chain(callers).map(|site| stored_site(places, generated, site)).collect()
+}
+
 fn stored_origin(
     places: Places<'_>,
     generated: &[Generated],
@@ -756,26 +791,28 @@ fn stored_origin(
         .collect()
 }
 
-/// Every way to store an origin, up to a bound.
-fn stored_origins(places: Places<'_>, origin: &[OriginEntry]) -> Vec<Vec<OriginEntry>> {
-    let mut ways: Vec<Vec<OriginEntry>> = vec![Vec::with_capacity(origin.len())];
-    for entry in origin {
-        let sites: Vec<Site> = match &entry.site.file {
-            None => vec![entry.site.clone()],
-            Some(file) => places.names(file).into_iter().map(|name| renamed(&entry.site, name)).collect(),
+/// Every way to store a list of sites, up to a bound.
+fn stored_lists<'a>(places: Places<'_>, list: impl Iterator<Item = &'a Site>) -> Vec<Vec<Site>> {
+    let mut ways: Vec<Vec<Site>> = vec![Vec::new()];
+    for site in list {
+        let sites: Vec<Site> = match &site.file {
+            None => vec![site.clone()],
+            Some(file) => places.names(file).into_iter().map(|name| renamed(site, name)).collect(),
         };
-        ways = ways
-            .iter()
-            .flat_map(|way| {
-                sites.iter().map(|site| {
-                    let next = OriginEntry { site: site.clone(), sink: entry.sink.clone() };
-                    way.iter().cloned().chain([next]).collect()
-                })
-            })
-            .take(WAYS)
-            .collect();
+        let longer = |way: &Vec<Site>| {
+            let way = way.clone();
+            sites.iter().map(move |site| way.iter().chain([site]).cloned().collect())
+        };
+        ways = ways.iter().flat_map(longer).take(WAYS).collect();
     }
     ways
+}
+
+/// Every way to store an origin, up to a bound.
+fn stored_origins(places: Places<'_>, origin: &[OriginEntry]) -> Vec<Vec<OriginEntry>> {
+    let entry = |(site, from): (Site, &OriginEntry)| OriginEntry { site, sink: from.sink.clone() };
+    let ways = stored_lists(places, origin.iter().map(|entry| &entry.site));
+    ways.into_iter().map(|way| way.into_iter().zip(origin).map(entry).collect()).collect()
 }
 
 /// What would have to be granted; the error is the cause that is counted.

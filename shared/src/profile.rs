@@ -47,6 +47,8 @@ pub mod caps {
     pub const SAMPLES: usize = 8;
     /// Patterns of one constraint.
     pub const PATTERNS: usize = 64;
+    /// User frames that decide, the site among them.
+    pub const CONTEXT: usize = intf::CONTEXT_MAX as usize;
     /// Entries of an origin.
     pub const ORIGIN: usize = intf::ORIGIN_MAX as usize;
     /// Files that may be on the chain of a call.
@@ -105,33 +107,52 @@ impl fmt::Display for Attribution {
     }
 }
 
-/// How much of PHP's stack a decision looks at; what is later looks at more.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// How much of PHP's stack a decision looks at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Context {
     /// The nearest user frame, the site.
     #[default]
     Nearest,
     /// Every user frame below it, too, is in a file that the profile knows.
     KnownFiles,
+    /// So many nearest user frames: 2 to [`caps::CONTEXT`].
+    Frames(u8),
 }
 
 impl Context {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Nearest, Self::KnownFiles];
-
-    /// `nearest` or `known-files`.
-    pub fn name(self) -> &'static str {
+    /// How many user frames decide, the site among them.
+    pub fn frames(self) -> usize {
         match self {
-            Self::Nearest => "nearest",
-            Self::KnownFiles => "known-files",
+            Self::Nearest | Self::KnownFiles => 1,
+            Self::Frames(frames) => frames.into(),
+        }
+    }
+
+    /// Whether a profile that was learnt with this says what the other one asks for.
+    pub fn answers(self, asked: Self) -> bool {
+        self.common(asked) == asked
+    }
+
+    /// The most that two profiles that were learnt with these both say.
+    #[must_use]
+    pub fn common(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Frames(one), Self::Frames(other)) => Self::Frames(one.min(other)),
+            _ if self == other => self,
+            _ => Self::Nearest,
         }
     }
 }
 
+/// `nearest`, `known-files`, or the number of frames.
 impl fmt::Display for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        match self {
+            Self::Nearest => f.pad("nearest"),
+            Self::KnownFiles => f.pad("known-files"),
+            Self::Frames(frames) => f.pad(&frames.to_string()),
+        }
     }
 }
 
@@ -139,13 +160,30 @@ impl FromStr for Context {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(context) = Self::ALL.into_iter().find(|context| context.name() == text) {
-            return Ok(context);
+        let most = caps::CONTEXT;
+        match (text, text.parse::<u8>()) {
+            ("nearest", _) | (_, Ok(1)) => Ok(Self::Nearest),
+            ("known-files", _) => Ok(Self::KnownFiles),
+            (_, Ok(frames)) if (2..=most).contains(&usize::from(frames)) => Ok(Self::Frames(frames)),
+            _ => Err(format!(
+                "`{}` is neither nearest nor known-files, nor a number of frames from 1 to {most}",
+                escape(text.as_bytes())
+            )),
         }
-        Err(match text.parse::<u64>() {
-            Ok(_) => "deciding by a number of frames does not exist yet: nearest or known-files".into(),
-            Err(_) => format!("`{}` is neither nearest nor known-files", escape(text.as_bytes())),
-        })
+    }
+}
+
+impl From<Context> for String {
+    fn from(context: Context) -> Self {
+        context.to_string()
+    }
+}
+
+impl TryFrom<String> for Context {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 
@@ -367,19 +405,29 @@ impl Profile {
             }
         }
         merged.wrappers.extend(other.wrappers);
-        // Of what was learnt with less, nobody has seen more.
-        merged.context = self.context.min(other.context);
         merged.files.extend(other.files);
         // The newer content of a file replaces the older.
         merged.scripts.retain(|mine| other.scripts.iter().all(|script| script.file != mine.file));
         merged.scripts.extend(other.scripts);
         merged.grants.extend(other.grants);
+        // Of what was learnt with less, nobody has seen more.
+        merged.narrow(self.context.common(other.context));
         merged.learned.add(other.learned);
         merged.complete &= other.complete;
         merged.normalize();
         merged.check()?;
         *self = merged;
         Ok(())
+    }
+
+    /// Forgets what only more context tells apart.
+    pub(crate) fn narrow(&mut self, context: Context) {
+        self.context = context;
+        for grant in &mut self.grants {
+            if let Who::Sites(sites) = &mut grant.who {
+                sites.truncate(context.frames());
+            }
+        }
     }
 
     /// Whether the running PHP is one that this profile speaks about.
@@ -410,7 +458,7 @@ impl Profile {
 
     /// Whether as much of the stack was looked at while learning as a decision is to look at.
     pub fn check_context(&self, asked: Context) -> Result<(), ProfileError> {
-        if asked <= self.context {
+        if self.context.answers(asked) {
             Ok(())
         } else {
             Err(ProfileError::LessContext { profile: self.context, asked })
@@ -488,7 +536,7 @@ impl Profile {
         }
         for (index, grant) in self.grants.iter().enumerate() {
             grant
-                .check(self.view, &self.wrappers)
+                .check(self.view, self.context, &self.wrappers)
                 .or_else(|what| invalid(format!("grants[{index}]"), &what))?;
         }
         most("sites", self.sites().len(), caps::SITES)

@@ -131,6 +131,32 @@ fn files_that_may_be_on_a_chain_are_shown() {
 }
 
 #[test]
+fn what_was_called_otherwise_is_granted_as_it_was_called() {
+    let place = Place::new();
+    let mut profile = everything();
+    profile.context = Context::Frames(2);
+    profile.save(&place.path("p"), true).unwrap();
+    assert!(place.succeed(&["show", "p"]).contains("\nContext     2 nearest user frames\n"));
+    let mut event = violation(&site(), Reason::UnknownContext);
+    let callers = [Site::main("/b.php")];
+    event.grant = Policy::new(&profile).site_grant(&site(), &callers, op("unlink"), &ArgsView::default());
+    place.write("events", &event.to_line());
+    let shown = place.succeed(&["allow", "--from", "events", "p"]);
+    assert!(shown.contains(" < {main} in /b.php"), "{shown}");
+    let policy = Policy::new(&place.profile());
+    let decided =
+        |callers| policy.site_as_called(&site(), callers).decide(op("unlink"), &ArgsView::default());
+    assert_eq!(decided(&callers), Verdict::Allowed);
+    assert_ne!(decided(&[Site::main("/c.php")]), Verdict::Allowed);
+    // A profile of the nearest frame alone cannot say that.
+    let nearest = everything();
+    nearest.save(&place.path("p"), true).unwrap();
+    let (status, _, stderr) = place.run(&["allow", "--from", "events", "p"]);
+    assert_eq!(status, 1);
+    assert!(stderr.contains("a list of 2 sites") && stderr.contains("Hint: "), "{stderr}");
+}
+
+#[test]
 fn unknown_files_are_listed() {
     let place = Place::new();
     let event = |file: &str| {
@@ -300,7 +326,7 @@ fn violation(site: &Site, reason: Reason) -> Event {
     event.site = Some(EventSite::new(site, 3));
     event.sink = Some("unlink".into());
     event.reason = Some(reason);
-    event.grant = Policy::new(&everything()).site_grant(site, op("unlink"), &args);
+    event.grant = Policy::new(&everything()).site_grant(site, &[], op("unlink"), &args);
     event
 }
 

@@ -274,7 +274,8 @@ fn what_no_profile_can_say_is_refused() {
     assert!(refused(Who::site(Site::main("/srv/../a.php")), "unlink").contains("absolute"));
     assert!(refused(Who::Sites(vec![]), "unlink").contains("list of 0 sites"));
     assert!(
-        refused(Who::Sites(vec![Site::main("/a"), Site::main("/b")]), "unlink").contains("list of 2 sites")
+        refused(Who::Sites(vec![Site::main("/a"), Site::main("/b")]), "unlink")
+            .contains("a list of 2 sites; of a profile with the context `nearest` it has from 1 to 1")
     );
     assert!(refused(Who::site(Site::main(vec![b'/'; 300])), "unlink").contains("255"));
     let entry = shared::site::OriginEntry { site: Site::main("/a.php"), sink: None };
@@ -339,6 +340,66 @@ fn context_is_there_only_where_it_says_something() {
 }
 
 #[test]
+fn callers_are_there_as_far_as_the_context_goes() {
+    let called = |by: &[&str]| {
+        let callers = by.iter().map(|file| Site::main(*file));
+        grant(Who::Sites([Site::main("/a.php")].into_iter().chain(callers).collect()), "unlink")
+    };
+    let with = |frames, grants| {
+        let mut profile = everything();
+        profile.context = Context::Frames(frames);
+        profile.grants = grants;
+        profile.normalize();
+        profile
+    };
+    let three = with(3, vec![called(&[]), called(&["/b.php"]), called(&["/b.php", "app:c.php"])]);
+    assert_eq!(read(&three.to_bytes()).unwrap(), three);
+    assert!(three.to_json().contains("\"context\": \"3\""));
+    assert_eq!(Profile::from_json(three.to_json().as_bytes()).unwrap(), three);
+    for asked in [Context::Nearest, Context::Frames(2), Context::Frames(3)] {
+        three.check_context(asked).unwrap();
+    }
+    for asked in [Context::KnownFiles, Context::Frames(4)] {
+        three.check_context(asked).unwrap_err();
+    }
+
+    let mut merged = three.clone();
+    merged.merge(with(2, vec![called(&["/d.php"])])).unwrap();
+    assert_eq!(merged, Profile { learned: merged.learned.clone(), ..with(2, merged.grants.clone()) });
+    let lists: Vec<_> = merged.grants.iter().map(|grant| grant.who.to_string()).collect();
+    assert_eq!(
+        lists,
+        ["{main} in /a.php", "{main} in /a.php < {main} in /b.php", "{main} in /a.php < {main} in /d.php"]
+    );
+    merged.merge(everything()).unwrap();
+    assert_eq!(merged.context, Context::Nearest);
+    assert!(merged.grants.iter().all(|grant| !matches!(&grant.who, Who::Sites(list) if list.len() > 1)));
+
+    for (context, grants, why) in [
+        (Context::Frames(2), vec![called(&["/b.php", "/c.php"])], "a list of 3 sites"),
+        (Context::KnownFiles, vec![called(&["/b.php"])], "a list of 2 sites"),
+        (
+            Context::Frames(2),
+            vec![grant(Who::Sites(vec![Site::main("/a.php"), Site::master()]), "unlink")],
+            "{master} neither calls nor is called by code",
+        ),
+        (Context::Frames(2), vec![called(&["/b.php(1) : eval()'d code"])], "code from eval"),
+    ] {
+        let mut refused = everything();
+        (refused.context, refused.grants) = (context, grants);
+        assert!(message(&refused.to_bytes()).contains(why), "{}", message(&refused.to_bytes()));
+    }
+    assert_eq!("1".parse(), Ok(Context::Nearest));
+    for text in ["0", "9", "300", "-1", "2.0", "known"] {
+        let refused = text.parse::<Context>().unwrap_err();
+        assert_eq!(
+            refused,
+            format!("`{text}` is neither nearest nor known-files, nor a number of frames from 1 to 8")
+        );
+    }
+}
+
+#[test]
 fn files_that_no_chain_can_have_are_refused() {
     let long = format!("/{}", "x".repeat(255));
     for (file, why) in [
@@ -359,11 +420,11 @@ fn files_that_no_chain_can_have_are_refused() {
     let mut many = everything();
     many.files = (0..65_537).map(|n| format!("/{n}.php").into()).collect();
     assert!(message(&many.to_bytes()).contains("65537 of them, at most 65536 are allowed"));
-    let json = everything().to_json().replace("\"scripts\"", "\"context\": \"3\", \"scripts\"");
-    assert!(message(json.as_bytes()).contains("unknown variant `3`"), "{}", message(json.as_bytes()));
+    let json = everything().to_json().replace("\"scripts\"", "\"context\": \"9\", \"scripts\"");
+    assert!(message(json.as_bytes()).contains("`9` is neither nearest"), "{}", message(json.as_bytes()));
     let mut unknown = sections(&everything().to_bytes()[HEADER..]);
-    unknown.push((*b"CTXT", vec![2, 0]));
-    assert!(message(&sealed(&joined(&unknown))).contains("context: the number 2 means nothing"));
+    unknown.push((*b"CTXT", vec![9, 0]));
+    assert!(message(&sealed(&joined(&unknown))).contains("context: the number 9 means nothing"));
 }
 
 #[test]

@@ -358,7 +358,11 @@ fn equal_rules_are_one() {
 // ---- learning ----
 
 fn learner() -> Learner {
-    Learner::new(LearnerConfig {
+    Learner::new(learner_config())
+}
+
+fn learner_config() -> LearnerConfig {
+    LearnerConfig {
         view: View::Syscall,
         attribution: Attribution::Stack,
         operations: "relevant".parse().unwrap(),
@@ -369,7 +373,7 @@ fn learner() -> Learner {
         context: Context::KnownFiles,
         host: "web1".into(),
         started: "2026-11-22T10:00:00Z".parse().unwrap(),
-    })
+    }
 }
 
 fn seen<'a>(actor: Actor<'a>, operation: &str, args: ArgsView<'a>) -> Observation<'a> {
@@ -390,15 +394,15 @@ fn what_was_seen_is_allowed_afterwards() {
     let startup = Site::engine(Phase::Startup);
     let origin = [OriginEntry { site: site.clone(), sink: Some("exec".into()) }];
     let program = Actor::Program { origin: &origin, program: b"/usr/bin/convert" };
-    assert!(learner.observe(&seen(Actor::Site(&site), "unlink", paths("/tmp/a"))));
-    assert!(learner.observe(&seen(Actor::Site(&site), "unlink", paths("/tmp/b"))));
+    assert!(learner.observe(&seen(Actor::Site(&site, &[]), "unlink", paths("/tmp/a"))));
+    assert!(learner.observe(&seen(Actor::Site(&site, &[]), "unlink", paths("/tmp/b"))));
     assert!(learner.observe(&seen(
-        Actor::Site(&engine),
+        Actor::Site(&engine, &[]),
         "openat:create",
         paths("/var/lib/php/sessions/sess_1")
     )));
-    assert!(learner.observe(&seen(Actor::Site(&engine), "openat:create", paths("/tmp/odd*dir/x"))));
-    assert!(learner.observe(&seen(Actor::Site(&startup), "exec", paths("/bin/sh"))));
+    assert!(learner.observe(&seen(Actor::Site(&engine, &[]), "openat:create", paths("/tmp/odd*dir/x"))));
+    assert!(learner.observe(&seen(Actor::Site(&startup, &[]), "exec", paths("/bin/sh"))));
     assert!(learner.observe(&seen(program, "exec", NONE)));
 
     let profile = learnt(&learner);
@@ -432,7 +436,7 @@ fn what_was_seen_is_allowed_afterwards() {
 fn code_from_listed_wrappers_has_its_own_grants() {
     let mut learner = learner();
     let listed = Site::function("vfs://root/a.php", None, "purge");
-    assert!(learner.observe(&seen(Actor::Site(&listed), "unlink", NONE)));
+    assert!(learner.observe(&seen(Actor::Site(&listed, &[]), "unlink", NONE)));
     let origin = [OriginEntry { site: listed.clone(), sink: Some("exec".into()) }];
     assert!(learner.observe(&seen(Actor::Program { origin: &origin, program: b"/bin/sh" }, "exec", NONE)));
     let mut profile = learnt(&learner);
@@ -440,7 +444,7 @@ fn code_from_listed_wrappers_has_its_own_grants() {
     let policy = Policy::new(&profile);
     assert_eq!(decide(&policy, &listed, "unlink", &NONE), Verdict::Allowed);
     assert_eq!(policy.program(&origin, b"/bin/sh").decide(Op::EXEC, &NONE), Verdict::Allowed);
-    assert!(policy.site_grant(&listed, op("rmdir"), &NONE).is_some());
+    assert!(policy.site_grant(&listed, &[], op("rmdir"), &NONE).is_some());
     for other in
         ["vfs://root/b.php", "VFS://root/a.php", "s3://root/a.php", "vfs:///root/a.php", "/root/a.php"]
     {
@@ -448,7 +452,7 @@ fn code_from_listed_wrappers_has_its_own_grants() {
         assert_ne!(decide(&policy, &other, "unlink", &NONE), Verdict::Allowed, "{other:?}");
     }
     let unlisted = Site::main("s3://root/a.php");
-    assert!(policy.site_grant(&unlisted, op("unlink"), &NONE).is_none());
+    assert!(policy.site_grant(&unlisted, &[], op("unlink"), &NONE).is_none());
     assert!(!policy.is_once_per_process(
         &listed,
         op("mmap:exec"),
@@ -462,10 +466,62 @@ fn code_from_listed_wrappers_has_its_own_grants() {
 }
 
 #[test]
+fn a_site_may_do_what_it_did_as_it_was_called() {
+    let mut config = learner_config();
+    config.context = Context::Frames(3);
+    let mut learner = Learner::new(config);
+    let release = |number: u32, file: &str| Site::main(format!("/srv/app/releases/{number}/{file}"));
+    let delete = |number| Site::function(format!("/srv/app/releases/{number}/storage.php"), None, "delete");
+    let [honest, index] = ["honest.php", "index.php"].map(|file| release(1, file));
+    let callers = [honest.clone(), index.clone()];
+    assert!(learner.observe(&seen(Actor::Site(&delete(1), &callers), "unlink", NONE)));
+    assert!(learner.observe(&seen(Actor::Site(&delete(1), &[]), "rmdir", NONE)));
+    for caller in [release(1, "cache/x"), Site::main("/a.php(1) : eval()'d code"), Site::unknown()] {
+        assert!(!learner.observe(&seen(Actor::Site(&delete(1), &[caller]), "unlink", NONE)));
+    }
+
+    let profile = learnt(&learner);
+    let policy = Policy::new(&profile);
+    let decide = |policy: &Policy, callers: &[Site], operation| {
+        policy.site_as_called(&delete(2), callers).decide(op(operation), &NONE)
+    };
+    let callers = [release(2, "honest.php"), release(2, "index.php")];
+    assert_eq!(decide(&policy, &callers, "unlink"), Verdict::Allowed);
+    assert_eq!(decide(&policy, &[], "rmdir"), Verdict::Allowed);
+    assert_eq!(decide(&policy, &callers, "rmdir"), Verdict::violation(Reason::OperationNotInProfile));
+    assert_eq!(decide(&policy, &[], "unlink"), Verdict::violation(Reason::OperationNotInProfile));
+    for other in [
+        vec![release(2, "honest.php")],
+        vec![release(2, "index.php"), release(2, "honest.php")],
+        vec![release(2, "evil.php"), release(2, "index.php")],
+        vec![release(2, "honest.php"), release(2, "evil.php")],
+        [callers.to_vec(), vec![release(2, "index.php")]].concat(),
+    ] {
+        assert_eq!(
+            decide(&policy, &other, "unlink"),
+            Verdict::violation(Reason::UnknownContext),
+            "{other:?}"
+        );
+    }
+    let unknown = vec![release(2, "honest.php"), Site::unknown()];
+    assert_eq!(decide(&policy, &unknown, "unlink"), Verdict::violation(Reason::UnknownSite));
+
+    let key = policy.site_grant(&delete(2), &[release(2, "evil.php")], op("unlink"), &NONE).unwrap();
+    assert_eq!(key.to_string(), "unlink by delete() in app:storage.php < {main} in app:evil.php");
+
+    // By less context.
+    let two = Policy::in_context(&profile, Context::Frames(2));
+    assert_eq!(decide(&two, &callers[..1], "unlink"), Verdict::Allowed);
+    let nearest = Policy::in_context(&profile, Context::Nearest);
+    assert_eq!(decide(&nearest, &[], "unlink"), Verdict::Allowed);
+    assert_eq!(decide(&nearest, &[], "rmdir"), Verdict::Allowed);
+}
+
+#[test]
 fn files_on_chains_are_known_afterwards() {
     let mut learner = learner();
     let site = Site::function("/srv/app/releases/1/a.php", Some("A".into()), "f");
-    assert!(learner.observe(&seen(Actor::Site(&site), "unlink", NONE)));
+    assert!(learner.observe(&seen(Actor::Site(&site, &[]), "unlink", NONE)));
     for file in ["/srv/app/releases/1/index.php", "/usr/share/php/b.php", "vfs://root/c.php"] {
         learner.file(file.as_bytes());
     }
@@ -515,7 +571,7 @@ fn files_on_chains_are_known_afterwards() {
 fn what_cannot_be_granted_is_counted() {
     let mut learner = learner();
     let site = Site::main("/a.php");
-    let main = Actor::Site(&site);
+    let main = Actor::Site(&site, &[]);
     let engine = Site::engine(Phase::Request);
     let unknown = Site::unknown();
     let evaluated = Site::main("/a.php(3) : eval()'d code");
@@ -524,18 +580,18 @@ fn what_cannot_be_granted_is_counted() {
     let unknown_origin = [OriginEntry { site: unknown.clone(), sink: None }];
     let deep = vec![OriginEntry { site: site.clone(), sink: None }; 9];
     for (observation, cause) in [
-        (seen(Actor::Site(&unknown), "unlink", NONE), "unknown-site"),
+        (seen(Actor::Site(&unknown, &[]), "unlink", NONE), "unknown-site"),
         (Observation { tainted: true, ..seen(main, "unlink", NONE) }, "tainted-identity"),
         (seen(main, "bpf", NONE), "protected-object"),
         (seen(main, "io_uring_setup", NONE), "io-uring"),
         (seen(main, "openat:unreadable", NONE), "unreadable-argument"),
         (seen(main, "unknown", NONE), "unknown-call"),
-        (seen(Actor::Site(&evaluated), "unlink", NONE), "evaluated-code"),
-        (seen(Actor::Site(&wrapped), "unlink", NONE), "untrusted-file"),
-        (seen(Actor::Site(&cached), "unlink", NONE), "generated-not-listed"),
-        (seen(Actor::Site(&engine), "execve", paths("/bin/sh")), "engine-exec"),
-        (seen(Actor::Site(&engine), "unlink", NONE), "unreadable-argument"),
-        (seen(Actor::Site(&engine), "unlink", paths("/tmp/../x")), "odd-path"),
+        (seen(Actor::Site(&evaluated, &[]), "unlink", NONE), "evaluated-code"),
+        (seen(Actor::Site(&wrapped, &[]), "unlink", NONE), "untrusted-file"),
+        (seen(Actor::Site(&cached, &[]), "unlink", NONE), "generated-not-listed"),
+        (seen(Actor::Site(&engine, &[]), "execve", paths("/bin/sh")), "engine-exec"),
+        (seen(Actor::Site(&engine, &[]), "unlink", NONE), "unreadable-argument"),
+        (seen(Actor::Site(&engine, &[]), "unlink", paths("/tmp/../x")), "odd-path"),
         (seen(Actor::Program { origin: &unknown_origin, program: b"/bin/sh" }, "exec", NONE), "unknown-site"),
         (seen(Actor::Program { origin: &deep, program: b"/bin/sh" }, "exec", NONE), "unknown-origin"),
         (seen(Actor::Program { origin: &[], program: b"" }, "exec", NONE), "unknown-program"),
@@ -546,7 +602,7 @@ fn what_cannot_be_granted_is_counted() {
         assert_eq!(learnt(&learner).learned.unknown.get(cause), Some(&(before + 2)), "{cause}");
     }
     assert!(!learner.observe(&seen(main, "foreign", NONE)));
-    assert!(learner.observe(&seen(Actor::Site(&cached), "openat:read", NONE)));
+    assert!(learner.observe(&seen(Actor::Site(&cached, &[]), "openat:read", NONE)));
     learner.lost(3);
     let profile = learnt(&learner);
     assert!(profile.grants.is_empty() && !profile.complete);
@@ -558,7 +614,7 @@ fn caps_hold_while_learning() {
     let mut learner = learner();
     for number in 0..caps::SITES + 5 {
         let site = Site::main(format!("/{number}.php"));
-        learner.observe(&seen(Actor::Site(&site), "unlink", NONE));
+        learner.observe(&seen(Actor::Site(&site, &[]), "unlink", NONE));
     }
     let engine = Site::engine(Phase::Request);
     assert_eq!((learner.sites(), learner.grants()), (caps::SITES, caps::SITES));
@@ -568,11 +624,11 @@ fn caps_hold_while_learning() {
     let mut learner = self::learner();
     for number in 0..=caps::PATTERNS {
         let path = format!("/tmp/{number}/x");
-        learner.observe(&seen(Actor::Site(&engine), "unlink", paths(&path)));
+        learner.observe(&seen(Actor::Site(&engine, &[]), "unlink", paths(&path)));
     }
     assert_eq!(learnt(&learner).learned.unknown["too-many-directories"], 2);
     let long = Site::main(format!("/{}", "x".repeat(255)));
-    assert!(!learner.observe(&seen(Actor::Site(&long), "unlink", NONE)));
+    assert!(!learner.observe(&seen(Actor::Site(&long, &[]), "unlink", NONE)));
     learnt(&learner);
 }
 
@@ -585,8 +641,8 @@ fn the_key_of_a_violation_allows_it() {
     let create = paths("/var/lib/php/sessions/sess_1");
     let origin = [OriginEntry { site: site.clone(), sink: None }];
     let keys = [
-        policy.site_grant(&site, op("unlink"), &NONE).unwrap(),
-        policy.site_grant(&engine, op("openat:create"), &create).unwrap(),
+        policy.site_grant(&site, &[], op("unlink"), &NONE).unwrap(),
+        policy.site_grant(&engine, &[], op("openat:create"), &create).unwrap(),
         policy.program_grant(&origin, b"/bin/ls", Op::EXEC, &NONE).unwrap(),
     ];
     assert_eq!(keys[0].to_string(), "unlink by f() in app:a.php");
@@ -602,11 +658,11 @@ fn the_key_of_a_violation_allows_it() {
     assert_eq!(decide(&policy, &engine, "openat:create", &create), Verdict::Allowed);
     assert_eq!(policy.program(&origin, b"/bin/ls").decide(Op::EXEC, &NONE), Verdict::Allowed);
 
-    assert_eq!(policy.site_grant(&Site::unknown(), op("unlink"), &NONE), None);
-    assert_eq!(policy.site_grant(&site, op("bpf"), &NONE), None);
-    assert_eq!(policy.site_grant(&site, op("openat:unreadable"), &NONE), None);
-    assert_eq!(policy.site_grant(&Site::main("/a.php(1) : eval()'d code"), op("unlink"), &NONE), None);
-    assert_eq!(policy.site_grant(&engine, op("execve"), &paths("/bin/sh")), None);
+    assert_eq!(policy.site_grant(&Site::unknown(), &[], op("unlink"), &NONE), None);
+    assert_eq!(policy.site_grant(&site, &[], op("bpf"), &NONE), None);
+    assert_eq!(policy.site_grant(&site, &[], op("openat:unreadable"), &NONE), None);
+    assert_eq!(policy.site_grant(&Site::main("/a.php(1) : eval()'d code"), &[], op("unlink"), &NONE), None);
+    assert_eq!(policy.site_grant(&engine, &[], op("execve"), &paths("/bin/sh")), None);
 }
 
 fn script(file: &str) -> Script {

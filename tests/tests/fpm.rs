@@ -1180,6 +1180,22 @@ fn behind_nginx_an_attack_is_one_bad_gateway() {
 
 /// With the opcode cache: functions and files that are known are remembered by their addresses.
 fn code_of_a_file_that_nobody_knows_has_no_function_do_its_work() {
+    let told = foreign_code_is_stopped("known-files");
+    for (event, evil) in told {
+        assert_eq!(event["unknown_file"], evil, "{event:#}");
+    }
+}
+
+/// Likewise sites, by which callers are known.
+fn who_was_not_seen_to_call_a_function_does_not_have_it_do_its_work() {
+    let told = foreign_code_is_stopped("2");
+    for (event, evil) in told {
+        assert_eq!(event["cause"], format!("called by {{main}} in {evil}"), "{event:#}");
+    }
+}
+
+/// What is told of it, and the name of its file.
+fn foreign_code_is_stopped(context: &str) -> Vec<(Value, String)> {
     let (mut fpm, mail) = (Fpm::prepare(Setup::workers(2)), MailServer::start());
     let day = |fpm: &Fpm, rounds| {
         day(fpm, &mail, rounds);
@@ -1192,7 +1208,7 @@ fn code_of_a_file_that_nobody_knows_has_no_function_do_its_work() {
         fpm.ok(&format!("do=include&in=twin&file={}", clean.display()));
         assert_eq!(left(&folder), 0);
     };
-    let learning = fpm.session("--profile").arg("--context").arg("known-files").start();
+    let learning = fpm.session("--profile").arg("--context").arg(context).start();
     fpm.start();
     day(&fpm, 3);
     no_violation(&learning.stop());
@@ -1208,7 +1224,7 @@ fn code_of_a_file_that_nobody_knows_has_no_function_do_its_work() {
     assert_eq!(left(&folder), 0, "without the setting it goes through");
     no_violation(&running.stop());
 
-    let running = fpm.session("--sandbox").arg("--context").arg("known-files").start();
+    let running = fpm.session("--sandbox").arg("--context").arg(context).start();
     day(&fpm, 40);
     assert!(violations(&fpm).is_empty(), "{:#?}", violations(&fpm).first());
     let most = if decides_in_kernel() { 1 } else { MANY / 2 };
@@ -1226,15 +1242,15 @@ fn code_of_a_file_that_nobody_knows_has_no_function_do_its_work() {
     let ran = running.stop();
     let told = ran.violations();
     assert!(told.len() >= 5, "{}", ran.stderr);
-    for event in told {
+    for event in &told {
         assert_eq!(
             (&event["reason"], &event["operation"]),
             (&"unknown-context".into(), &"unlink".into()),
             "{event:#}"
         );
-        assert_eq!(event["unknown_file"], evil.display().to_string(), "{event:#}");
         assert_eq!(event["site"]["class"], "Good", "{event:#}");
     }
+    told.into_iter().map(|event| (event.clone(), evil.display().to_string())).collect()
 }
 
 macro_rules! tests {
@@ -1278,6 +1294,7 @@ fn main() {
         a_preloaded_pool_keeps_its_master_apart,
         behind_nginx_an_attack_is_one_bad_gateway,
         code_of_a_file_that_nobody_knows_has_no_function_do_its_work,
+        who_was_not_seen_to_call_a_function_does_not_have_it_do_its_work,
     ];
     e2e::suite::main(loss.into_iter().chain(all).collect())
 }

@@ -8,6 +8,7 @@ mod lsm {
     pub mod attacks;
     pub mod boot;
     pub mod calls;
+    pub mod context;
     pub mod fpm;
     pub mod honest;
     pub mod rules;
@@ -43,6 +44,7 @@ fn main() {
             lsm::fpm::tests(),
             lsm::attacks::told(),
             lsm::rules::tests(),
+            lsm::context::tests(),
         ]
     };
     e2e::suite::main(all.into_iter().flatten().collect())

@@ -90,7 +90,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Attribution::Stack)]
     pub attribution: Attribution,
     /// How much of PHP's stack decides: nearest, the nearest user frame; known-files, and every user frame below it is in
-    /// a file that the profile knows (default: nearest; with --merge, the profile's)
+    /// a file that the profile knows; 2 to 8, so many nearest user frames (default: nearest; with --merge, the profile's)
     #[arg(long, value_name = "CONTEXT")]
     pub context: Option<Context>,
     /// Which calls count: relevant, all, seed, or NAME[:CLASS],… (default: relevant; to enforce, the profile's)

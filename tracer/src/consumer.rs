@@ -12,7 +12,7 @@ use shared::profile::Context;
 use shared::site::{Name, OriginEntry, Site, file_of};
 
 use crate::cli::Mode;
-use crate::context::{Files, has_unknown_context};
+use crate::context::{Files, callers, context_id, has_unknown_context};
 use crate::enforce::{Action, Enforcer};
 use crate::kernel::{bytes_of, read_as, read_stats};
 use crate::late;
@@ -34,6 +34,8 @@ pub struct Call {
     pub record: Box<intf::rec_call>,
     /// The site; for another program that of nobody.
     pub site: Arc<Site>,
+    /// Its callers that decide, too, nearest first.
+    pub callers: Vec<Site>,
     /// The internal function that made the call.
     pub sink: Option<Name>,
     /// Of a descendant.
@@ -138,6 +140,7 @@ pub struct Consumer {
     protected: Option<Protected>,
     enforcer: Box<dyn Enforcer>,
     names: Names,
+    /// By the site as it was called.
     sites: HashMap<Id, SitePolicy>,
     programs: HashMap<(Id, Id), ProgramPolicy>,
     processes: HashMap<u32, Known>,
@@ -149,6 +152,7 @@ pub struct Consumer {
     kernel_decides: bool,
     cross_check: bool,
     files: Files,
+    context: Context,
     generation: u32,
     /// Kept for its memory; empty only while a call is being handled.
     spare: Option<Box<intf::rec_call>>,
@@ -192,6 +196,7 @@ impl Consumer {
             kernel_decides: by.kernel_decides,
             cross_check: by.cross_check,
             files: Files::new(by.context, by.known_files),
+            context: by.context,
             generation: by.generation,
             spare: Some(Box::default()),
             allowed: 0,
@@ -262,7 +267,7 @@ impl Consumer {
     pub fn swap(&mut self, policy: Arc<Policy>, generation: u32) {
         self.policy = Some(policy);
         self.generation = generation;
-        self.sites = self.names.sites().map(|(id, site)| (id, self.site_policy(site))).collect();
+        self.sites = self.names.sites().map(|(id, site)| (id, self.site_policy(site, &[]))).collect();
         for (id, file) in self.names.files() {
             self.files.mark(id, file, self.policy.as_deref(), generation);
         }
@@ -295,7 +300,7 @@ impl Consumer {
         // Looked up now, so that at the moment of a violation nothing is allocated.
         if self.policy.is_some() {
             let site = id(record.hash);
-            let policy = self.site_policy(&self.names.site(site));
+            let policy = self.site_policy(&self.names.site(site), &[]);
             self.sites.insert(site, policy);
         }
     }
@@ -473,17 +478,26 @@ impl Consumer {
         if u32::from(record.site_kind) == intf::SITE_UNKNOWN {
             return self.told_late(record);
         }
-        if let Some(policy) = self.sites.get(&site_id) {
+        if self.context.frames() > 1 && record.flags & intf::CALL_CONTEXT_UNKNOWN != 0 {
+            let nothing = self.policy.as_ref().map(|policy| policy.site_of_unknown_callers());
+            return Told::Site(self.names.site(site_id), nothing.unwrap_or_else(|| self.nothing.clone()));
+        }
+        let as_called = context_id(record);
+        if let Some(policy) = self.sites.get(&as_called) {
             return Told::Site(self.names.site(site_id), policy.clone());
         }
         let site = self.names.site(site_id);
-        let policy = self.site_policy(&site);
-        self.sites.insert(site_id, policy.clone());
+        let policy = self.site_policy(&site, &self.callers(record));
+        self.sites.insert(as_called, policy.clone());
         Told::Site(site, policy)
     }
 
-    fn site_policy(&self, site: &Site) -> SitePolicy {
-        self.policy.as_ref().map_or_else(|| self.nothing.clone(), |p| p.site(site))
+    fn callers(&self, record: &intf::rec_call) -> Vec<Site> {
+        callers(record).map(|caller| (*self.names.site(caller)).clone()).collect()
+    }
+
+    fn site_policy(&self, site: &Site, callers: &[Site]) -> SitePolicy {
+        self.policy.as_ref().map_or_else(|| self.nothing.clone(), |p| p.site_as_called(site, callers))
     }
 
     /// A name that could not be read then may be readable now; see [`late`].
@@ -500,7 +514,7 @@ impl Consumer {
         }
         self.late += 1;
         record.unknown = 0;
-        let policy = self.site_policy(&site);
+        let policy = self.site_policy(&site, &self.callers(record));
         Told::Site(site, policy)
     }
 
@@ -675,6 +689,7 @@ impl Consumer {
             script: self.names.path(id(who.script)),
             request: self.names.path(id(record.request)),
             unknown_file: self.names.file(id(record.context)).cloned(),
+            callers: self.callers(&record),
             record,
             site,
             chain,

@@ -1,4 +1,4 @@
-//! How much of PHP's stack decides (`--context`), and which files user space knows on the chain of a call.
+//! How much of PHP's stack decides (`--context`): a site's callers, and which files user space knows on its chain.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ pub fn chosen(args: &Args, mode: Mode, profile: Option<&Profile>) -> Result<Cont
             asked
         }
     };
-    if chosen > Context::Nearest && args.attribution == Attribution::Usdt {
+    if chosen != Context::Nearest && args.attribution == Attribution::Usdt {
         return Err(hinted(
             format!("--context {chosen} walks PHP's own stack, and --attribution usdt does not"),
             "use --attribution stack (the default)",
@@ -50,7 +50,7 @@ fn merged(asked: Option<Context>, before: &Profile) -> Result<Context> {
 
 /// What people may want to know: the profile could be asked for more.
 pub fn unused(chosen: Context, profile: &Profile) -> Option<String> {
-    (chosen < profile.context).then(|| {
+    (chosen != profile.context).then(|| {
         format!(
             "the profile was learnt with --context {}; this session looks at less: {chosen}",
             profile.context
@@ -63,6 +63,20 @@ pub fn unused(chosen: Context, profile: &Profile) -> Option<String> {
 pub fn has_unknown_context(record: &intf::rec_call, site: &Site) -> bool {
     let is_walked = site.file.is_some() && record.flags & intf::CALL_SITE_RECORDED == 0;
     is_walked && record.flags & intf::CALL_CONTEXT_UNKNOWN != 0
+}
+
+/// The ids of the site's callers that decide, too, nearest first.
+pub fn callers(record: &intf::rec_call) -> impl Iterator<Item = Id> {
+    let len = usize::from(record.callers_len).min(record.callers.len());
+    record.callers[..len].iter().map(|caller| id(*caller))
+}
+
+/// Of the site as it was called. The kernel side's `add_caller()`.
+pub fn context_id(record: &intf::rec_call) -> Id {
+    let mixed = |(lo, hi): Id, (factor, caller): (u64, Id)| {
+        (lo.wrapping_add(factor.wrapping_mul(caller.0)), hi.wrapping_add(factor.wrapping_mul(caller.1)))
+    };
+    (7..).step_by(2).zip(callers(record)).fold(id(record.site), mixed)
 }
 
 /// What one task's kernel side has asked since its last call.
@@ -83,7 +97,7 @@ pub struct Files {
 impl Files {
     /// `known`: where the kernel side looks before it asks; `None` where it decides itself.
     pub fn new(context: Context, known: Option<MapHandle>) -> Self {
-        Self { demanded: context >= Context::KnownFiles, known, asked: HashMap::new() }
+        Self { demanded: context == Context::KnownFiles, known, asked: HashMap::new() }
     }
 
     /// From now on the kernel side does not ask about this one, if the profile of this generation knows it.

@@ -40,6 +40,8 @@ pub struct ReadOnly {
     pub usdt: bool,
     /// Every user frame on a call's chain must be in a known file.
     pub context_files: bool,
+    /// User frames that decide, the site among them.
+    pub context_frames: u32,
     /// Number of the loaded object: at an adoption two are attached, and one acts.
     pub instance: u32,
     /// Somebody but root could remove the tracer's own files.
@@ -97,6 +99,7 @@ macro_rules! fill_read_only {
         data.policed_ops = config.policed_ops();
         data.usdt_attribution = u32::from(config.usdt);
         data.context_files = u32::from(config.context_files);
+        data.context_frames = config.context_frames;
         data.tracer_pid = std::process::id();
         data.instance = config.instance;
         data.slots = $crate::kernel::scratch_slots();

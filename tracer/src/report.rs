@@ -26,6 +26,7 @@ use shared::site::{Name, Site, text};
 
 use crate::cli::{self, Args, Mode};
 use crate::consumer::{Call, Message, bytes};
+use crate::context::has_unknown_context;
 use crate::enforce::Action;
 use crate::kernel::{bytes_of, read_as, read_stats};
 use crate::live;
@@ -146,7 +147,8 @@ pub struct Reporter {
 
 /// What a pair's count is added to at the end.
 struct Observed {
-    site: Option<Arc<Site>>,
+    /// With its callers.
+    site: Option<(Arc<Site>, Vec<Site>)>,
     origin: Arc<[shared::site::OriginEntry]>,
     program: Option<Name>,
     op: Op,
@@ -166,7 +168,7 @@ impl Reporter {
         };
         let session = format!("{:x}-{:x}", std::process::id(), Timestamp::now().as_nanosecond());
         Ok(Self {
-            policy: settings.profile.as_ref().map(|p| Arc::new(Policy::new(p))),
+            policy: settings.profile.as_ref().map(|p| Arc::new(Policy::in_context(p, settings.context))),
             checksum: settings.profile.as_ref().map(Profile::checksum),
             host,
             session,
@@ -432,8 +434,11 @@ impl Reporter {
             Verdict::Violation { reason, .. } => {
                 event.verdict = Some("violation".into());
                 event.reason = Some(reason);
-                // Protected whatever the profile says, or granted already: no grant would allow it.
-                let grantable = ![Reason::ProtectedObject, Reason::UnknownContext].contains(&reason);
+                // Protected whatever the profile says, or what is unknown is not who asks: no grant would allow it.
+                let grantable = match reason {
+                    Reason::UnknownContext => r.flags & intf::CALL_CONTEXT_UNKNOWN == 0,
+                    reason => reason != Reason::ProtectedObject,
+                };
                 event.grant = if grantable { self.grant(call, op) } else { None };
                 event.unknown_file = self.unknown_file(call, reason);
             }
@@ -475,7 +480,7 @@ impl Reporter {
         if by_program {
             return policy.program_grant(&call.origin, call.program.as_ref()?.as_bytes(), op, &args);
         }
-        policy.site_grant(&call.site, op, &args)
+        policy.site_grant(&call.site, &call.callers, op, &args)
     }
 
     fn learn(&mut self, call: &Call) {
@@ -495,7 +500,11 @@ impl Reporter {
                 self.learner.unknown(&unknown_causes(r.unknown), 1);
                 return;
             }
-            observe(&mut self.learner, Actor::Site(&call.site));
+            if self.settings.context.frames() > 1 && has_unknown_context(r, &call.site) {
+                self.learner.unknown("unknown-context", 1);
+                return;
+            }
+            observe(&mut self.learner, Actor::Site(&call.site, &call.callers));
             self.sites.insert(call.site.clone());
             if let Some(file) = &call.site.file {
                 self.files.insert(file.clone());
@@ -520,7 +529,7 @@ impl Reporter {
             }
         }
         self.pairs_seen.entry(bytes_of(&r.pair).to_vec()).or_insert_with(|| Observed {
-            site: runs_php.then(|| call.site.clone()),
+            site: runs_php.then(|| (call.site.clone(), call.callers.clone())),
             origin: call.origin.clone(),
             program,
             op,
@@ -551,8 +560,8 @@ impl Reporter {
                     tainted: false,
                 });
             };
-            if let Some(site) = &seen.site {
-                observe(Actor::Site(site));
+            if let Some((site, callers)) = &seen.site {
+                observe(Actor::Site(site, callers));
             } else if let Some(program) = &seen.program {
                 observe(Actor::Program { origin: &seen.origin, program: program.as_bytes() });
             }
@@ -846,6 +855,10 @@ fn taint_cause(cause: u16) -> &'static str {
 /// Why not every file of the chain is known.
 fn context_cause(call: &Call) -> Option<String> {
     let Verdict::Violation { reason: Reason::UnknownContext, .. } = call.verdict else { return None };
+    if call.record.flags & intf::CALL_CONTEXT_UNKNOWN == 0 {
+        let callers: Vec<String> = call.callers.iter().map(Site::with_file).collect();
+        return Some(format!("called by {}", callers.join(" < ")));
+    }
     let what = match (call.record.context_cause, &call.unknown_file) {
         (0, Some(file)) => text(file),
         (0, None) => "a file that was not told".into(),

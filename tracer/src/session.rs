@@ -486,7 +486,8 @@ impl Session {
         let operations = operations(phase, args, mode, profile.as_ref())?;
         let mut config = read_only(args, mode, policed(phase, &operations)?)?;
         config.actions = actions;
-        config.context_files = context >= Context::KnownFiles;
+        config.context_files = context == Context::KnownFiles;
+        config.context_frames = context.frames() as u32;
         config.exposed = protected.as_ref().is_some_and(Protected::exposed);
         config.pins = pins.map(Pins::place_of_maps).transpose()?;
         if let Some(found) = found {
@@ -532,7 +533,7 @@ impl Session {
         let summary = profile.as_ref().map_or_else(String::new, summarize);
         let policy = match mode {
             Mode::Profile => None,
-            _ => profile.as_ref().map(|p| Arc::new(Policy::new(p))),
+            _ => profile.as_ref().map(|p| Arc::new(Policy::in_context(p, context))),
         };
         let tables = match &policy {
             Some(_) if phase.decides_in_kernel() => {
@@ -904,7 +905,7 @@ impl Session {
         let fits = |p: &Profile| p.check_view(self.view).and_then(|()| p.check_context(self.context));
         match loaded.and_then(|p| fits(&p).map(|()| p)) {
             Ok(profile) => {
-                let policy = Arc::new(Policy::new(&profile));
+                let policy = Arc::new(Policy::in_context(&profile, self.context));
                 let next = self.generation + 1;
                 let patterned = match self.tables.as_ref().map(|tables| tables.load(&policy, next)) {
                     None => false,
@@ -1191,6 +1192,7 @@ fn read_only(args: &Args, mode: Mode, policed: OpSet) -> Result<ReadOnly> {
         policed,
         usdt: args.attribution == Attribution::Usdt,
         context_files: false,
+        context_frames: 1,
         instance: 1,
         exposed: false,
         tell_allowed: args.cross_check,

@@ -265,7 +265,11 @@ fn show_head(out: &mut String, profile: &Profile) {
         row("Wrappers", profile.wrappers.join(" "));
     }
     if profile.context != Context::default() || !profile.files.is_empty() {
-        row("Context", format!("{}, {} files listed", profile.context, profile.files.len()));
+        let what = match profile.context {
+            Context::Frames(frames) => format!("{frames} nearest user frames"),
+            context => format!("{context}, {} files listed", profile.files.len()),
+        };
+        row("Context", what);
     }
     for generated in &profile.generated {
         let operations: Vec<String> = generated.operations.iter().map(ToString::to_string).collect();
@@ -439,7 +443,12 @@ fn take(
     }
     let grantable = matches!(
         event.reason,
-        Some(Reason::SiteNotInProfile | Reason::OperationNotInProfile | Reason::ProgramNotInProfile)
+        Some(
+            Reason::SiteNotInProfile
+                | Reason::OperationNotInProfile
+                | Reason::ProgramNotInProfile
+                | Reason::UnknownContext
+        )
     );
     let Some(key) = event.grant.filter(|_| grantable) else {
         *review.never.entry(reason).or_default() += 1;

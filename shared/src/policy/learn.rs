@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use jiff::Timestamp;
 
 use super::{
-    ArgsView, Places, generated_operations, grant_key, has_place, stored_file, stored_origin, stored_site,
+    ArgsView, Places, generated_operations, grant_key, has_place, stored_file, stored_origin, stored_sites,
 };
 use crate::op::{Op, Selection};
 use crate::profile::{
@@ -42,8 +42,8 @@ pub struct LearnerConfig {
 /// On whose behalf something was observed.
 #[derive(Debug, Clone, Copy)]
 pub enum Actor<'a> {
-    /// PHP code, or the engine.
-    Site(&'a Site),
+    /// PHP code, or the engine; and its callers that decide, too, nearest first.
+    Site(&'a Site, &'a [Site]),
     /// Another program.
     Program {
         /// Where it comes from, oldest first.
@@ -130,8 +130,8 @@ impl Learner {
         }
         let (places, generated) = (self.places(), &self.config.generated);
         let who = match observation.actor {
-            Actor::Site(site) if self.is_listed(site, observation.op) => return Ok(()),
-            Actor::Site(site) => Who::site(stored_site(places, generated, site)?),
+            Actor::Site(site, _) if self.is_listed(site, observation.op) => return Ok(()),
+            Actor::Site(site, callers) => Who::Sites(stored_sites(places, generated, site, callers)?),
             Actor::Program { origin, program } => {
                 if !has_place(program) || program.len() > caps::PATH {
                     return Err("unknown-program");

@@ -5,7 +5,8 @@
 //!
 //! - A stored name (`root:relative`) of more than 255 bytes is none for [`Policy`]; a pattern of generated code
 //!   matches it here. Only files whose root's name is longer than its directory can have such.
-//! - Of an origin that can be stored in many ways [`Policy`] tries 64, and the kernel at most `NODES_MAX` at once.
+//! - Of an origin, or a site's callers, that can be stored in many ways [`Policy`] tries 64, and the kernel at most
+//!   `NODES_MAX` at once; and of grants with constraints that one site has by different ways it asks `WAYS_MAX`.
 //!
 //! What roots say of a name ([`intf::automaton_row`]) is said of the name as it is, with the lines of evaluated
 //! code: sites of such code are never looked up by it, and paths and origins are as they are.
@@ -24,7 +25,7 @@ use super::{
 use crate::intf;
 use crate::op::{Op, OpSet};
 use crate::profile::{View, caps, is_evaluated, is_trusted_file, is_wrapped};
-use crate::site::{Name, OriginEntry, Site, SiteKind};
+use crate::site::{Name, Site, SiteKind};
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,7 @@ pub struct Tables {
     pub policies: Vec<(intf::policy_key, intf::policy)>,
     /// What asks for arguments or only logs. Each key once.
     pub rules: Vec<(intf::rule_key, intf::rules)>,
-    /// The tree of origins: the node that follows. Each key once.
+    /// The tree of origins and of callers: the node that follows. Each key once.
     pub nodes: Vec<(intf::node_key, u32)>,
     /// All states of all automata, from 1, ascending; state 0 is dead and has no row.
     pub automaton: Vec<(intf::automaton_key, intf::automaton_row)>,
@@ -346,6 +347,7 @@ struct Compiler<'a> {
     policies: HashMap<intf::policy_key, intf::policy>,
     rules: Vec<(intf::rule_key, intf::rules)>,
     nodes: Vec<(intf::node_key, u32)>,
+    tree: HashMap<intf::node_key, u32>,
     /// By the address of what it was made from.
     compiled: HashMap<*const Rules, intf::policy>,
     owners: HashMap<Vec<(Op, Vec<intf::rule>)>, u32>,
@@ -361,6 +363,7 @@ impl<'a> Compiler<'a> {
             policies: HashMap::with_capacity(policy.sites.len()),
             rules: Vec::new(),
             nodes: Vec::new(),
+            tree: HashMap::new(),
             compiled: HashMap::new(),
             owners: HashMap::new(),
         }
@@ -410,16 +413,20 @@ impl<'a> Compiler<'a> {
     }
 
     fn sites(&mut self) -> Result<(), TableError> {
-        let mut sites: Vec<(&Site, &SitePolicy)> = self.policy.sites.iter().collect();
+        let mut sites: Vec<(&Vec<Site>, &SitePolicy)> = self.policy.sites.iter().collect();
         // The same profile gives the same tables.
-        sites.sort_unstable_by_key(|(site, _)| *site);
-        for (site, may) in sites {
+        sites.sort_unstable_by_key(|(sites, _)| *sites);
+        for (sites, may) in sites {
+            let Some((site, callers)) = sites.split_first() else { continue };
             if site.file.as_ref().is_some_and(|file| is_evaluated(file)) {
                 continue;
             }
             let entry = self.compiled(may, &|| site.with_file())?;
+            let nodes = self.nodes_of(callers.iter().map(|caller| (caller, None)));
             for (kind, id) in self.keys(site) {
-                self.policies.insert(self.key(kind, id, 0), entry);
+                for &node in &nodes {
+                    self.policies.insert(self.key(kind, id, node), entry);
+                }
             }
         }
         Ok(())
@@ -428,11 +435,10 @@ impl<'a> Compiler<'a> {
     fn programs(&mut self) -> Result<(), TableError> {
         let mut origins: Vec<_> = self.policy.programs.iter().collect();
         origins.sort_unstable_by_key(|(origin, _)| *origin);
-        let mut tree = HashMap::new();
         for (origin, programs) in origins {
             let mut programs: Vec<(&Name, &SitePolicy)> = programs.iter().collect();
             programs.sort_unstable_by_key(|(program, _)| *program);
-            for node in self.nodes_of(origin, &mut tree) {
+            for node in self.nodes_of(origin.iter().map(|entry| (&entry.site, entry.sink.as_deref()))) {
                 for (program, may) in &programs {
                     let entry = self.compiled(may, &|| program.to_string())?;
                     self.policies.insert(self.key(intf::POLICY_PROGRAM, self.ids.path(program), node), entry);
@@ -442,20 +448,21 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// The nodes at which an origin ends, made where they are not there: one, but of unchecked profiles.
-    fn nodes_of(&mut self, origin: &[OriginEntry], tree: &mut HashMap<intf::node_key, u32>) -> Vec<u32> {
+    /// The nodes at which an origin (sites and sinks), or a list of callers, ends, made where they are not there: one,
+    /// but of unchecked profiles.
+    fn nodes_of<'s>(&mut self, path: impl Iterator<Item = (&'s Site, Option<&'s [u8]>)>) -> Vec<u32> {
         let mut ends = vec![0];
-        for entry in origin {
-            let sink = self.ids.sink(entry.sink.as_deref());
-            let sites = self.keys(&entry.site);
+        for (site, sink) in path {
+            let sink = self.ids.sink(sink);
+            let sites = self.keys(site);
             let mut next = Vec::new();
             for (node, &(kind, site)) in
                 ends.iter().flat_map(|&node| sites.iter().map(move |key| (node, key)))
             {
                 let (generation, kind) = (self.generation, kind as u16);
                 let key = intf::node_key { site, sink, generation, node, kind, ..Default::default() };
-                let fresh = tree.len() as u32 + 1;
-                next.push(*tree.entry(key).or_insert_with(|| {
+                let fresh = self.tree.len() as u32 + 1;
+                next.push(*self.tree.entry(key).or_insert_with(|| {
                     self.nodes.push((key, fresh));
                     fresh
                 }));

@@ -311,7 +311,17 @@ struct LearnedV1<'a> {
 /// Numbers in files: never changed, only added to.
 const VIEWS: [View; 2] = [View::Syscall, View::Lsm];
 const ATTRIBUTIONS: [Attribution; 2] = [Attribution::Stack, Attribution::Usdt];
-const CONTEXTS: [Context; 2] = [Context::Nearest, Context::KnownFiles];
+const CONTEXTS: [Context; 9] = [
+    Context::Nearest,
+    Context::KnownFiles,
+    Context::Frames(2),
+    Context::Frames(3),
+    Context::Frames(4),
+    Context::Frames(5),
+    Context::Frames(6),
+    Context::Frames(7),
+    Context::Frames(8),
+];
 const MODES: [GrantMode; 2] = [GrantMode::Enforce, GrantMode::Log];
 const KINDS: [SiteKind; 7] = [
     SiteKind::Function,

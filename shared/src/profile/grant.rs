@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{View, caps, grantable, pattern};
+use super::{Context, View, caps, grantable, pattern};
 use crate::intf;
 use crate::op::Op;
 use crate::policy;
@@ -18,7 +18,7 @@ pub type SiteRef = Site;
 /// Whom a grant is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Who {
-    /// A list of sites, innermost first. This version knows lists of one.
+    /// A site, and the callers that it is for, nearest first ([`super::Context::Frames`]).
     Sites(Vec<SiteRef>),
     /// A descendant that runs another program.
     Program {
@@ -194,15 +194,12 @@ impl Grant {
     }
 
     /// What a grant can never say, and every bound.
-    pub(super) fn check(&self, view: View, wrappers: &[String]) -> Result<(), String> {
+    pub(super) fn check(&self, view: View, context: Context, wrappers: &[String]) -> Result<(), String> {
         if let Some(cause) = policy::never_granted(view, self.operation) {
             return Err(format!("`{}` is never granted ({cause})", self.operation));
         }
         match &self.who {
-            Who::Sites(sites) if sites.len() != 1 => {
-                return Err(format!("a list of {} sites; this version knows lists of one", sites.len()));
-            }
-            Who::Sites(_) => {}
+            Who::Sites(sites) => check_list(sites, context)?,
             Who::Program { origin, program } => {
                 if origin.len() > caps::ORIGIN {
                     return Err(format!("an origin has at most {} entries", caps::ORIGIN));
@@ -242,6 +239,21 @@ impl Grant {
             return Err(format!("a sample has at most {} bytes", caps::PATH));
         }
         Ok(())
+    }
+}
+
+/// A site alone, or code that code has called.
+fn check_list(sites: &[Site], context: Context) -> Result<(), String> {
+    if !(1..=context.frames()).contains(&sites.len()) {
+        return Err(format!(
+            "a list of {} sites; of a profile with the context `{context}` it has from 1 to {}",
+            sites.len(),
+            context.frames()
+        ));
+    }
+    match sites.iter().find(|site| site.file.is_none()) {
+        Some(site) if sites.len() > 1 => Err(format!("{site} neither calls nor is called by code")),
+        _ => Ok(()),
     }
 }
 

@@ -190,6 +190,8 @@ fn learned() -> impl Strategy<Value = Learned> {
     )
 }
 
+const CONTEXTS: &[Context] = &[Context::Nearest, Context::KnownFiles, Context::Frames(2), Context::Frames(8)];
+
 /// Any profile that can be stored.
 pub fn any_profile() -> impl Strategy<Value = Profile> {
     let script = (file(), any::<[u64; 3]>(), any::<[u8; 32]>()).prop_map(|(file, n, sha256)| Script {
@@ -203,7 +205,7 @@ pub fn any_profile() -> impl Strategy<Value = Profile> {
         (name(), vec(operation(), 0..4)).prop_map(|(pattern, operations)| Generated { pattern, operations });
     let selection = prop_oneof![Just("relevant"), Just("all"), Just("seed,unlink,openat:create")];
     (
-        (any::<bool>(), proptest::sample::select(&Context::ALL[..]), vec(file(), 0..3)),
+        (any::<bool>(), proptest::sample::select(CONTEXTS), vec(file(), 0..3)),
         selection,
         vec(script, 0..3),
         vec(generated, 0..3),
@@ -211,22 +213,31 @@ pub fn any_profile() -> impl Strategy<Value = Profile> {
         learned(),
         any::<bool>(),
     )
-        .prop_map(|((lsm, context, files), selection, scripts, generated, grants, learned, complete)| {
-            let view = if lsm { View::Lsm } else { View::Syscall };
-            let php = Php::new("8.4.1", "API20240924,TS");
-            let mut profile = Profile::new(view, Attribution::Usdt, selection.parse().unwrap(), php);
-            profile.roots = vec![Root::parse("app=/srv/*/app").unwrap()];
-            profile.wrappers = vec!["s3".into(), "vfs".into()];
-            profile.context = context;
-            profile.files = files;
-            profile.scripts = scripts;
-            profile.generated = generated;
-            profile.grants = grants;
-            profile.learned = learned;
-            profile.complete = complete;
-            profile.normalize();
-            profile
-        })
+        .prop_map(
+            |((lsm, context, files), selection, scripts, generated, mut grants, learned, complete)| {
+                for grant in grants.iter_mut().filter(|grant| grant.seen % 2 == 0) {
+                    if let (Who::Sites(list), 2..) = (&mut grant.who, context.frames())
+                        && list[0].file.is_some()
+                    {
+                        list.push(Site::main("app:index.php"));
+                    }
+                }
+                let view = if lsm { View::Lsm } else { View::Syscall };
+                let php = Php::new("8.4.1", "API20240924,TS");
+                let mut profile = Profile::new(view, Attribution::Usdt, selection.parse().unwrap(), php);
+                profile.roots = vec![Root::parse("app=/srv/*/app").unwrap()];
+                profile.wrappers = vec!["s3".into(), "vfs".into()];
+                profile.context = context;
+                profile.files = files;
+                profile.scripts = scripts;
+                profile.generated = generated;
+                profile.grants = grants;
+                profile.learned = learned;
+                profile.complete = complete;
+                profile.normalize();
+                profile
+            },
+        )
 }
 
 const _: () = assert!(intf::NAME_CAP == 255);

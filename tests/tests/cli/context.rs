@@ -1,4 +1,5 @@
 //! `--context known-files`: code of files that the profile does not know has no granted function do its work.
+//! `--context N`: nobody has it who was not seen to call it.
 
 use std::fs;
 use std::process::Command;
@@ -23,11 +24,14 @@ pub fn tests() -> Vec<Trial> {
         test("context_is_amended_by_reviewed_events", reviewed),
         test("context_that_was_not_learnt_is_refused", not_learnt),
         test("context_is_part_of_what_is_swapped_in", swapped),
+        test("context_of_callers_decides_as_far_as_it_goes", callers),
+        test("context_of_callers_is_amended_by_reviewed_events", callers_reviewed),
+        test("context_of_callers_is_theirs_in_another_release", callers_released),
     ]
 }
 
 const KNOWN: [&str; 2] = ["--context", "known-files"];
-const FILES: [&str; 5] = ["index.php", "lib.php", "magic.php", "shapes.php", "foreign.php"];
+const FILES: [&str; 6] = ["callers.php", "index.php", "lib.php", "magic.php", "shapes.php", "foreign.php"];
 
 /// The application in `folder`, and nothing learnt.
 fn place_in(folder: &str) -> Place {
@@ -50,8 +54,12 @@ fn run(place: &Place, mode: &str, options: &[&str], what: &[&str]) -> Ran {
 }
 
 fn run_in(place: &Place, app: &str, mode: &str, options: &[&str], what: &[&str]) -> Ran {
+    run_script(place, &format!("{app}/index.php"), mode, options, what)
+}
+
+fn run_script(place: &Place, script: &str, mode: &str, options: &[&str], what: &[&str]) -> Ran {
     let session = place.ordinary(mode).args(options.iter().copied());
-    let (script, folder) = (place.arg(&format!("{app}/index.php")), place.arg("data/v"));
+    let (script, folder) = (place.arg(script), place.arg("data/v"));
     let mut args = vec![script.as_str(), what[0], &folder];
     args.extend(&what[1..]);
     session.run(php(&args))
@@ -286,8 +294,10 @@ fn not_learnt() {
         "learnt with --context nearest",
         "leave --context out",
     );
-    refused("--profile", &["--force", "--context", "3"], "does not exist yet", "--help");
-    refused("--profile", &["--force", "--context", "all"], "neither nearest nor known-files", "--help");
+    for text in ["0", "9", "all"] {
+        refused("--profile", &["--force", "--context", text], "neither nearest nor known-files", "--help");
+    }
+    refused("--sandbox", &["--context", "2"], "learnt with --context nearest", "--profile --context 2");
     assert_clean(&run(&place, "--sandbox", &["--context", "nearest"], &["plain", "0"]));
 
     // Another run adds to what there is, in the way in which that was learnt.
@@ -354,4 +364,116 @@ fn swapped() {
     assert!(told.iter().all(|event| event["reason"] == "unknown-context"), "{}", ran.stderr);
     assert!(told.iter().all(|event| event["unknown_file"] == place.arg("app/shapes.php")), "{}", ran.stderr);
     assert_eq!(told.iter().filter(|event| event["operation"] == "unlink").count(), 1, "{}", ran.stderr);
+}
+
+/// One run of what one function deletes, called by several.
+fn purge(place: &Place, mode: &str, context: &str, who: &str, count: usize) -> Ran {
+    place.victims(count);
+    run_script(place, "app/callers.php", mode, &["--context", context], &[who, &count.to_string()])
+}
+
+/// Learnt of honest callers, as many frames as are looked at.
+fn callers_learnt(frames: &str) -> Place {
+    let place = place_in("app");
+    let ran = purge(&place, "--profile", frames, "nightly", 3);
+    assert!(ran.stdout.contains("survived") && place.left() == 0, "{}{}", ran.stdout, ran.stderr);
+    place
+}
+
+fn callers() {
+    let place = callers_learnt("3");
+    let profile = place.profile();
+    assert_eq!(profile["context"], "3");
+    let names = |list: &Value| -> Vec<String> {
+        let sites = list.as_array().expect("sites").iter();
+        sites.map(|site| site["function"].as_str().unwrap_or("{main}").to_owned()).collect()
+    };
+    let of_unlink: Vec<_> = profile["grants"]
+        .as_array()
+        .expect("grants")
+        .iter()
+        .filter(|grant| grant["operation"] == "unlink")
+        .map(|grant| names(&grant["sites"]))
+        .collect();
+    assert_eq!(of_unlink, [["purge", "rotate", "nightly"]]);
+
+    let passes = |context: &str, who: &str| {
+        let ran = purge(&place, "--sandbox", context, who, 20);
+        assert_clean(&ran);
+        assert_eq!((ran.status, place.left()), (0, 0), "{context} {who}: {}{}", ran.stdout, ran.stderr);
+    };
+    for context in ["nearest", "2", "3"] {
+        passes(context, "nightly");
+    }
+    // What is below the third frame is not looked at, neither how far down the chain goes.
+    for who in ["generator", "fiber", "deep"] {
+        passes("3", who);
+    }
+    passes("nearest", "debug");
+    passes("nearest", "main");
+    passes("2", "weekly");
+
+    for (context, who, by) in [
+        ("2", "debug", vec!["debug() in "]),
+        ("2", "main", vec!["{main} in "]),
+        ("3", "debug", vec!["debug() in ", "{main} in "]),
+        ("3", "main", vec!["{main} in "]),
+        ("3", "weekly", vec!["rotate() in ", "weekly() in "]),
+    ] {
+        let ran = purge(&place, "--sandbox", context, who, 600);
+        assert_stopped(&place, &ran, 600);
+        let told = first(&ran);
+        assert_eq!(
+            (&told["reason"], &told["operation"], &told["site"]["function"]),
+            (&json!("unknown-context"), &json!("unlink"), &json!("purge")),
+            "{context} {who}: {told:#}"
+        );
+        let file = place.arg("app/callers.php");
+        let by: Vec<String> = by.iter().map(|who| format!("{who}{file}")).collect();
+        let cause = format!("called by {}", by.join(" < "));
+        assert_eq!(told["cause"], cause, "{told:#}");
+        assert!(ran.stderr.contains(&format!("(unknown-context: {cause}) pid ")), "{}", ran.stderr);
+        assert_eq!(told["grant"]["sites"].as_array().map(Vec::len), Some(by.len() + 1), "{told:#}");
+    }
+    let refused = purge(&place, "--sandbox", "4", "nightly", 1);
+    assert_eq!(refused.status, 125, "{}", refused.stderr);
+    let refused = purge(&place, "--sandbox", "known-files", "nightly", 1);
+    assert_eq!(refused.status, 125, "{}", refused.stderr);
+}
+
+/// What turns out to be honest is granted as it was called, and to nobody else.
+fn callers_reviewed() {
+    let place = callers_learnt("2");
+    let ran = purge(&place, "--monitor", "2", "debug", 3);
+    assert_eq!((ran.violations().len(), place.left()), (3, 0), "{}", ran.stderr);
+    let output = place.tool(&["allow", "--from", "events.jsonl", "p.profile"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains(" < debug() in "), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let ran = purge(&place, "--sandbox", "2", "debug", 50);
+    assert_clean(&ran);
+    assert_eq!((ran.status, place.left()), (0, 0), "{}", ran.stderr);
+    let ran = purge(&place, "--sandbox", "2", "main", 50);
+    assert_stopped(&place, &ran, 50);
+}
+
+fn callers_released() {
+    let place = place_in("app");
+    fs::rename(place.path("app"), place.path("r1")).expect("rename");
+    let root = format!("app={}/r*", place.root().display());
+    let in_release = |release: &str, mode: &str, options: &[&str], who: &str| {
+        place.victims(50);
+        let options = [&["--context", "3"], options].concat();
+        run_script(&place, &format!("{release}/callers.php"), mode, &options, &[who, "50"])
+    };
+    let ran = in_release("r1", "--profile", &["--root", &root], "nightly");
+    assert!(ran.stdout.contains("survived"), "{}{}", ran.stdout, ran.stderr);
+    let stored = place.profile()["grants"].to_string();
+    assert!(stored.contains("app:callers.php") && !stored.contains("/r1/callers.php"), "{stored}");
+    deploy(&place, "r2");
+    let ran = in_release("r2", "--sandbox", &[], "nightly");
+    assert_clean(&ran);
+    assert_eq!((ran.status, place.left()), (0, 0), "{}", ran.stderr);
+    let ran = in_release("r2", "--sandbox", &[], "weekly");
+    assert_stopped(&place, &ran, 50);
+    assert_eq!(first(&ran)["reason"], "unknown-context", "{}", ran.stderr);
 }
