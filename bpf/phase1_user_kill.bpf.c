@@ -58,7 +58,12 @@ static __always_inline u32 recall(struct scratch *s)
 	known = bpf_map_lookup_elem(&pairs, &c->pair);
 	if (!known || known->generation != s->generation || !context_is_settled(c))
 		return PAIR_NEW;
-	/* User space has allowed it under this profile, whatever its arguments: it is not asked again. */
+	/* User space has allowed it under this profile, whatever its arguments: it is not asked again, */
+	if (known->sent) {
+		/* but where the path leads it looks up each time. */
+		c->flags |= CALL_REVIEW;
+		return PAIR_NEW;
+	}
 	count(STAT_ALLOWED);
 	return PAIR_SETTLED;
 }

@@ -340,7 +340,8 @@ static __always_inline void tell_return(struct task_struct *t, struct task *task
 	r.pid = t->tgid;
 	r.tid = t->pid;
 	rec_init(&r.h, REC_RETURN, sizeof(r));
-	emit(&r.h, sizeof(r), false); /* lost: the effect is not-seen, and counted */
+	/* Only told: it wakes nobody who is awake. Lost: the effect is not-seen, and counted. */
+	emit_with(&r.h, sizeof(r), false, 0);
 }
 
 static __always_inline int on_return(s64 ret)

@@ -645,7 +645,7 @@ struct pair_key {
 
 struct pair {
 	u64 count;
-	u32 sent; /* 1: user space has it */
+	u32 sent; /* 1: user space has it; of an allowed one: user space looks where each call's paths lead */
 	u32 generation; /* for which it is known to be allowed; 0 none */
 };
 

@@ -154,7 +154,11 @@ __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img
 	if (len > sizeof(*c))
 		len = sizeof(*c);
 	rec_init(&c->h, REC_CALL, len);
-	return emit(&c->h, len, s->may_kill);
+	/*
+	 * What is only to be reviewed wakes a consumer that sleeps, and no other: each wake-up is an interrupt, and there
+	 * may be many such calls.
+	 */
+	return emit_with(&c->h, len, s->may_kill, c->flags & CALL_REVIEW ? 0 : wakeup);
 }
 
 /* Marked as sent only when it was; an unknown site, or one whose callers are, is told every time. */

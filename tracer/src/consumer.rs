@@ -619,19 +619,20 @@ impl Consumer {
 
     /// From now on the kernel side does not ask about this pair.
     fn remember_allowed(&mut self, record: &intf::rec_call, op: Op, told: &Told) {
-        if u32::from(record.site_kind) == intf::SITE_UNKNOWN {
+        let is_known = record.flags & intf::CALL_REVIEW != 0;
+        if is_known || u32::from(record.site_kind) == intf::SITE_UNKNOWN {
             return;
         }
-        // Only what no argument can change.
+        // Only what no argument can change, but for where its paths lead.
         let program = self.programs.get(&(id(record.who.origin), id(record.who.program)));
-        let depends = self.paths_matter(op)
-            || names_a_process(op)
+        let depends = names_a_process(op)
             || told.depends_on_arguments(op)
             || program.is_some_and(|p| p.depends_on_arguments(op));
         if depends || record.generation != self.generation {
             return;
         }
-        let pair = intf::pair { count: 1, sent: 0, generation: self.generation };
+        let review = u32::from(self.paths_matter(op));
+        let pair = intf::pair { count: 1, sent: review, generation: self.generation };
         // Not stored: the next call of this pair is told in full again.
         let _ = self.pairs.update(bytes_of(&record.pair), bytes_of(&pair), MapFlags::ANY);
     }

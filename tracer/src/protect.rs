@@ -3,10 +3,13 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use shared::intf;
 use shared::op::Op;
 use shared::policy::{ArgsView, Policy};
@@ -50,11 +53,12 @@ impl Protected {
         let first = args.path.and_then(|p| locate(pid, directory(record, 0), p));
         let second = args.path2.and_then(|p| locate(pid, directory(record, 2), p));
         [(first, false), (second, true)].into_iter().any(|(found, second)| {
-            let Some(found) = found else { return false };
+            let Some(Found { path: found, file }) = found else { return false };
             let path = found.as_os_str().as_bytes();
             // Moving, removing or covering a folder takes what is in it along.
             let takes = !stays(op, record, second);
-            self.is_own(&found)
+            self.paths.contains(&found)
+                || file.is_some_and(|file| self.files.contains(&file))
                 || FOLDERS
                     .iter()
                     .any(|own| found.starts_with(own) || (takes && Path::new(own).starts_with(&found)))
@@ -76,11 +80,6 @@ impl Protected {
     /// Whether that depends on the call's paths at all.
     pub fn may_reach(&self, policy: &Policy, op: Op) -> bool {
         policy.could_protect(op) || policy.could_move(op) || (self.exposed && policy.could_remove(op))
-    }
-
-    fn is_own(&self, found: &Path) -> bool {
-        self.paths.contains(found)
-            || fs::metadata(found).is_ok_and(|m| self.files.contains(&(m.dev(), m.ino())))
     }
 
     /// Calls whose argument is a process, and signals to everybody from who may signal the tracer.
@@ -132,16 +131,39 @@ fn directory(record: &intf::rec_call, arg: usize) -> Option<i32> {
     (call.args.as_bytes().get(arg) == Some(&b'd')).then(|| record.args[arg] as i32)
 }
 
-/// What a descriptor is open on, where its name leads there: a mount that is nowhere yet is called `/`.
-fn itself(descriptor: &Path) -> Option<PathBuf> {
-    let id = |path: &Path| fs::metadata(path).ok().map(|about| (about.dev(), about.ino()));
-    let named = fs::read_link(descriptor).ok()?;
-    (id(&named).is_some() && id(&named) == id(descriptor)).then_some(named)
+/// Where a path leads, and what is there, by device and inode, if anything is.
+struct Found {
+    path: PathBuf,
+    file: Option<(u64, u64)>,
 }
 
-/// Where the subject's path leads in the tracer's file system: links resolved but for the last name, which may
-/// be gone by now.
-fn locate(pid: u32, dirfd: Option<i32>, path: &[u8]) -> Option<PathBuf> {
+/// What a descriptor is open on, where its name leads there: a mount that is nowhere yet is called `/`.
+fn itself(descriptor: &Path) -> Option<Found> {
+    let id = |path: &Path| fs::metadata(path).ok().map(|about| (about.dev(), about.ino()));
+    let named = fs::read_link(descriptor).ok()?;
+    let file = id(&named);
+    (file.is_some() && file == id(descriptor)).then_some(Found { path: named, file })
+}
+
+/// Opened, whatever it is, without doing anything to it.
+fn open(path: &Path) -> Option<OwnedFd> {
+    nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()
+}
+
+/// Its path, links resolved.
+fn name_of(descriptor: &OwnedFd) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd())).ok()
+}
+
+fn resolved(path: &Path) -> Option<Found> {
+    let descriptor = open(path)?;
+    let about = fstat(&descriptor).ok()?;
+    Some(Found { path: name_of(&descriptor)?, file: Some((about.st_dev, about.st_ino)) })
+}
+
+/// Where the subject's path leads in the tracer's file system: links resolved, also that of the last name, which may
+/// be gone by now. Few system calls: this is done for each allowed call that could change a script.
+fn locate(pid: u32, dirfd: Option<i32>, path: &[u8]) -> Option<Found> {
     let path = Path::new(OsStr::from_bytes(path));
     if let (Some(fd), "") = (dirfd, path.to_str().unwrap_or("?")) {
         return itself(Path::new(&format!("/proc/{pid}/fd/{fd}")));
@@ -151,8 +173,15 @@ fn locate(pid: u32, dirfd: Option<i32>, path: &[u8]) -> Option<PathBuf> {
         (_, Some(fd)) if fd != libc::AT_FDCWD => Path::new(&format!("/proc/{pid}/fd/{fd}")).join(path),
         _ => Path::new(&format!("/proc/{pid}/cwd")).join(path),
     };
-    if let Ok(whole) = start.canonicalize() {
-        return Some(whole);
+    let (Some(parent), Some(name)) = (start.parent(), start.file_name()) else { return resolved(&start) };
+    let folder = open(parent)?;
+    let about = fstatat(&folder, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok();
+    let is_link = |mode| SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFLNK;
+    if about.is_some_and(|about| is_link(about.st_mode))
+        && let Some(found) = resolved(&start)
+    {
+        return Some(found);
     }
-    Some(start.parent()?.canonicalize().ok()?.join(start.file_name()?))
+    let file = about.map(|about| (about.st_dev, about.st_ino));
+    Some(Found { path: name_of(&folder)?.join(name), file })
 }
