@@ -72,7 +72,7 @@ struct Plan {
 fn effort(shape: Shape) -> (u64, usize) {
     match shape {
         Shape::Loop(0) => (14, 100),
-        _ => (3, 30),
+        _ => (2, 20),
     }
 }
 

@@ -21,6 +21,8 @@ use crate::{interrupt, programs};
 pub fn child(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     ends_with_test(&mut command).process_group(0).stdin(Stdio::null());
+    // Cargo's: every program that is run would look for its libraries there first.
+    command.env_remove("LD_LIBRARY_PATH");
     command
 }
 

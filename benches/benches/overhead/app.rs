@@ -79,7 +79,6 @@ fn ways(here: &[Strategy]) -> Vec<(String, Way)> {
     // Not in a sandbox: its shadow stack drifts in this application, and what is unknown would be killed.
     let usdt = |options| Way::Session { strategy: strategy::USER_KILL, mode: "--monitor", options };
     ways.extend([
-        ("phase 1, monitor, USDT".to_owned(), usdt(&["--attribution", "usdt"])),
         (
             "phase 1, monitor, USDT, its twenty calls".to_owned(),
             usdt(&["--attribution", "usdt", "--syscalls", "seed"]),
@@ -249,6 +248,7 @@ impl App {
         let _ = fs::remove_file(self.path(&door.file("sock")));
         let pid = self.path(&door.file("pid"));
         let pool = Pool { child: command.spawn().context("start php-fpm")?, exe: fpm, pid };
+        // It answers, and is warm.
         wait("php-fpm answers", || self.load(door, 1).is_ok())?;
         Ok(pool)
     }
@@ -310,7 +310,6 @@ impl App {
             _ => {}
         }
         let pool = self.pool(&self.watched, way.under(), way.needs_probes())?;
-        self.load(&self.watched, 1)?;
         let watcher = self.watcher(way, session.as_ref(), &pool)?;
         let (requests, seen) = self.measure(&self.watched, &pool, seconds)?;
         let watcher = ratio(self.watcher(way, session.as_ref(), &pool)? - watcher, requests);

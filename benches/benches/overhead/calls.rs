@@ -24,11 +24,17 @@ enum Kind {
     Open,
     Unpoliced,
     Code,
+    File,
+    Program,
     Stranger,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Unlink, Self::Open, Self::Unpoliced, Self::Code, Self::Stranger];
+    const ALL: [Self; 7] =
+        [Self::Unlink, Self::Open, Self::Unpoliced, Self::Code, Self::File, Self::Program, Self::Stranger];
+    /// Those by which the tracer's own time for a call is told, and those that come to many calls.
+    const CALLS: [Self; 4] = [Self::Unlink, Self::Open, Self::Unpoliced, Self::Code];
+    const WORK: [Self; 2] = [Self::File, Self::Program];
 
     /// Calls of a batch: a few milliseconds, so that few batches meet another process on their processor.
     fn calls(self) -> u64 {
@@ -36,11 +42,13 @@ impl Kind {
             Self::Unlink | Self::Open => 1500,
             Self::Unpoliced | Self::Stranger => 5000,
             Self::Code => 60_000,
+            Self::File => 200,
+            Self::Program => 5,
         }
     }
 }
 
-/// Functions that make one system call a turn, or none; and the pace of the processor, before and after each batch.
+/// Functions that make one system call a turn, or none, or a file's whole life, or run a program; and the pace of the processor, before and after each batch.
 /// The path is a relative one, so that little of the time is the file system's.
 const SCRIPT: &str = r#"<?php
 function remove($n) { for ($i = 0; $i < $n; $i++) @unlink('missing'); }
@@ -48,6 +56,14 @@ function look($n) { for ($i = 0; $i < $n; $i++) @opendir('there'); }
 function ask($n) { for ($i = 0; $i < $n; $i++) posix_getppid(); }
 function step($i, $sum) { return ($sum ^ $i) & 0xffff; }
 function code($n) { for ($i = $sum = 0; $i < $n; $i++) $sum = step($i, $sum); return $sum; }
+function file_life($n) {
+    for ($i = 0; $i < $n; $i++) {
+        file_put_contents("made/$i", 'x');
+        rename("made/$i", "made/$i.new");
+        unlink("made/$i.new");
+    }
+}
+function program($n) { for ($i = 0; $i < $n; $i++) exec('/bin/true'); }
 function pace() {
     $start = hrtime(true);
     for ($i = $sum = 0; $i < 20000; $i++) $sum += $i;
@@ -56,7 +72,8 @@ function pace() {
 $batches = $argv[1];
 $out = '';
 for ($batch = 0; $batch <= $batches; $batch++) {
-    foreach (['remove', 'look', 'ask', 'code'] as $kind => $function) {
+    foreach (['remove', 'look', 'ask', 'code', 'file_life', 'program'] as $kind => $function) {
+        if (!$argv[2 + $kind]) continue;
         $before = pace();
         $start = hrtime(true);
         $function((int)$argv[2 + $kind]);
@@ -190,7 +207,10 @@ impl Bench {
     fn new() -> Result<Self> {
         let arena = Arena::new()?;
         fs::write(arena.path("calls.php"), SCRIPT)?;
-        fs::create_dir(arena.path("there"))?;
+        for folder in ["there", "made"] {
+            fs::create_dir(arena.path(folder))?;
+            fs::set_permissions(arena.path(folder), fs::Permissions::from_mode(0o777))?;
+        }
         programs::compile_seccomp(&arena.path(SECCOMP))?;
         let bench = Self { arena, paces: [Vec::new(), Vec::new()] };
         fs::write(bench.arena.path("allowlist"), programs::allowlist(&bench.called()?))?;
@@ -203,27 +223,28 @@ impl Bench {
         fs::write(&log, "")?;
         fs::set_permissions(&log, fs::Permissions::from_mode(0o666))?;
         let log_text = log.display().to_string();
-        self.php(1, &["strace", "-f", "-qq", "-o", &log_text], false)?;
+        self.php(&Kind::ALL, 1, &["strace", "-f", "-qq", "-o", &log_text], false)?;
         Ok(programs::calls_in(&fs::read_to_string(&log)?))
     }
 
-    fn learn(&self, strategy: Strategy) -> Result<()> {
-        let profile = strategy.profile();
+    /// Learnt once, in the way in which it is used: by USDT nobody sees which internal function starts a program.
+    fn learn(&self, strategy: Strategy, options: &[&str], usdt: bool, profile: &str) -> Result<()> {
         if self.arena.path(profile).exists() {
             return Ok(());
         }
-        let learning = self.arena.session(strategy.binary, strategy.options, "--profile", profile)?;
-        self.php(1, &[], false)?;
+        let learning = self.arena.session(strategy.binary, options, "--profile", profile)?;
+        self.php(&Kind::ALL, 1, &[], usdt)?;
         learning.stop()
     }
 
-    fn php(&self, batches: usize, under: &[&str], usdt: bool) -> Result<Vec<Batch>> {
+    fn php(&self, kinds: &[Kind], batches: usize, under: &[&str], usdt: bool) -> Result<Vec<Batch>> {
         let mut php = self.arena.php("calls.php", under);
         if usdt {
             php.env("USE_ZEND_DTRACE", "1");
         }
         php.current_dir(self.arena.path("")).arg(batches.to_string());
-        php.args(Kind::ALL.map(|kind| kind.calls().to_string()));
+        let asked = |kind: Kind| if kinds.contains(&kind) { kind.calls() } else { 0 };
+        php.args(Kind::ALL.map(|kind| asked(kind).to_string()));
         let output = php.stdout(Stdio::piped()).output().context("run PHP")?;
         ensure!(output.status.success(), "PHP ended with {}", output.status);
         let text = String::from_utf8(output.stdout)?;
@@ -243,13 +264,14 @@ impl Bench {
             Config::Empty { exit_too } => empty = Some(Empty::attach(exit_too)?),
             Config::Under(program) => under = program,
             Config::Session { strategy, mode, usdt } => {
-                self.learn(strategy)?;
-                let again = format!("{}.again", strategy.profile());
-                let profile = if mode == "--profile" { &again } else { strategy.profile() };
                 let mut options = strategy.options.to_vec();
                 if usdt {
                     options.extend(["--attribution", "usdt"]);
                 }
+                let learnt = format!("{}{}", strategy.profile(), if usdt { ".usdt" } else { "" });
+                self.learn(strategy, &options, usdt, &learnt)?;
+                let again = format!("{learnt}.again");
+                let profile = if mode == "--profile" { &again } else { &learnt };
                 with_usdt = usdt;
                 session = Some(self.arena.session(strategy.binary, &options, mode, profile)?);
             }
@@ -267,8 +289,9 @@ impl Bench {
             tries += 1;
             let watch = Watch::start();
             let before = session.as_ref().map(Tracer::cpu).transpose()?;
-            let mut measured = self.php(BATCHES, under, with_usdt)?;
+            let mut measured = self.php(&Kind::CALLS, BATCHES, under, with_usdt)?;
             let after = session.as_ref().map(Tracer::cpu).transpose()?;
+            measured.extend(self.php(&Kind::WORK, BATCHES, under, with_usdt)?);
             cpu += after.unwrap_or(0) - before.unwrap_or(0);
             policed += (BATCHES as u64 + 1) * (Kind::Unlink.calls() + Kind::Open.calls());
             measured.extend((0..BATCHES).map(|_| stranger()));
@@ -377,10 +400,12 @@ pub fn measure(quick: bool, here: &[Strategy], record: &mut Record) -> Result<()
     Ok(())
 }
 
-const NAMES: [(Kind, &str, &str); 5] = [
+const NAMES: [(Kind, &str, &str); 7] = [
     (Kind::Unlink, "unlink of a missing file", "ns"),
     (Kind::Open, "open of a directory", "ns"),
     (Kind::Unpoliced, "an unpoliced call", "ns"),
+    (Kind::File, "a file made, renamed, deleted", "ns"),
+    (Kind::Program, "a program run by exec()", "ns"),
     (Kind::Stranger, "a stranger's unlink", "ns"),
     (Kind::Code, "a PHP function call", "ns"),
 ];
@@ -412,13 +437,13 @@ fn tell(configs: &[(String, Config)], rounds: &[Rounds], count: usize) {
     );
     print!("{:<38}", "");
     for (_, name, _) in NAMES {
-        print!(" {name:>26}");
+        print!(" {name:>29}");
     }
     println!();
     for ((name, _), rounds) in configs.iter().zip(rounds) {
         print!("{name:<38}");
         for (kind, ..) in NAMES {
-            print!(" {:>26}", Spread::of(rounds.of(kind)).told(usize::from(kind == Kind::Code)));
+            print!(" {:>29}", Spread::of(rounds.of(kind)).told(usize::from(kind == Kind::Code)));
         }
         println!();
     }

@@ -135,7 +135,7 @@ pub fn measure(quick: bool, record: &mut Record) -> Result<()> {
     application.run(files)?;
     session.settle()?;
     tell(record, &format!("{sites} sites, each has made a call"), &session)?;
-    let rounds = if quick { 3 } else { 9 };
+    let rounds = if quick { 3 } else { 5 };
     let mut swaps = Vec::new();
     for _ in 0..rounds {
         let since = Instant::now();
