@@ -29,6 +29,7 @@ struct cache_seen {
 	struct memory_range at; /* empty: not seen yet */
 	u32 request; /* which one of its task */
 	u32 tries;
+	u64 elsewhere; /* who was looked up last and is not there: top-level code makes many calls */
 };
 
 struct recents {
@@ -65,6 +66,7 @@ static __always_inline bool begins_request(struct cache_seen *c, u32 request)
 		return false;
 	c->request = request;
 	c->at.from = c->at.to = c->tries = 0;
+	c->elsewhere = 0;
 	return true;
 }
 
@@ -91,9 +93,10 @@ static __always_inline bool is_cached(struct cache_seen *c, u64 address)
 
 	if (address >= c->at.from && address < c->at.to)
 		return true;
-	if (c->tries >= RECENT_TRIES)
+	if (address == c->elsewhere || c->tries >= RECENT_TRIES)
 		return false;
 	c->tries++;
+	c->elsewhere = address;
 	if (bpf_find_vma(bpf_get_current_task_btf(), address, find_range, &found, 0) || !found.to)
 		return false;
 	c->at = found;

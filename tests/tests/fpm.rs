@@ -595,8 +595,14 @@ fn an_upgraded_executable_is_unknown_until_it_was_looked_at() {
     fpm.make_targets("a", 10);
     fpm.ok("do=bad-static&in=a");
     let ran = running.stop();
-    let later: Vec<_> =
-        ran.violations().into_iter().skip(before).filter(|v| v["reason"] != "unknown-site").collect();
+    // Nobody knows in which phase a worker is that was adopted in the middle of its start, until its next request.
+    let is_starting = |v: &Value| v["site"]["kind"] == "engine" && v["site"]["function"] == "unknown";
+    let later: Vec<_> = ran
+        .violations()
+        .into_iter()
+        .skip(before)
+        .filter(|v| v["reason"] != "unknown-site" && !is_starting(v))
+        .collect();
     assert!(!later.is_empty() && later.iter().all(|v| v["site"]["function"] == "drop"), "{later:#?}");
     assert!(later.iter().all(|v| workers.iter().any(|w| v["pid"] == *w)));
 }
