@@ -61,7 +61,7 @@ static __always_inline u32 recall(struct scratch *s)
 	/* User space has allowed it under this profile, whatever its arguments: it is not asked again, */
 	if (known->sent) {
 		/* but where the path leads it looks up each time. */
-		c->flags |= CALL_REVIEW;
+		c->flags |= CALL_PATHS_ONLY;
 		return PAIR_NEW;
 	}
 	count(STAT_ALLOWED);

@@ -330,18 +330,20 @@ out:
 static __always_inline void tell_return(struct task_struct *t, struct task *task, s64 ret)
 {
 	struct rec_return r = {};
+	u32 urgent;
 
 	if (!task->want_return || !acts())
 		return;
 	r.seq = task->seq;
 	r.first = task->seq - task->want_return + 1;
-	task->want_return = 0;
+	urgent = task->urgent;
+	task->want_return = task->urgent = 0;
 	r.ret = ret;
 	r.pid = t->tgid;
 	r.tid = t->pid;
 	rec_init(&r.h, REC_RETURN, sizeof(r));
-	/* Only told: it wakes nobody who is awake. Lost: the effect is not-seen, and counted. */
-	emit_with(&r.h, sizeof(r), false, 0);
+	/* lost: the effect is not-seen, and counted */
+	emit_with(&r.h, sizeof(r), false, urgent ? wakeup : 0);
 }
 
 static __always_inline int on_return(s64 ret)

@@ -866,6 +866,7 @@ enum call_flags {
 	CALL_DENIED = 131072, /* a hook returned -EPERM */
 	CALL_CONTEXT_UNKNOWN =
 		262144, /* a file or a frame of its context is not known, or could not be told */
+	CALL_PATHS_ONLY = 524288, /* user space has allowed it already, but for where its paths lead */
 };
 
 struct rec_call {

@@ -138,6 +138,15 @@ static __always_inline u32 recall_observation(struct scratch *s)
 /* Set where the first call returns that sys_exit sees. Before, only the end of who is killed tells. */
 u32 returns_are_seen = 0;
 
+/*
+ * Whether the consumer is woken for a call by all means: not for one that is allowed but for where its paths lead. Each
+ * wake-up is an interrupt, there may be many such calls, and who sleeps is woken anyway.
+ */
+static __always_inline u32 is_urgent(struct rec_call *c)
+{
+	return !(c->flags & (CALL_REVIEW | CALL_PATHS_ONLY));
+}
+
 /* The record of a call, with its chain; its return is told too, where somebody asks what became of it. */
 __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img, u32 len)
 {
@@ -149,16 +158,14 @@ __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img
 	if (img && chain_limit && !(c->flags & CALL_REVIEW) && c->site_kind != SITE_UNKNOWN &&
 	    !(c->flags & CALL_SITE_RECORDED))
 		walk_chain(s, img);
-	if (task && s->mode != MODE_PROFILE && (returns_are_seen || (c->flags & CALL_KILLED)))
+	if (task && s->mode != MODE_PROFILE && (returns_are_seen || (c->flags & CALL_KILLED))) {
 		task->want_return++;
+		task->urgent |= is_urgent(c);
+	}
 	if (len > sizeof(*c))
 		len = sizeof(*c);
 	rec_init(&c->h, REC_CALL, len);
-	/*
-	 * What is only to be reviewed wakes a consumer that sleeps, and no other: each wake-up is an interrupt, and there
-	 * may be many such calls.
-	 */
-	return emit_with(&c->h, len, s->may_kill, c->flags & CALL_REVIEW ? 0 : wakeup);
+	return emit_with(&c->h, len, s->may_kill, is_urgent(c) ? wakeup : 0);
 }
 
 /* Marked as sent only when it was; an unknown site, or one whose callers are, is told every time. */

@@ -98,7 +98,7 @@ struct task {
 	u32 taint; /* enum taint, of its request */
 	struct hash128 ring_site;
 	u32 request; /* how many it has begun; of another program than before, one more; 0: none */
-	u32 pad;
+	u32 urgent; /* one of those that wait for their sys_exit may be a violation */
 };
 
 struct {

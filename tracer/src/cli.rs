@@ -133,6 +133,15 @@ pub enum Attribution {
     Usdt,
 }
 
+impl From<Attribution> for shared::profile::Attribution {
+    fn from(attribution: Attribution) -> Self {
+        match attribution {
+            Attribution::Stack => Self::Stack,
+            Attribution::Usdt => Self::Usdt,
+        }
+    }
+}
+
 /// What is done about a violation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Actions {

@@ -619,7 +619,7 @@ impl Consumer {
 
     /// From now on the kernel side does not ask about this pair.
     fn remember_allowed(&mut self, record: &intf::rec_call, op: Op, told: &Told) {
-        let is_known = record.flags & intf::CALL_REVIEW != 0;
+        let is_known = record.flags & intf::CALL_PATHS_ONLY != 0;
         if is_known || u32::from(record.site_kind) == intf::SITE_UNKNOWN {
             return;
         }

@@ -21,7 +21,7 @@ use shared::op::{ArgsSeen, Op, Selection, describe_args};
 use shared::policy::{
     Actor, ArgsView, Learner, LearnerConfig, Observation, Policy, Reason, Verdict, is_include,
 };
-use shared::profile::{Attribution, Context, Php, Profile, Root, Script, View};
+use shared::profile::{Context, Php, Profile, Root, Script, View};
 use shared::site::{Name, Site, text};
 
 use crate::cli::{self, Args, Mode};
@@ -506,9 +506,8 @@ impl Reporter {
             }
             observe(&mut self.learner, Actor::Site(&call.site, &call.callers));
             self.sites.insert(call.site.clone());
-            if let Some(file) = &call.site.file {
-                self.files.insert(file.clone());
-            }
+            let sites = [&*call.site].into_iter().chain(&call.callers);
+            self.files.extend(sites.filter_map(|site| site.file.clone()));
             if let Some(path) = args.path.filter(|_| is_include(&call.site, op, sink.is_some())) {
                 // The engine reads other things than scripts.
                 if call.site.file.is_some() || call.request.as_ref().is_some_and(|r| is_same_file(r, path)) {
@@ -746,10 +745,7 @@ fn learner_config(settings: &Settings, host: &str) -> Result<LearnerConfig> {
     let (version, abi) = settings.php.clone().unwrap_or_default();
     Ok(LearnerConfig {
         view: settings.view,
-        attribution: match settings.args.attribution {
-            cli::Attribution::Stack => Attribution::Stack,
-            cli::Attribution::Usdt => Attribution::Usdt,
-        },
+        attribution: settings.args.attribution.into(),
         operations: settings.operations.clone(),
         php: Php::new(&version, &abi),
         roots,

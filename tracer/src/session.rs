@@ -81,6 +81,14 @@ pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
     if args.attribution == Attribution::Usdt {
         usdt::check(args, &targets)?;
     }
+    let is_other = |profile: &&Profile| profile.attribution != args.attribution.into();
+    if let Some(profile) = profile.as_ref().filter(is_other).filter(|_| mode != Mode::Profile) {
+        // A grant of a program names the internal function that started it, which only one of the two sees.
+        crate::say(&format!(
+            "notice: the profile was learnt with --attribution {}: programs that PHP starts may be violations",
+            profile.attribution
+        ));
+    }
     // Before any thread: the child is a copy of this process.
     let mut child = match &command {
         Some((path, user)) => {

@@ -7,13 +7,14 @@ use e2e::suite::test;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use super::place::{Place, VICTIMS};
+use super::place::{Place, VICTIMS, assert_clean};
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {
     vec![
         test("usdt_learns_and_sandboxes_by_class_and_file", learns_and_sandboxes),
         test("usdt_drift_is_unknown_and_counted", drift),
+        test("usdt_says_that_the_profile_was_learnt_otherwise", learnt_otherwise),
     ]
 }
 
@@ -64,4 +65,13 @@ fn drift() {
     assert!(said.contains("usdt: returns that matched no entry"), "{said}");
     let unknown = |e: &&Value| e["reason"] == "unknown-site" && e["cause"] == "shadow-stack-drift";
     assert!(events.iter().any(|e| unknown(&e)), "{said}");
+}
+
+fn learnt_otherwise() {
+    const NOTICE: &str = "notice: the profile was learnt with --attribution usdt";
+    let place = learnt();
+    assert!(!run(&place, "--sandbox", &[]).0.contains(NOTICE));
+    let ran = place.sandbox(&[&place.arg("usdt.php"), &place.arg("data")]);
+    assert_clean(&ran);
+    assert!(ran.stderr.contains(NOTICE), "{}", ran.stderr);
 }
