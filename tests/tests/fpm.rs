@@ -1186,22 +1186,22 @@ fn behind_nginx_an_attack_is_one_bad_gateway() {
 
 /// With the opcode cache: functions and files that are known are remembered by their addresses.
 fn code_of_a_file_that_nobody_knows_has_no_function_do_its_work() {
-    let told = foreign_code_is_stopped("known-files");
-    for (event, evil) in told {
+    let (told, evil) = foreign_code_is_stopped("known-files");
+    for event in told {
         assert_eq!(event["unknown_file"], evil, "{event:#}");
     }
 }
 
 /// Likewise sites, by which callers are known.
 fn who_was_not_seen_to_call_a_function_does_not_have_it_do_its_work() {
-    let told = foreign_code_is_stopped("2");
-    for (event, evil) in told {
+    let (told, evil) = foreign_code_is_stopped("2");
+    for event in told {
         assert_eq!(event["cause"], format!("called by {{main}} in {evil}"), "{event:#}");
     }
 }
 
 /// What is told of it, and the name of its file.
-fn foreign_code_is_stopped(context: &str) -> Vec<(Value, String)> {
+fn foreign_code_is_stopped(context: &str) -> (Vec<Value>, String) {
     let (mut fpm, mail) = (Fpm::prepare(Setup::workers(2)), MailServer::start());
     let day = |fpm: &Fpm, rounds| {
         day(fpm, &mail, rounds);
@@ -1256,7 +1256,7 @@ fn foreign_code_is_stopped(context: &str) -> Vec<(Value, String)> {
         );
         assert_eq!(event["site"]["class"], "Good", "{event:#}");
     }
-    told.into_iter().map(|event| (event.clone(), evil.display().to_string())).collect()
+    (told.into_iter().cloned().collect(), evil.display().to_string())
 }
 
 macro_rules! tests {

@@ -48,8 +48,8 @@ impl Kind {
     }
 }
 
-/// Functions that make one system call a turn, or none, or a file's whole life, or run a program; and the pace of the processor, before and after each batch.
-/// The path is a relative one, so that little of the time is the file system's.
+/// Functions that make one system call a turn, or none, or a file's whole life, or run a program; and the pace of the
+/// processor, before and after each batch. The path is a relative one, so that little of the time is the file system's.
 const SCRIPT: &str = r#"<?php
 function remove($n) { for ($i = 0; $i < $n; $i++) @unlink('missing'); }
 function look($n) { for ($i = 0; $i < $n; $i++) @opendir('there'); }

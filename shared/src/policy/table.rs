@@ -261,7 +261,7 @@ impl Tables {
             },
             policies: compiler.policies.into_iter().collect(),
             rules: compiler.rules,
-            nodes: compiler.nodes,
+            nodes: compiler.nodes.into_iter().collect(),
             automaton: compiler.space.keyed(generation),
         })
     }
@@ -346,8 +346,7 @@ struct Compiler<'a> {
     space: Space,
     policies: HashMap<intf::policy_key, intf::policy>,
     rules: Vec<(intf::rule_key, intf::rules)>,
-    nodes: Vec<(intf::node_key, u32)>,
-    tree: HashMap<intf::node_key, u32>,
+    nodes: HashMap<intf::node_key, u32>,
     /// By the address of what it was made from.
     compiled: HashMap<*const Rules, intf::policy>,
     owners: HashMap<Vec<(Op, Vec<intf::rule>)>, u32>,
@@ -362,8 +361,7 @@ impl<'a> Compiler<'a> {
             space: Space::default(),
             policies: HashMap::with_capacity(policy.sites.len()),
             rules: Vec::new(),
-            nodes: Vec::new(),
-            tree: HashMap::new(),
+            nodes: HashMap::new(),
             compiled: HashMap::new(),
             owners: HashMap::new(),
         }
@@ -461,11 +459,8 @@ impl<'a> Compiler<'a> {
             {
                 let (generation, kind) = (self.generation, kind as u16);
                 let key = intf::node_key { site, sink, generation, node, kind, ..Default::default() };
-                let fresh = self.tree.len() as u32 + 1;
-                next.push(*self.tree.entry(key).or_insert_with(|| {
-                    self.nodes.push((key, fresh));
-                    fresh
-                }));
+                let fresh = self.nodes.len() as u32 + 1;
+                next.push(*self.nodes.entry(key).or_insert(fresh));
             }
             ends = next;
         }
