@@ -313,7 +313,7 @@ fn other_format() {
         arena.attack("unlink").check("after a refused adoption");
         arena.twin("unlink");
     }
-    set_format(5); // PERSIST_FORMAT of intf.h
+    set_format(shared::intf::PERSIST_FORMAT as u8);
     let session = persistent(&arena).start();
     arena.attack("unlink").check("after the adoption");
     wait_until("who was started before goes on", || beat.beats());
