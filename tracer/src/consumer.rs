@@ -18,7 +18,7 @@ use crate::kernel::{bytes_of, read_as, read_stats};
 use crate::late;
 use crate::names::{Id, NONE, Names, id};
 use crate::process::{Miss, Process};
-use crate::protect::{Protected, names_a_process};
+use crate::protect::{Protected, Reached, names_a_process};
 
 /// A frame of a call's chain.
 pub struct Frame {
@@ -72,6 +72,8 @@ pub enum Message {
     Allowed(u64),
     /// Names that had to be read late.
     Late(u64),
+    /// Allowed calls of which a path could not be followed.
+    NotFollowed(u64),
     /// A file whose code was on the chain of a call, while learning.
     File(Name),
     /// Another profile decides from now on; its checksum.
@@ -158,6 +160,7 @@ pub struct Consumer {
     spare: Option<Box<intf::rec_call>>,
     allowed: u64,
     late: u64,
+    not_followed: u64,
     to: Sender<Message>,
 }
 
@@ -201,6 +204,7 @@ impl Consumer {
             spare: Some(Box::default()),
             allowed: 0,
             late: 0,
+            not_followed: 0,
             to,
         }
     }
@@ -254,6 +258,10 @@ impl Consumer {
         }
         if late > 0 {
             self.forward(Some(Message::Late(late)));
+        }
+        let not_followed = std::mem::take(&mut self.not_followed);
+        if not_followed > 0 {
+            self.forward(Some(Message::NotFollowed(not_followed)));
         }
     }
 
@@ -651,13 +659,11 @@ impl Consumer {
         }
     }
 
-    fn is_protected(&self, record: &intf::rec_call, op: Op) -> bool {
-        match (&self.protected, &self.policy) {
-            (Some(protected), Some(policy)) => {
-                protected.reached(policy, op, record, &args_view(record, None))
-            }
-            _ => false,
-        }
+    fn is_protected(&mut self, record: &intf::rec_call, op: Op) -> bool {
+        let (Some(protected), Some(policy)) = (&self.protected, &self.policy) else { return false };
+        let reached = protected.reached(policy, op, record);
+        self.not_followed += u64::from(reached == Reached::Untold);
+        reached == Reached::Protected
     }
 
     fn tell(

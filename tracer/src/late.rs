@@ -92,6 +92,16 @@ pub fn complete(partial: &intf::rec_partial) -> Option<intf::site_name> {
     Some(name)
 }
 
+/// The text at `at` in the memory of a process, as it is now: as much as a path may have.
+pub fn text(pid: u32, at: u64) -> Option<Vec<u8>> {
+    let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
+    let mut text = vec![0; libc::PATH_MAX as usize];
+    let len = memory.read_at(&mut text, at).ok()?;
+    let end = text[..len].iter().position(|byte| *byte == 0)?;
+    text.truncate(end);
+    Some(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +113,14 @@ mod tests {
         assert_eq!(shared_range("7f0000000000-7f0008000000 rw-p 00000000 00:00 0 "), None);
         assert_eq!(shared_range("7f0000000000-7f0008000000 rw-s 00000000 08:01 12 /srv/data.mmap"), None);
         assert_eq!(shared_range(""), None);
+    }
+
+    #[test]
+    fn a_path_is_what_is_there_now() {
+        let path = c"/srv/app/a.php";
+        assert_eq!(text(std::process::id(), path.as_ptr() as u64).as_deref(), Some(path.to_bytes()));
+        assert_eq!(text(std::process::id(), 8), None);
+        assert_eq!(text(u32::MAX, path.as_ptr() as u64), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Objects that a profile cannot open: profiled scripts against writing, and what belongs to the tracer.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
@@ -12,8 +13,10 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use shared::intf;
 use shared::op::Op;
-use shared::policy::{ArgsView, Policy};
+use shared::policy::Policy;
 
+use crate::consumer::bytes;
+use crate::late;
 use crate::persist::FOLDERS;
 
 /// The tracer's own files, which a subject may not write, rename, delete or link, whatever the profile says.
@@ -40,31 +43,43 @@ impl Protected {
         }
     }
 
-    /// Whether this call, allowed by the profile, reaches for one of them or for a script of the profile.
-    pub fn reached(&self, policy: &Policy, op: Op, record: &intf::rec_call, args: &ArgsView<'_>) -> bool {
+    /// What this call, allowed by the profile, reaches for.
+    pub fn reached(&self, policy: &Policy, op: Op, record: &intf::rec_call) -> Reached {
         if self.is_tracer(record) {
-            return true;
+            return Reached::Protected;
         }
         if !self.may_reach(policy, op) {
-            return false;
+            return Reached::Nothing;
         }
+        let mut reached = Reached::Nothing;
+        for argument in PathArgument::of(record) {
+            match argument.followed(record) {
+                Followed::To(found)
+                    if self.is_one(policy, op, &found, stays(op, record, argument.second)) =>
+                {
+                    return Reached::Protected;
+                }
+                Followed::TooLong => return Reached::Protected, // fails closed, as in the kernel
+                Followed::Nobody => reached = Reached::Untold,
+                Followed::To(_) | Followed::Nowhere => {}
+            }
+        }
+        reached
+    }
+
+    /// Whether this is one of them, or, unless what is found stays what it is, a folder that one is in.
+    fn is_one(&self, policy: &Policy, op: Op, found: &Found, stays: bool) -> bool {
+        let path = found.path.as_os_str().as_bytes();
         let changes = policy.could_protect(op) || policy.could_move(op);
-        let pid = record.who.pid;
-        let first = args.path.and_then(|p| locate(pid, directory(record, 0), p));
-        let second = args.path2.and_then(|p| locate(pid, directory(record, 2), p));
-        [(first, false), (second, true)].into_iter().any(|(found, second)| {
-            let Some(Found { path: found, file }) = found else { return false };
-            let path = found.as_os_str().as_bytes();
-            // Moving, removing or covering a folder takes what is in it along.
-            let takes = !stays(op, record, second);
-            self.paths.contains(&found)
-                || file.is_some_and(|file| self.files.contains(&file))
-                || FOLDERS
-                    .iter()
-                    .any(|own| found.starts_with(own) || (takes && Path::new(own).starts_with(&found)))
-                || (takes && self.paths.iter().any(|own| own.starts_with(&found)))
-                || (changes && (policy.is_protected(path) || (takes && policy.is_above_protected(path))))
-        })
+        // Moving, removing or covering a folder takes what is in it along.
+        let takes = !stays;
+        self.paths.contains(&found.path)
+            || found.file.is_some_and(|file| self.files.contains(&file))
+            || FOLDERS
+                .iter()
+                .any(|own| found.path.starts_with(own) || (takes && Path::new(own).starts_with(&found.path)))
+            || (takes && self.paths.iter().any(|own| own.starts_with(&found.path)))
+            || (changes && (policy.is_protected(path) || (takes && policy.is_above_protected(path))))
     }
 
     /// Whether somebody but root may remove one of them.
@@ -94,6 +109,81 @@ impl Protected {
             let everybody = u32::from(call.class_kind) == intf::CLASS_KILL && pid.cast_signed() < 0;
             pid == self.tracer || (everybody && record.who.uid == 0)
         })
+    }
+}
+
+/// What an allowed call reaches for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reached {
+    /// Nothing that is protected.
+    Nothing,
+    /// The tracer, something of its own, or a script of the profile.
+    Protected,
+    /// Its process has ended, and a path of it cannot be followed any more.
+    Untold,
+}
+
+/// A path among a call's arguments.
+struct PathArgument {
+    second: bool,
+    at: u64,
+}
+
+/// Where it leads.
+enum Followed {
+    To(Found),
+    /// Into a folder that is not there.
+    Nowhere,
+    TooLong,
+    Nobody,
+}
+
+impl PathArgument {
+    fn of(record: &intf::rec_call) -> impl Iterator<Item = Self> {
+        let desc = shared::op::desc(record.nr);
+        let given = [(desc.path_arg, false), (desc.path2_arg, true)];
+        given
+            .into_iter()
+            .filter(|(number, _)| *number != 0)
+            .map(|(number, second)| Self { second, at: record.args[usize::from(number) - 1] })
+    }
+
+    /// The text that was read at the call, or, where its page was not there then, what is there now.
+    fn text<'a>(&self, record: &'a intf::rec_call) -> Option<Cow<'a, [u8]>> {
+        let (fault, field, len) = match self.second {
+            false => (intf::CALL_PATH_FAULT, &record.path, record.path_len),
+            true => (intf::CALL_PATH2_FAULT, &record.path2, record.path2_len),
+        };
+        if record.flags & fault == 0 {
+            return Some(bytes(field, len).into());
+        }
+        late::text(record.who.pid, self.at).map(Cow::from)
+    }
+
+    fn followed(&self, record: &intf::rec_call) -> Followed {
+        let too_long = if self.second { intf::CALL_PATH2_TRUNCATED } else { intf::CALL_PATH_TRUNCATED };
+        if record.flags & too_long != 0 {
+            return Followed::TooLong;
+        }
+        if self.at == 0 {
+            return Followed::Nowhere;
+        }
+        let pid = record.who.pid;
+        let text = self.text(record);
+        let dirfd = directory(record, if self.second { 2 } else { 0 });
+        if let Some(found) = text.as_ref().and_then(|text| locate(pid, dirfd, text)) {
+            return Followed::To(found);
+        }
+        let sees = |pid: u32| fs::read_link(format!("/proc/{pid}/root")).is_ok();
+        match text {
+            Some(_) if sees(pid) => Followed::Nowhere,
+            // By the root of who started it, or else the tracer's: a process seldom has one of its own.
+            Some(text) if text.starts_with(b"/") => {
+                let other = if sees(record.who.ppid) { record.who.ppid } else { std::process::id() };
+                locate(other, None, &text).map_or(Followed::Nowhere, Followed::To)
+            }
+            _ => Followed::Nobody, // fails open, and is counted: who did it has ended
+        }
     }
 }
 

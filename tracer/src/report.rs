@@ -134,6 +134,7 @@ pub struct Reporter {
     missed: u64,
     allowed: u64,
     late: u64,
+    not_followed: u64,
     tainted: u64,
     saw_image: bool,
     last_lost: u64,
@@ -190,6 +191,7 @@ impl Reporter {
             missed: 0,
             allowed: 0,
             late: 0,
+            not_followed: 0,
             tainted: 0,
             saw_image: false,
             last_lost: 0,
@@ -262,6 +264,7 @@ impl Reporter {
             Message::Process(kind, record, program) => self.process(u32::from(kind), &record.who, program),
             Message::Allowed(n) => self.allowed += n,
             Message::Late(n) => self.late += n,
+            Message::NotFollowed(n) => self.not_followed += n,
             Message::File(file) => {
                 self.learner.file(&file);
                 self.files.insert(file);
@@ -729,6 +732,12 @@ impl Reporter {
         }
         if self.late > 0 {
             say(&format!("  names read late, from the opcode cache: {}", self.late));
+        }
+        if self.not_followed > 0 {
+            say(&format!(
+                "  allowed calls whose paths nobody followed: who did it had ended: {}",
+                self.not_followed
+            ));
         }
         if self.events_failed > 0 {
             say(&format!("  events that could not be written: {}", self.events_failed));
