@@ -11,6 +11,7 @@ mod control;
 mod demo;
 pub mod doctor;
 pub mod enforce;
+pub mod events;
 pub mod images;
 pub mod kernel;
 pub mod late;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -28,6 +27,7 @@ use crate::cli::{self, Args, Mode};
 use crate::consumer::{Call, Message, bytes};
 use crate::context::has_unknown_context;
 use crate::enforce::Action;
+use crate::events::{Events, Sink};
 use crate::kernel::{bytes_of, read_as, read_stats};
 use crate::live;
 use crate::say;
@@ -114,8 +114,7 @@ pub struct Reporter {
     host: String,
     session: String,
     clock: i128,
-    events: Option<Box<dyn Write + Send>>,
-    events_failed: u64,
+    events: Option<Events>,
     pending: HashMap<(u32, u64), Pending>,
     order: VecDeque<(u32, u64)>,
     table: BTreeMap<(String, String), Tally>,
@@ -165,7 +164,7 @@ impl Reporter {
         let learner = Learner::new(learner_config(&settings, &host)?);
         let events = match &settings.args.events {
             None => None,
-            Some(path) => Some(open_events(path, &settings.args)?),
+            Some(path) => Some(Events::new(open_events(path, &settings.args)?)?),
         };
         let session = format!("{:x}-{:x}", std::process::id(), Timestamp::now().as_nanosecond());
         Ok(Self {
@@ -175,7 +174,6 @@ impl Reporter {
             session,
             clock: Timestamp::now().as_nanosecond() - monotonic(),
             events,
-            events_failed: 0,
             pending: HashMap::new(),
             order: VecDeque::new(),
             table: BTreeMap::new(),
@@ -614,19 +612,15 @@ impl Reporter {
     }
 
     fn write(&mut self, event: &Event) {
-        let Some(out) = &mut self.events else { return };
-        if out.write_all(event.to_line().as_bytes()).and_then(|()| out.flush()).is_err() {
-            self.events_failed += 1;
-            if self.events_failed == 1 {
-                say("warning: an event could not be written; more are counted");
-            }
+        if let Some(events) = &mut self.events {
+            events.write(event.to_line());
         }
     }
 
     fn reopen(&mut self) {
-        let Some(path) = &self.settings.args.events else { return };
+        let (Some(path), Some(events)) = (&self.settings.args.events, &self.events) else { return };
         match open_events(path, &self.settings.args) {
-            Ok(file) => self.events = Some(file),
+            Ok(file) => events.reopen(file),
             Err(error) => say(&format!("warning: {error:#}")),
         }
     }
@@ -649,6 +643,10 @@ impl Reporter {
             }
         };
         self.tell_counters();
+        match self.events.take().map_or(0, Events::end) {
+            0 => {}
+            lost => say(&format!("  events that were not written: {lost}")),
+        }
         Outcome { ended, violations: self.violations }
     }
 
@@ -739,9 +737,6 @@ impl Reporter {
                 self.not_followed
             ));
         }
-        if self.events_failed > 0 {
-            say(&format!("  events that could not be written: {}", self.events_failed));
-        }
     }
 }
 
@@ -766,7 +761,7 @@ fn learner_config(settings: &Settings, host: &str) -> Result<LearnerConfig> {
     })
 }
 
-fn open_events(path: &Path, args: &Args) -> Result<Box<dyn Write + Send>> {
+fn open_events(path: &Path, args: &Args) -> Result<Sink> {
     if path == Path::new("-") {
         if !args.command.is_empty() {
             return Err(cli::hinted("--events - with a COMMAND", "stdout is COMMAND's: name a file"));

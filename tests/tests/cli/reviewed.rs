@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         test("a_script_is_not_reached_by_a_path_that_is_too_long_to_read", too_long),
         test("what_was_done_by_a_process_that_has_ended_is_told", ended),
         test("what_php_does_once_in_a_process_is_nobodys_violation", once_per_process),
+        test("a_reader_of_events_who_has_stopped_holds_nothing_up", stopped_reader),
         test("more_processes_than_descriptors_are_killed_all_the_same", few_descriptors),
         test("a_sandbox_that_ends_early_takes_its_command_along", ends_early),
         test("a_script_of_an_odd_name_condemns_nobody", odd_names),
@@ -172,6 +173,22 @@ fn once_per_process() {
     let other_order = harm(&place, "order", &[]);
     assert_clean(&other_order);
     assert_eq!(other_order.status, 0, "{}{}", other_order.stdout, other_order.stderr);
+}
+
+fn stopped_reader() {
+    let place = learnt("forks");
+    place.victims(VICTIMS);
+    let pipe = place.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let reader = fs::File::options().read(true).write(true).open(&pipe).expect("open it");
+    let (script, data) = (place.arg("reviewed.php"), place.arg("data"));
+    let session = place.ordinary("--monitor").events_to(&pipe);
+    let ran = session.run(php(&[&script, "forks", &data, "harm"]));
+    assert_eq!((ran.status, place.left()), (0, 0), "{}", ran.stderr);
+    let counted = format!("monitor: {VICTIMS} violations, {VICTIMS} let through");
+    assert!(ran.stderr.contains(&counted), "{}", ran.stderr);
+    assert!(ran.stderr.contains("events that were not written: "), "{}", ran.stderr);
+    drop(reader);
 }
 
 fn few_descriptors() {
