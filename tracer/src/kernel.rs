@@ -161,31 +161,48 @@ pub fn prepare_maps(object: &mut OpenObject, config: &ReadOnly) -> Result<()> {
             map.set_pin_path(path)?;
         }
     }
-    choose_held(object);
+    choose_variants(object);
     Ok(())
 }
 
-/// Which of two programs for the same, see `returns.bpf.h`.
-fn choose_held(object: &mut OpenObject) {
-    const HELD: &str = "_held";
+/// Of two programs for the same, the one that suits this kernel: the verifier takes long for each.
+fn choose_variants(object: &mut OpenObject) {
+    const HELD: &str = "_held"; // see `returns.bpf.h`
     let name = |name: &OsStr| name.to_string_lossy().into_owned();
     let names: Vec<String> = object.progs().map(|program| name(program.name())).collect();
-    let held =
-        can_be_preempted(&nix::sys::utsname::uname().map_or_else(|_| String::new(), |u| name(u.release())));
+    let release = nix::sys::utsname::uname().map_or_else(|_| String::new(), |u| name(u.release()));
+    let (held, multi) = (can_be_preempted(&release), has_uprobe_multi(&release));
     for mut program in object.progs_mut() {
         let name = name(program.name());
         if name.ends_with(HELD) {
             program.set_autoload(held);
         } else if names.contains(&format!("{name}{HELD}")) {
             program.set_autoload(!held);
+        } else if program.section() == MULTI {
+            program.set_autoload(multi);
+        } else if names.contains(&format!("{name}s")) {
+            program.set_autoload(!multi);
         }
     }
 }
 
+/// The section of programs that one link attaches at many places. The others' names lack the last letter of theirs.
+const MULTI: &str = "uprobe.multi";
+
 /// Whether programs of raw tracepoints (`tp_btf` are such) can be, by the kernel's version: seen on 7.3, not on 6.18.
 fn can_be_preempted(release: &str) -> bool {
+    version(release) > (6, 18)
+}
+
+/// Whether one link attaches a program to many places of a file: since Linux 6.6 (2023-10).
+fn has_uprobe_multi(release: &str) -> bool {
+    version(release) >= (6, 6)
+}
+
+/// (0, 0) for what is no version.
+fn version(release: &str) -> (u32, u32) {
     let mut numbers = release.split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
-    (numbers.next(), numbers.next()) > (Some(6), Some(18))
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// Whether a map holds more than one object's own read-only data, which is named after it.
@@ -343,16 +360,15 @@ impl Kernel {
         file: &Path,
         at: &[(u64, u64)],
     ) -> Result<()> {
-        let opts = UprobeMultiOpts {
-            offsets: at.iter().map(|(offset, _)| *offset as usize).collect(),
-            cookies: at.iter().map(|(_, cookie)| *cookie).collect(),
-            ..UprobeMultiOpts::default()
-        };
-        // A kernel that cannot is no error to be told (before Linux 6.6).
         let program = self.program(multi)?;
-        let linked = quietly(|| program.attach_uprobe_multi_with_opts(-1, file, "", opts));
-        if let Ok(link) = linked {
-            self.links.push(link);
+        if program.autoload() {
+            let opts = UprobeMultiOpts {
+                offsets: at.iter().map(|(offset, _)| *offset as usize).collect(),
+                cookies: at.iter().map(|(_, cookie)| *cookie).collect(),
+                ..UprobeMultiOpts::default()
+            };
+            let linked = program.attach_uprobe_multi_with_opts(-1, file, "", opts);
+            self.links.push(linked.with_context(|| format!("attach {multi} to {}", file.display()))?);
             return Ok(());
         }
         for (offset, cookie) in at {
@@ -421,7 +437,17 @@ pub fn read_stats(map: &MapHandle) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::can_be_preempted;
+    use super::{can_be_preempted, has_uprobe_multi};
+
+    #[test]
+    fn one_link_for_many_places_by_version() {
+        for (release, has) in
+            [("6.1.0-56-amd64", false), ("6.5.0", false), ("6.6.1", true), ("7.3.4+deb13-amd64", true)]
+        {
+            assert_eq!(has_uprobe_multi(release), has, "{release}");
+        }
+        assert!(!has_uprobe_multi(""));
+    }
 
     #[test]
     fn programs_can_be_preempted_by_version() {
