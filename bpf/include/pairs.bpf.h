@@ -155,7 +155,8 @@ __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img
 	if (!s)
 		return 0;
 	c = &s->call;
-	if (img && chain_limit && !(c->flags & CALL_REVIEW) && c->site_kind != SITE_UNKNOWN &&
+	/* Not for what is allowed: names that nobody asks for would take the room of others. */
+	if (img && chain_limit && is_urgent(c) && c->site_kind != SITE_UNKNOWN &&
 	    !(c->flags & CALL_SITE_RECORDED))
 		walk_chain(s, img);
 	if (task && s->mode != MODE_PROFILE && (returns_are_seen || (c->flags & CALL_KILLED))) {

@@ -890,6 +890,20 @@ static __always_inline u32 reached_by(struct scratch *s, u32 second)
 	return stays(&s->call, second) ? flags & ~POLICY_IS_ABOVE : flags;
 }
 
+/* /proc/…/mem: whoever writes there changes what runs, past everything that is looked at. */
+static __always_inline bool is_memory_of_a_process(struct rec_call *c)
+{
+	const u32 shortest = sizeof("/proc/1/mem") - 1, mask = PATH_ROOM - 1;
+	u32 len = c->path_len;
+	char *p = c->path;
+
+	if (len < shortest || len >= PATH_ROOM)
+		return false;
+	return p[0] == '/' && p[1] == 'p' && p[2] == 'r' && p[3] == 'o' && p[4] == 'c' && p[5] == '/' &&
+	       p[(len - 4) & mask] == '/' && p[(len - 3) & mask] == 'm' && p[(len - 2) & mask] == 'e' &&
+	       p[(len - 1) & mask] == 'm';
+}
+
 /*
  * As far as the path's own text tells: where a link or a relative path leads, user space finds out, after
  * the call (CALL_REVIEW).
@@ -900,6 +914,8 @@ static __always_inline bool reaches_protected(struct scratch *s)
 
 	/* Text of more than fits, which nobody resolves later: not told, so denied. A resolved one is no script's. */
 	if (!PATHS_FROM_KERNEL && s->call.flags & (CALL_PATH_TRUNCATED | CALL_PATH2_TRUNCATED))
+		return true;
+	if ((info & OP_PROTECTS) && is_memory_of_a_process(&s->call))
 		return true;
 	if (info & OP_PROTECTS)
 		forbids |= POLICY_IS_SCRIPT | POLICY_IS_OWN;

@@ -209,6 +209,11 @@ fn could_move(op: Op) -> bool {
     op.call().is_some_and(|call| NAMES.contains(&call.name))
 }
 
+/// What every name that a root's pattern matches begins with.
+fn plain_part(pattern: &Name) -> &[u8] {
+    pattern.as_bytes().split(|byte| *byte == b'*').next().unwrap_or_default()
+}
+
 /// Whether every path of the call is its first one.
 fn has_one_path(op: Op) -> bool {
     !op.call().is_some_and(|call| call.args.contains('q'))
@@ -529,6 +534,11 @@ impl Policy {
 
     /// Whether a script of the profile is somewhere below this directory: whoever moves it moves the script.
     pub fn is_above_protected(&self, directory: &[u8]) -> bool {
+        let begins = [directory, b"/"].concat();
+        let mut patterns = self.roots.iter().flat_map(|root| &root.patterns);
+        if patterns.any(|pattern| plain_part(pattern).starts_with(&begins)) {
+            return true;
+        }
         let inside = [directory, b"/x"].concat();
         let prefixes: Vec<Vec<u8>> = stored_names(&self.roots, &inside)
             .iter()
@@ -537,6 +547,11 @@ impl Policy {
         self.protected
             .iter()
             .any(|script| prefixes.iter().any(|prefix| script.as_bytes().starts_with(prefix)))
+    }
+
+    /// The scripts of the profile that are not generated, but for those in roots.
+    pub fn protected_files(&self) -> impl Iterator<Item = &Name> {
+        self.protected.iter().filter(|name| name.as_bytes().starts_with(b"/"))
     }
 
     /// Whether an absolute path is a script of the profile that is not generated. Allocates nothing.

@@ -5,6 +5,7 @@ function touches($dir) { touch("$dir/touched"); }
 function shell($arg) { return shell_exec("ls -d $arg 2>/dev/null"); }
 function removes($path) { if (is_file($path)) unlink($path); }
 function renames($from, $to) { rename($from, $to); }
+function edits($path) { $file = @fopen($path, 'r+'); return $file && fclose($file); }
 function matches($text) { touch('/tmp'); return preg_match('/^[a-z]+(?:x|y)$/', $text); }
 function dates() { touch('/tmp'); return date('Y', 0); }
 function forks($n, $dir, $harm) {
@@ -28,7 +29,12 @@ touches($dir);
 switch ($what) {
     case 'shell': shell($harm ? "/tmp; exec php-fpm8.2 -n -F -y $dir/none.conf" : '/tmp'); break;
     case 'remove': touch("$dir/own"); removes($harm ? $argv[4] : "$dir/own"); break;
-    case 'rename': touch("$dir/a"); renames($harm ? $argv[4] : "$dir/a", "$dir/b"); break;
+    case 'rename':
+        touch("$dir/a");
+        chdir($argv[5] ?? '.');
+        renames($harm ? $argv[4] : "$dir/a", "$dir/b");
+        break;
+    case 'edit': touch("$dir/own"); edits($harm ? $argv[4] : "$dir/own"); break;
     case 'order': $harm ? [dates(), matches('abx')] : [matches('abx'), dates()]; break;
     case 'forks':
         forks($harm ? 300 : 2, $dir, $harm);

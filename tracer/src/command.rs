@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, User, execv, fork, initgroups, pipe2, setgid, setuid};
 
@@ -172,12 +172,8 @@ fn run_child(
         // SAFETY: as in `prepare`.
         unsafe { libc::_exit(0) }
     }
-    let mut all = SigSet::empty();
-    all.add(Signal::SIGINT);
-    all.add(Signal::SIGTERM);
-    all.add(Signal::SIGHUP);
-    all.add(Signal::SIGUSR1);
-    let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&all), None);
+    // None of the tracer's blocked signals is the command's.
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     // SAFETY: restores a default that Rust's runtime changed.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     if let Some((user, name)) = user {

@@ -273,6 +273,9 @@ impl Consumer {
 
     /// Another profile, at once: nothing that was decided by the old one is remembered.
     pub fn swap(&mut self, policy: Arc<Policy>, generation: u32) {
+        if let Some(protected) = &mut self.protected {
+            protected.look_at_scripts(&policy);
+        }
         self.policy = Some(policy);
         self.generation = generation;
         self.sites = self.names.sites().map(|(id, site)| (id, self.site_policy(site, &[]))).collect();

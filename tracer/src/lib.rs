@@ -12,6 +12,8 @@ mod demo;
 pub mod doctor;
 pub mod enforce;
 pub mod events;
+pub mod files;
+pub mod follow;
 pub mod images;
 pub mod kernel;
 pub mod late;

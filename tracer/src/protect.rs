@@ -1,21 +1,19 @@
 //! Objects that a profile cannot open: profiled scripts against writing, and what belongs to the tracer.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use shared::intf;
 use shared::op::Op;
 use shared::policy::Policy;
 
 use crate::consumer::bytes;
+use crate::follow::{Base, FileId, Found, Lost, Whose, follow, without_dots};
 use crate::late;
 use crate::persist::FOLDERS;
 
@@ -24,8 +22,10 @@ use crate::persist::FOLDERS;
 /// They and the profile's scripts are told by where the path leads and by what `stat` says of it, looked up
 /// after the call was seen: a strategy that acts after the fact can be late here like anywhere else.
 pub struct Protected {
-    files: HashSet<(u64, u64)>,
+    files: HashSet<FileId>,
     paths: HashSet<PathBuf>,
+    /// What the profile's scripts were when it was loaded: another name (a hard link, a mount) may lead there.
+    scripts: HashMap<FileId, PathBuf>,
     tracer: u32,
     /// Somebody but root may remove one of them, or subjects may be root.
     exposed: bool,
@@ -34,13 +34,20 @@ pub struct Protected {
 impl Protected {
     /// Protects the tracer's files at `paths`, and its process.
     pub fn new(paths: Vec<PathBuf>, privileged_subjects: bool) -> Self {
-        let id = |p: &PathBuf| fs::metadata(p).ok().map(|m| (m.dev(), m.ino()));
         Self {
             exposed: privileged_subjects || paths.iter().any(|p| p.ancestors().skip(1).any(others_write)),
-            files: paths.iter().filter_map(id).collect(),
+            files: paths.iter().filter_map(|path| id(path)).collect(),
             paths: paths.into_iter().collect(),
+            scripts: HashMap::new(),
             tracer: std::process::id(),
         }
+    }
+
+    /// Another profile decides which scripts are protected, also by other names that lead to them.
+    pub fn look_at_scripts(&mut self, policy: &Policy) {
+        let known = |path: &Path| id(path).map(|id| (id, path.to_owned()));
+        let names = policy.protected_files().map(|name| Path::new(OsStr::from_bytes(name.as_bytes())));
+        self.scripts = names.filter_map(known).collect();
     }
 
     /// What this call, allowed by the profile, reaches for.
@@ -53,15 +60,15 @@ impl Protected {
         }
         let mut reached = Reached::Nothing;
         for argument in PathArgument::of(record) {
-            match argument.followed(record) {
-                Followed::To(found)
-                    if self.is_one(policy, op, &found, stays(op, record, argument.second)) =>
-                {
-                    return Reached::Protected;
+            match argument.followed(op, record) {
+                Followed::To(found) => {
+                    let stays = stays(op, record, argument.second);
+                    if found.iter().any(|found| self.is_one(policy, op, found, stays)) {
+                        return Reached::Protected;
+                    }
                 }
-                Followed::TooLong => return Reached::Protected, // fails closed, as in the kernel
+                Followed::TooFar => return Reached::Protected, // fails closed, as in the kernel
                 Followed::Nobody => reached = Reached::Untold,
-                Followed::To(_) | Followed::Nowhere => {}
             }
         }
         reached
@@ -69,17 +76,28 @@ impl Protected {
 
     /// Whether this is one of them, or, unless what is found stays what it is, a folder that one is in.
     fn is_one(&self, policy: &Policy, op: Op, found: &Found, stays: bool) -> bool {
-        let path = found.path.as_os_str().as_bytes();
-        let changes = policy.could_protect(op) || policy.could_move(op);
         // Moving, removing or covering a folder takes what is in it along.
         let takes = !stays;
-        self.paths.contains(&found.path)
+        let is_own = self.paths.contains(&found.path)
             || found.file.is_some_and(|file| self.files.contains(&file))
             || FOLDERS
                 .iter()
                 .any(|own| found.path.starts_with(own) || (takes && Path::new(own).starts_with(&found.path)))
-            || (takes && self.paths.iter().any(|own| own.starts_with(&found.path)))
-            || (changes && (policy.is_protected(path) || (takes && policy.is_above_protected(path))))
+            || (takes && self.paths.iter().any(|own| own.starts_with(&found.path)));
+        let changes = policy.could_protect(op) || policy.could_move(op);
+        is_own
+            || (changes && (self.is_script(policy, op, found, takes) || is_memory_of_a_process(&found.path)))
+    }
+
+    /// By its name in the process' own root, in the tracer's, or by what it is.
+    fn is_script(&self, policy: &Policy, op: Op, found: &Found, takes: bool) -> bool {
+        let named = [&found.own, &found.path].into_iter().any(|path| {
+            let path = path.as_os_str().as_bytes();
+            policy.is_protected(path) || (takes && policy.is_above_protected(path))
+        });
+        // What was a script then may be another file's number by now.
+        let is_now = |file: FileId| self.scripts.get(&file).is_some_and(|script| id(script) == Some(file));
+        named || (policy.could_protect(op) && found.file.is_some_and(is_now))
     }
 
     /// Whether somebody but root may remove one of them.
@@ -131,10 +149,9 @@ struct PathArgument {
 
 /// Where it leads.
 enum Followed {
-    To(Found),
-    /// Into a folder that is not there.
-    Nowhere,
-    TooLong,
+    To(Vec<Found>),
+    /// Not told, so denied.
+    TooFar,
     Nobody,
 }
 
@@ -160,31 +177,77 @@ impl PathArgument {
         late::text(record.who.pid, self.at).map(Cow::from)
     }
 
-    fn followed(&self, record: &intf::rec_call) -> Followed {
+    /// The process has gone on since: links and folders that were on the way may be others by now.
+    fn followed(&self, op: Op, record: &intf::rec_call) -> Followed {
         let too_long = if self.second { intf::CALL_PATH2_TRUNCATED } else { intf::CALL_PATH_TRUNCATED };
         if record.flags & too_long != 0 {
-            return Followed::TooLong;
+            return Followed::TooFar;
         }
         if self.at == 0 {
-            return Followed::Nowhere;
+            return Followed::To(Vec::new());
         }
-        let pid = record.who.pid;
-        let text = self.text(record);
-        let dirfd = directory(record, if self.second { 2 } else { 0 });
-        if let Some(found) = text.as_ref().and_then(|text| locate(pid, dirfd, text)) {
-            return Followed::To(found);
-        }
-        let sees = |pid: u32| fs::read_link(format!("/proc/{pid}/root")).is_ok();
-        match text {
-            Some(_) if sees(pid) => Followed::Nowhere,
-            // By the root of who started it, or else the tracer's: a process seldom has one of its own.
-            Some(text) if text.starts_with(b"/") => {
-                let other = if sees(record.who.ppid) { record.who.ppid } else { std::process::id() };
-                locate(other, None, &text).map_or(Followed::Nowhere, Followed::To)
+        let Some(text) = self.text(record) else { return Followed::Nobody };
+        let base = self.base(record);
+        match follow_or_parent(record, base, &text, !takes_the_link_itself(op)) {
+            Ok(found) => Followed::To(vec![found]),
+            Err(Lost::TooFar) => Followed::TooFar,
+            Err(Lost::Ended) => Followed::Nobody, // fails open, and is counted: who did it has ended
+            // A folder on the way is gone: what its name was for is known from the text alone.
+            Err(Lost::Nowhere) => {
+                let plain = follow_or_parent(record, base, &without_dots(&text), true);
+                Followed::To(plain.into_iter().collect())
             }
-            _ => Followed::Nobody, // fails open, and is counted: who did it has ended
         }
     }
+
+    fn base(&self, record: &intf::rec_call) -> Base {
+        let number = if self.second { 2 } else { 0 };
+        match directory(record, number) {
+            Some(fd) if fd != libc::AT_FDCWD => Base::Descriptor(fd),
+            _ => Base::Folder,
+        }
+    }
+}
+
+/// Of a process that has ended an absolute path as its parent sees it, or else the tracer: few have a root of their own.
+fn follow_or_parent(record: &intf::rec_call, base: Base, path: &[u8], through: bool) -> Result<Found, Lost> {
+    let who = &record.who;
+    let by = |pid: u32| follow(Whose { pid, tid: who.tid }, base, path, through);
+    match by(who.pid) {
+        Err(Lost::Ended)
+            if path.starts_with(b"/") && !fs::exists(format!("/proc/{}/root", who.pid)).unwrap_or(false) =>
+        {
+            by(who.ppid).or_else(|lost| if lost == Lost::Ended { by(std::process::id()) } else { Err(lost) })
+        }
+        found => found,
+    }
+}
+
+/// Calls that do not follow a link that is the last name.
+fn takes_the_link_itself(op: Op) -> bool {
+    const NAMES: [&str; 11] = [
+        "rename",
+        "renameat",
+        "renameat2",
+        "unlink",
+        "unlinkat",
+        "rmdir",
+        "mkdir",
+        "mkdirat",
+        "mknod",
+        "mknodat",
+        "lchown",
+    ];
+    op.call().is_some_and(|call| NAMES.contains(&call.name))
+}
+
+/// Whoever writes there changes what runs, past everything that is looked at.
+fn is_memory_of_a_process(path: &Path) -> bool {
+    path.starts_with("/proc") && path.file_name() == Some(OsStr::new("mem"))
+}
+
+fn id(path: &Path) -> Option<FileId> {
+    fs::metadata(path).ok().map(|about| (about.dev(), about.ino()))
 }
 
 /// An argument that is a process, among those of a call.
@@ -219,59 +282,4 @@ fn stays(op: Op, record: &intf::rec_call, second: bool) -> bool {
 fn directory(record: &intf::rec_call, arg: usize) -> Option<i32> {
     let call = shared::intf::call(record.nr)?;
     (call.args.as_bytes().get(arg) == Some(&b'd')).then(|| record.args[arg] as i32)
-}
-
-/// Where a path leads, and what is there, by device and inode, if anything is.
-struct Found {
-    path: PathBuf,
-    file: Option<(u64, u64)>,
-}
-
-/// What a descriptor is open on, where its name leads there: a mount that is nowhere yet is called `/`.
-fn itself(descriptor: &Path) -> Option<Found> {
-    let id = |path: &Path| fs::metadata(path).ok().map(|about| (about.dev(), about.ino()));
-    let named = fs::read_link(descriptor).ok()?;
-    let file = id(&named);
-    (file.is_some() && file == id(descriptor)).then_some(Found { path: named, file })
-}
-
-/// Opened, whatever it is, without doing anything to it.
-fn open(path: &Path) -> Option<OwnedFd> {
-    nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()
-}
-
-/// Its path, links resolved.
-fn name_of(descriptor: &OwnedFd) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd())).ok()
-}
-
-fn resolved(path: &Path) -> Option<Found> {
-    let descriptor = open(path)?;
-    let about = fstat(&descriptor).ok()?;
-    Some(Found { path: name_of(&descriptor)?, file: Some((about.st_dev, about.st_ino)) })
-}
-
-/// Where the subject's path leads in the tracer's file system: links resolved, also that of the last name, which may
-/// be gone by now. Few system calls: this is done for each allowed call that could change a script.
-fn locate(pid: u32, dirfd: Option<i32>, path: &[u8]) -> Option<Found> {
-    let path = Path::new(OsStr::from_bytes(path));
-    if let (Some(fd), "") = (dirfd, path.to_str().unwrap_or("?")) {
-        return itself(Path::new(&format!("/proc/{pid}/fd/{fd}")));
-    }
-    let start = match (path.strip_prefix("/"), dirfd) {
-        (Ok(rest), _) => Path::new(&format!("/proc/{pid}/root")).join(rest),
-        (_, Some(fd)) if fd != libc::AT_FDCWD => Path::new(&format!("/proc/{pid}/fd/{fd}")).join(path),
-        _ => Path::new(&format!("/proc/{pid}/cwd")).join(path),
-    };
-    let (Some(parent), Some(name)) = (start.parent(), start.file_name()) else { return resolved(&start) };
-    let folder = open(parent)?;
-    let about = fstatat(&folder, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok();
-    let is_link = |mode| SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFLNK;
-    if about.is_some_and(|about| is_link(about.st_mode))
-        && let Some(found) = resolved(&start)
-    {
-        return Some(found);
-    }
-    let file = about.map(|about| (about.st_dev, about.st_ino));
-    Some(Found { path: name_of(&folder)?.join(name), file })
 }

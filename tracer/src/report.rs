@@ -20,7 +20,7 @@ use shared::op::{ArgsSeen, Op, Selection, describe_args};
 use shared::policy::{
     Actor, ArgsView, Learner, LearnerConfig, Observation, Policy, Reason, Verdict, is_include,
 };
-use shared::profile::{Context, Php, Profile, Root, Script, View};
+use shared::profile::{Context, Php, Profile, Root, View};
 use shared::site::{Name, Site, text};
 
 use crate::cli::{self, Args, Mode};
@@ -28,6 +28,7 @@ use crate::consumer::{Call, Message, bytes};
 use crate::context::has_unknown_context;
 use crate::enforce::Action;
 use crate::events::{Events, Sink};
+use crate::files::Files;
 use crate::kernel::{bytes_of, read_as, read_stats};
 use crate::live;
 use crate::say;
@@ -124,9 +125,9 @@ pub struct Reporter {
     /// Executed while no image was seen: one of them may be PHP.
     programs: HashSet<Name>,
     /// That sites are in.
-    files: HashSet<Name>,
+    files: Files,
     /// That code was compiled from.
-    included: HashSet<Name>,
+    included: Files,
     started: SystemTime,
     violations: u64,
     through: u64,
@@ -181,8 +182,8 @@ impl Reporter {
             pairs_seen: HashMap::new(),
             exes: HashMap::new(),
             programs: HashSet::new(),
-            files: HashSet::new(),
-            included: HashSet::new(),
+            files: Files::default(),
+            included: Files::default(),
             started: SystemTime::now(),
             violations: 0,
             through: 0,
@@ -265,7 +266,7 @@ impl Reporter {
             Message::NotFollowed(n) => self.not_followed += n,
             Message::File(file) => {
                 self.learner.file(&file);
-                self.files.insert(file);
+                self.files.add(&file, None);
             }
             Message::Swapped(policy, checksum) => {
                 self.policy = Some(policy);
@@ -508,11 +509,13 @@ impl Reporter {
             observe(&mut self.learner, Actor::Site(&call.site, &call.callers));
             self.sites.insert(call.site.clone());
             let sites = [&*call.site].into_iter().chain(&call.callers);
-            self.files.extend(sites.filter_map(|site| site.file.clone()));
+            for file in sites.filter_map(|site| site.file.as_ref()) {
+                self.files.add(file, Some(who.pid));
+            }
             if let Some(path) = args.path.filter(|_| is_include(&call.site, op, sink.is_some())) {
                 // The engine reads other things than scripts.
                 if call.site.file.is_some() || call.request.as_ref().is_some_and(|r| is_same_file(r, path)) {
-                    self.included.insert(path.into());
+                    self.included.add(&path.into(), Some(who.pid));
                 }
             }
         }
@@ -525,7 +528,7 @@ impl Reporter {
         }
         for entry in call.origin.iter() {
             if let Some(file) = &entry.site.file {
-                self.files.insert(file.clone());
+                self.files.add(file, Some(who.pid));
             }
         }
         self.pairs_seen.entry(bytes_of(&r.pair).to_vec()).or_insert_with(|| Observed {
@@ -571,8 +574,7 @@ impl Reporter {
     fn write_profile(&mut self) -> Result<Profile> {
         self.learn_counts();
         // What was written meanwhile the application may write again: it names itself only by what it does.
-        let included = self.included.iter().filter(|file| is_older(file, self.started));
-        for script in self.files.iter().chain(included).filter_map(describe_script) {
+        for script in self.files.scripts(None).chain(self.included.scripts(Some(self.started))) {
             self.learner.script(script);
         }
         let mut profile = self.learner.profile(Timestamp::now());
@@ -892,30 +894,6 @@ fn unknown_causes(bits: u32) -> String {
 fn is_same_file(one: &[u8], other: &[u8]) -> bool {
     let file = |name: &[u8]| std::fs::metadata(std::ffi::OsStr::from_bytes(name)).ok();
     file(one).zip(file(other)).is_some_and(|(a, b)| (a.dev(), a.ino()) == (b.dev(), b.ino()))
-}
-
-/// Whether it is a file that nobody has changed since then.
-fn is_older(file: &Name, than: SystemTime) -> bool {
-    let found = std::fs::metadata(std::ffi::OsStr::from_bytes(file.as_bytes()));
-    found.is_ok_and(|found| found.is_file() && found.modified().is_ok_and(|changed| changed < than))
-}
-
-/// Device, inode, size and hash of a script, so that drift can be told.
-fn describe_script(file: &Name) -> Option<Script> {
-    use sha2::{Digest, Sha256};
-    let path = Path::new(std::ffi::OsStr::from_bytes(file.as_bytes()));
-    if !path.is_absolute() {
-        return None;
-    }
-    let found = std::fs::metadata(path).ok()?;
-    let content = std::fs::read(path).ok()?;
-    Some(Script {
-        file: file.clone(),
-        device: found.dev(),
-        inode: found.ino(),
-        size: found.size(),
-        sha256: Sha256::digest(&content).into(),
-    })
 }
 
 fn colored(line: &str, action: Action) -> String {

@@ -489,7 +489,7 @@ impl Session {
         targets: &[Target],
         child: Option<&mut Command>,
     ) -> Result<Self> {
-        let protected =
+        let mut protected =
             (mode != Mode::Profile).then(|| Protected::new(protected_files(args), args.allow_privileged));
         let operations = operations(phase, args, mode, profile.as_ref())?;
         let mut config = read_only(args, mode, policed(phase, &operations)?)?;
@@ -543,6 +543,9 @@ impl Session {
             Mode::Profile => None,
             _ => profile.as_ref().map(|p| Arc::new(Policy::in_context(p, context))),
         };
+        if let (Some(protected), Some(policy)) = (&mut protected, &policy) {
+            protected.look_at_scripts(policy);
+        }
         let tables = match &policy {
             Some(_) if phase.decides_in_kernel() => {
                 let own = protected.iter().flat_map(Protected::paths);

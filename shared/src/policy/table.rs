@@ -487,8 +487,7 @@ impl<'a> Compiler<'a> {
             }
         }
         for pattern in self.policy.roots.iter().flat_map(|root| &root.patterns) {
-            let plain = pattern.as_bytes().split(|byte| *byte == b'*').next().unwrap_or_default();
-            for key in self.above(&Stored::Exact(plain)) {
+            for key in self.above(&Stored::Exact(super::plain_part(pattern))) {
                 self.policies.entry(key).or_default().flags |= intf::POLICY_IS_ABOVE;
             }
         }

@@ -21,6 +21,11 @@ pub fn tests() -> Vec<Trial> {
         test("the_folder_of_profiled_scripts_cannot_be_moved", folder_stays),
         test("the_folder_of_profiled_scripts_cannot_be_covered", folder_is_not_covered),
         test("a_script_is_not_reached_by_a_path_that_is_too_long_to_read", too_long),
+        test("a_script_is_not_reached_by_a_name_of_the_process_itself", own_names),
+        test("a_script_is_not_reached_by_a_hard_link", hard_link),
+        test("memory_of_a_process_is_not_opened_for_writing", memory),
+        test("a_command_blocks_no_signals", no_blocked_signals),
+        test("a_script_below_another_root_is_protected_there", other_root),
         test("what_was_done_by_a_process_that_has_ended_is_told", ended),
         test("what_php_does_once_in_a_process_is_nobodys_violation", once_per_process),
         test("a_reader_of_events_who_has_stopped_holds_nothing_up", stopped_reader),
@@ -112,6 +117,79 @@ fn too_long() {
     assert_eq!(ran.status, 137, "{}", ran.stderr);
 }
 
+fn own_names() {
+    let place = learnt("rename");
+    let (script, data) = (script_in_open_folder(&place), place.arg("data"));
+    place.learn(&[&script, "rename", &data]);
+    let app = place.arg("open/app");
+    for own in ["/proc/self/cwd/reviewed.php", "/proc/thread-self/cwd/reviewed.php", "reviewed.php"] {
+        let ran = place.sandbox(&[&script, "rename", &data, "harm", own, &app]);
+        assert_eq!(reason(&ran, "rename"), ["protected-object"], "{own}: {}", ran.stderr);
+        // The script is where it was, or the one call took it along.
+        let _ = fs::copy(place.path("reviewed.php"), &script);
+    }
+}
+
+fn hard_link() {
+    let place = learnt("edit");
+    let (script, data, link) = (script_in_open_folder(&place), place.arg("data"), place.arg("data/link"));
+    place.learn(&[&script, "edit", &data]);
+    fs::set_permissions(&script, PermissionsExt::from_mode(0o666)).expect("open it");
+    fs::hard_link(&script, &link).expect("link");
+    let ran = place.sandbox(&[&script, "edit", &data, "harm", &link]);
+    assert_eq!(reason(&ran, "openat:write"), ["protected-object"], "{}", ran.stderr);
+}
+
+fn memory() {
+    let place = learnt("edit");
+    let (script, data, link) = (place.arg("reviewed.php"), place.arg("data"), place.arg("data/link"));
+    std::os::unix::fs::symlink("/proc/self/mem", &link).expect("link");
+    for path in ["/proc/self/mem", &link] {
+        let ran = place.sandbox(&[&script, "edit", &data, "harm", path]);
+        assert_eq!(reason(&ran, "openat:write"), ["protected-object"], "{path}: {}", ran.stderr);
+    }
+}
+
+/// PHP in a root of its own, in a mount namespace of its own, as a pool with `chroot =` or a container has it.
+fn other_root() {
+    let place = Place::new();
+    place.folder("root");
+    place.file(
+        "a.php",
+        "<?php function save($to) { file_put_contents($to, '<?php'); }
+        [, $folder, $to] = $argv; @chdir($folder); save($to); echo 'done';",
+    );
+    let (root, script) = (place.arg("root"), place.arg("a.php"));
+    let run = |mode: &str, folder: &str, to: &str| {
+        let script = format!(
+            "mount -t tmpfs none {root} && mkdir -p {root}/usr {root}/srv/app {root}/tmp &&
+            mount --bind /usr {root}/usr && ln -s usr/lib usr/lib64 usr/bin {root} &&
+            cp {script} {root}/srv/app && exec chroot {root} /usr/bin/php8.2 -n /srv/app/a.php {folder} {to}",
+        );
+        let namespace = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &script];
+        let session = place.session(mode).arg("--allow-privileged").arg("--force");
+        session.run(namespace.map(ToOwned::to_owned).to_vec())
+    };
+    let learnt = run("--profile", "/tmp", "own");
+    assert!(learnt.stdout.contains("done"), "{}{}", learnt.stdout, learnt.stderr);
+    assert!(place.profile()["scripts"].to_string().contains("\"/srv/app/a.php\""));
+    let twin = run("--sandbox", "/tmp", "own");
+    assert_clean(&twin);
+    for (folder, to) in [("/srv/app", "a.php"), ("/", "/srv/app/a.php"), ("/srv/app", "../app/./a.php")] {
+        let ran = run("--sandbox", folder, to);
+        let reasons: Vec<&Value> = ran.violations().into_iter().map(|event| &event["reason"]).collect();
+        assert_eq!(reasons, ["protected-object"], "{to}: {}{}", ran.stdout, ran.stderr);
+    }
+}
+
+fn no_blocked_signals() {
+    let place = Place::new();
+    place.file("a.php", "<?php echo 'done';");
+    let script = format!("grep SigBlk /proc/self/status; exec php {}", place.arg("a.php"));
+    let ran = place.session("--profile").run(["sh", "-c", &script]);
+    assert!(ran.stdout.contains("SigBlk:\t0000000000000000\n"), "{}{}", ran.stdout, ran.stderr);
+}
+
 /// Who is late looks where the paths of a process lead when it is there no more.
 fn ended() {
     let place = Place::with("reviewed.php");
@@ -126,15 +204,19 @@ fn ended() {
     let learning = place.session("--profile").arg("--php").arg(&php).start();
     run(&[]);
     assert_eq!(learning.stop().status, 0);
-    // By a link, which the kernel side does not follow.
+    // By a link, which the kernel side does not follow, and by a folder that is gone then.
     std::os::unix::fs::symlink(place.path("open"), place.path("link")).expect("link");
-    let session = place.session("--sandbox").arg("--php").arg(&php).start();
-    session.signal(Signal::SIGSTOP);
-    run(&["harm", &place.arg("link/app")]);
-    session.signal(Signal::SIGCONT);
-    let ran = session.stop();
-    assert_eq!(reason(&ran, "rename"), ["protected-object"], "{}", ran.stderr);
-    assert_eq!(ran.violations()[0]["action"], "missed", "{}", ran.stderr);
+    for path in ["link/app", "gone/../open/app"] {
+        let gone = place.folder("gone");
+        let session = place.session("--sandbox").arg("--php").arg(&php).start();
+        session.signal(Signal::SIGSTOP);
+        run(&["harm", &place.arg(path)]);
+        let _ = fs::remove_dir(&gone);
+        session.signal(Signal::SIGCONT);
+        let ran = session.stop();
+        assert_eq!(reason(&ran, "rename"), ["protected-object"], "{path}: {}", ran.stderr);
+        assert_eq!(ran.violations()[0]["action"], "missed", "{path}: {}", ran.stderr);
+    }
 }
 
 /// Of what a granted mount may do: the folder of the tracer's socket may be seen elsewhere, a script's not covered.

@@ -1,0 +1,90 @@
+//! Files that code was in while learning, looked at as the process sees them that ran it: it may have another root.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::Mode;
+use sha2::{Digest, Sha256};
+use shared::profile::Script;
+use shared::site::Name;
+
+/// A process' root, where it is not the tracer's.
+type Root = Option<Arc<OwnedFd>>;
+
+/// By name, each with the root of the first process that was seen to run it.
+#[derive(Default)]
+pub struct Files {
+    by_name: HashMap<Name, Root>,
+    roots: HashMap<(u64, u64), Arc<OwnedFd>>,
+}
+
+impl Files {
+    /// One more, as process `pid` names it.
+    pub fn add(&mut self, file: &Name, pid: Option<u32>) {
+        if !self.by_name.contains_key(file) {
+            let root = pid.and_then(|pid| self.root_of(pid));
+            self.by_name.insert(file.clone(), root);
+        }
+    }
+
+    /// Those that are there, and (`than`) that nobody has changed since.
+    pub fn scripts(&self, than: Option<SystemTime>) -> impl Iterator<Item = Script> {
+        self.by_name.iter().filter_map(move |(file, root)| describe(file, root.as_deref(), than))
+    }
+
+    fn root_of(&mut self, pid: u32) -> Root {
+        let name = format!("/proc/{pid}/root");
+        let id = |about: Metadata| (about.dev(), about.ino());
+        let (own, theirs) = (std::fs::metadata("/").map(id).ok()?, std::fs::metadata(&name).map(id).ok()?);
+        if own == theirs {
+            return None;
+        }
+        if let Some(known) = self.roots.get(&theirs) {
+            return Some(known.clone());
+        }
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let root = Arc::new(nix::fcntl::open(name.as_str(), flags, Mode::empty()).ok()?);
+        self.roots.insert(theirs, root.clone());
+        Some(root)
+    }
+}
+
+/// A pipe of this name does not hold it up.
+fn open(path: &Path, root: Option<&OwnedFd>) -> io::Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let Some(root) = root else { return Ok(nix::fcntl::open(path, flags, Mode::empty())?.into()) };
+    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+    Ok(openat2(root, path, how)?.into())
+}
+
+/// Device, inode, size and hash of a script, so that drift can be told.
+fn describe(name: &Name, root: Option<&OwnedFd>, than: Option<SystemTime>) -> Option<Script> {
+    let path = Path::new(OsStr::from_bytes(name.as_bytes()));
+    if !path.is_absolute() {
+        return None;
+    }
+    let mut file = open(path, root).ok()?;
+    let about = file.metadata().ok()?;
+    let is_older = |than| about.modified().is_ok_and(|changed| changed < than);
+    if !about.is_file() || !than.is_none_or(is_older) {
+        return None;
+    }
+    let mut content = Vec::new();
+    file.read_to_end(&mut content).ok()?;
+    Some(Script {
+        file: name.clone(),
+        device: about.dev(),
+        inode: about.ino(),
+        size: about.size(),
+        sha256: Sha256::digest(&content).into(),
+    })
+}
