@@ -708,6 +708,7 @@ enum rec_kind {
 	REC_ADOPT, /* a process found running */
 	REC_TAINT, /* an identity became doubtful: struct rec_call of no call */
 	REC_FILE, /* of whom user space is asked whether it knows it */
+	REC_FOLDER, /* struct rec_path: where a relative path of the task's next call begins */
 };
 
 struct rec_hdr {
@@ -793,7 +794,7 @@ struct rec_partial {
 /* A program or a script. */
 struct rec_path {
 	struct rec_hdr h;
-	struct hash128 hash;
+	struct hash128 hash; /* of a REC_FOLDER its `lo` is the task */
 	u32 len;
 	u32 truncated; /* 1: only its end is here */
 	char path[PATH_ROOM];

@@ -147,6 +147,17 @@ static __always_inline u32 is_urgent(struct rec_call *c)
 	return !(c->flags & (CALL_REVIEW | CALL_PATHS_ONLY));
 }
 
+/* Whether a path of the call begins in its task's folder, or may. */
+static __always_inline bool begins_in_folder(struct rec_call *c)
+{
+	u32 nr = c->nr;
+
+	if (nr >= NR_MAX)
+		return false;
+	return (calls[bounded(nr)].path_arg && c->path[0] != '/') ||
+	       (calls[bounded(nr)].path2_arg && c->path2[0] != '/');
+}
+
 /* The record of a call, with its chain; its return is told too, where somebody asks what became of it. */
 __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img, u32 len)
 {
@@ -159,6 +170,9 @@ __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img
 	if (img && chain_limit && is_urgent(c) && c->site_kind != SITE_UNKNOWN &&
 	    !(c->flags & CALL_SITE_RECORDED))
 		walk_chain(s, img);
+	if (!PATHS_FROM_KERNEL && s->mode != MODE_PROFILE && (!DECIDES_HERE || (c->flags & CALL_REVIEW)) &&
+	    begins_in_folder(c))
+		tell_folder(s);
 	if (task && s->mode != MODE_PROFILE && (returns_are_seen || (c->flags & CALL_KILLED))) {
 		task->want_return++;
 		task->urgent |= is_urgent(c);

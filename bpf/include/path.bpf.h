@@ -109,6 +109,17 @@ __noinline int path_step(struct scratch *s)
 	return 0;
 }
 
+/* All the way from s->dentry: 0 or 1 (truncated). */
+static __always_inline u32 climb_to_root(struct scratch *s)
+{
+	u32 i;
+
+	for (i = 0; i < 64; i++)
+		if (path_step(s))
+			return s->path_state;
+	return 1; /* deeper than we look */
+}
+
 /*
  * The absolute path of an open file, from the root of its mount namespace, and not
  * from the task's root: a chroot must not make another program look like /bin/sh.
@@ -117,7 +128,6 @@ __noinline int path_step(struct scratch *s)
 static __always_inline u32 path_of_file(struct scratch *s, struct file *f)
 {
 	struct dentry *d = BPF_CORE_READ(f, f_path.dentry);
-	u32 i;
 
 	s->mnt = (u64)BPF_CORE_READ(f, f_path.mnt);
 	s->dentry = (u64)d;
@@ -128,10 +138,38 @@ static __always_inline u32 path_of_file(struct scratch *s, struct file *f)
 		s->path_off = PATH_ROOM - 10;
 		__builtin_memcpy(&s->path[PATH_ROOM - 10], " (deleted)", 10);
 	}
-	for (i = 0; i < 64; i++)
-		if (path_step(s))
-			return s->path_state;
-	return 1; /* deeper than we look */
+	return climb_to_root(s);
+}
+
+/*
+ * Where a relative path of the call begins, from the root of its mount namespace: its task may be elsewhere when user
+ * space looks. Not told: user space takes it from where the task is then.
+ */
+__noinline int tell_folder(struct scratch *s)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct rec_path *r;
+	u32 len;
+
+	if (!s)
+		return 0;
+	r = &s->out.path;
+	s->mnt = (u64)BPF_CORE_READ(t, fs, pwd.mnt);
+	s->dentry = (u64)BPF_CORE_READ(t, fs, pwd.dentry);
+	s->path_off = PATH_ROOM;
+	s->path_state = 0;
+	if (climb_to_root(s) || s->path_off > PATH_ROOM)
+		return 0;
+	len = PATH_ROOM - s->path_off;
+	opaque(len);
+	if (len > PATH_ROOM)
+		return 0;
+	bpf_probe_read_kernel(r->path, len, &s->path[s->path_off & (PATH_ROOM - 1)]);
+	r->hash.lo = (u32)t->pid;
+	r->len = len;
+	rec_init(&r->h, REC_FOLDER, sizeof(*r));
+	emit_with(&r->h, sizeof(*r), false, 0);
+	return 0;
 }
 
 /* The id of s->path, told to user space like a site's. */

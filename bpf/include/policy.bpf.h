@@ -912,8 +912,9 @@ static __always_inline bool reaches_protected(struct scratch *s)
 {
 	u32 info = op_info_of(s->call.op), found = reached_by(s, 0) | reached_by(s, 1), forbids = 0;
 
-	/* Text of more than fits, which nobody resolves later: not told, so denied. A resolved one is no script's. */
-	if (!PATHS_FROM_KERNEL && s->call.flags & (CALL_PATH_TRUNCATED | CALL_PATH2_TRUNCATED))
+	/* Text of more than fits, which could change a script: not told, so denied. A resolved one is no script's. */
+	if (!PATHS_FROM_KERNEL && (info & (OP_PROTECTS | OP_MOVES)) &&
+	    (s->call.flags & (CALL_PATH_TRUNCATED | CALL_PATH2_TRUNCATED)))
 		return true;
 	if ((info & OP_PROTECTS) && is_memory_of_a_process(&s->call))
 		return true;

@@ -204,6 +204,10 @@ union bpf_attr;
 struct perf_event_attr;
 struct qstr;
 
+struct fs_struct {
+	struct path pwd;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
@@ -216,6 +220,7 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	u64 start_boottime;
+	struct fs_struct *fs;
 	struct signal_struct *signal;
 	const struct cred *cred;
 	struct thread_struct thread;

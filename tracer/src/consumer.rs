@@ -18,7 +18,7 @@ use crate::kernel::{bytes_of, read_as, read_stats};
 use crate::late;
 use crate::names::{Id, NONE, Names, id};
 use crate::process::{Miss, Process};
-use crate::protect::{Protected, Reached, names_a_process};
+use crate::protect::{Folders, Protected, Reached, names_a_process};
 
 /// A frame of a call's chain.
 pub struct Frame {
@@ -161,6 +161,7 @@ pub struct Consumer {
     allowed: u64,
     late: u64,
     not_followed: u64,
+    folders: Folders,
     to: Sender<Message>,
 }
 
@@ -205,6 +206,7 @@ impl Consumer {
             allowed: 0,
             late: 0,
             not_followed: 0,
+            folders: Folders::default(),
             to,
         }
     }
@@ -226,6 +228,11 @@ impl Consumer {
             intf::REC_PATH => {
                 if let Some(path) = read_as::<intf::rec_path>(bytes) {
                     self.names.path_told(&path);
+                }
+            }
+            intf::REC_FOLDER => {
+                if let Some(folder) = read_as::<intf::rec_path>(bytes) {
+                    self.folders.told(&folder);
                 }
             }
             intf::REC_FILE => {
@@ -395,6 +402,7 @@ impl Consumer {
         let mut record = self.spare.take().unwrap_or_default();
         if read_call(bytes, &mut record) {
             self.decide(&mut record);
+            self.folders.forget(record.who.tid);
         }
         self.spare = Some(record);
     }
@@ -664,7 +672,7 @@ impl Consumer {
 
     fn is_protected(&mut self, record: &intf::rec_call, op: Op) -> bool {
         let (Some(protected), Some(policy)) = (&self.protected, &self.policy) else { return false };
-        let reached = protected.reached(policy, op, record);
+        let reached = protected.reached(policy, op, record, self.folders.of(record.who.tid));
         self.not_followed += u64::from(reached == Reached::Untold);
         reached == Reached::Protected
     }

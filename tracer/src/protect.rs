@@ -50,17 +50,24 @@ impl Protected {
         self.scripts = names.filter_map(known).collect();
     }
 
-    /// What this call, allowed by the profile, reaches for.
-    pub fn reached(&self, policy: &Policy, op: Op, record: &intf::rec_call) -> Reached {
+    /// What this call, allowed by the profile, reaches for; a relative path begins in `folder`, where that was told.
+    pub fn reached(
+        &self,
+        policy: &Policy,
+        op: Op,
+        record: &intf::rec_call,
+        folder: Option<&Path>,
+    ) -> Reached {
         if self.is_tracer(record) {
             return Reached::Protected;
         }
         if !self.may_reach(policy, op) {
             return Reached::Nothing;
         }
+        let changes = policy.could_protect(op) || policy.could_move(op);
         let mut reached = Reached::Nothing;
         for argument in PathArgument::of(record) {
-            match argument.followed(op, record) {
+            match argument.followed(op, record, folder, changes) {
                 Followed::To(found) => {
                     let stays = stays(op, record, argument.second);
                     if found.iter().any(|found| self.is_one(policy, op, found, stays)) {
@@ -165,22 +172,21 @@ impl PathArgument {
             .map(|(number, second)| Self { second, at: record.args[usize::from(number) - 1] })
     }
 
-    /// The text that was read at the call, or, where its page was not there then, what is there now.
+    /// The text that was read at the call, or, where its page was not there then or it is longer, what is there now.
     fn text<'a>(&self, record: &'a intf::rec_call) -> Option<Cow<'a, [u8]>> {
         let (fault, field, len) = match self.second {
             false => (intf::CALL_PATH_FAULT, &record.path, record.path_len),
             true => (intf::CALL_PATH2_FAULT, &record.path2, record.path2_len),
         };
-        if record.flags & fault == 0 {
+        if record.flags & (fault | self.too_long()) == 0 {
             return Some(bytes(field, len).into());
         }
         late::text(record.who.pid, self.at).map(Cow::from)
     }
 
-    /// The process has gone on since: links and folders that were on the way may be others by now.
-    fn followed(&self, op: Op, record: &intf::rec_call) -> Followed {
-        let too_long = if self.second { intf::CALL_PATH2_TRUNCATED } else { intf::CALL_PATH_TRUNCATED };
-        if record.flags & too_long != 0 {
+    /// `changes`: it could change a script. The process has gone on since: links and folders that were on the way may be others by now.
+    fn followed(&self, op: Op, record: &intf::rec_call, folder: Option<&Path>, changes: bool) -> Followed {
+        if changes && record.flags & self.too_long() != 0 {
             return Followed::TooFar;
         }
         if self.at == 0 {
@@ -188,6 +194,10 @@ impl PathArgument {
         }
         let Some(text) = self.text(record) else { return Followed::Nobody };
         let base = self.base(record);
+        let text = match folder.filter(|_| matches!(base, Base::Folder) && text.first() != Some(&b'/')) {
+            Some(folder) => below(record.who.pid, folder, &text),
+            None => text,
+        };
         match follow_or_parent(record, base, &text, !takes_the_link_itself(op)) {
             Ok(found) => Followed::To(vec![found]),
             Err(Lost::TooFar) => Followed::TooFar,
@@ -200,12 +210,55 @@ impl PathArgument {
         }
     }
 
+    fn too_long(&self) -> u32 {
+        if self.second { intf::CALL_PATH2_TRUNCATED } else { intf::CALL_PATH_TRUNCATED }
+    }
+
     fn base(&self, record: &intf::rec_call) -> Base {
         let number = if self.second { 2 } else { 0 };
         match directory(record, number) {
             Some(fd) if fd != libc::AT_FDCWD => Base::Descriptor(fd),
             _ => Base::Folder,
         }
+    }
+}
+
+/// A relative path as one of the process' root, where its folder at the call was `folder`. What is below no root of
+/// its own is as the tracer sees it.
+fn below<'a>(pid: u32, folder: &Path, text: &'a [u8]) -> Cow<'a, [u8]> {
+    let root = fs::read_link(format!("/proc/{pid}/root")).unwrap_or_else(|_| "/".into());
+    let own =
+        folder.strip_prefix(&root).map_or_else(|_| folder.to_owned(), |below| Path::new("/").join(below));
+    // Not `join`: what is empty, or ends with a dot, stays so.
+    [own.as_os_str().as_bytes(), b"/", text].concat().into()
+}
+
+/// Where tasks were at the call that is looked at next.
+#[derive(Default)]
+pub struct Folders(HashMap<u32, PathBuf>);
+
+impl Folders {
+    /// More than that wait for no call: records of their calls were lost.
+    const KEPT: usize = 4096;
+
+    /// Of a task's next call.
+    pub fn told(&mut self, record: &intf::rec_path) {
+        if self.0.len() >= Self::KEPT {
+            self.0.clear();
+        }
+        let path = bytes(&record.path, record.len as u16);
+        let path = if path.is_empty() { b"/" } else { path };
+        self.0.insert(record.hash.lo as u32, Path::new(OsStr::from_bytes(path)).to_owned());
+    }
+
+    /// Where it was.
+    pub fn of(&self, tid: u32) -> Option<&Path> {
+        self.0.get(&tid).map(PathBuf::as_path)
+    }
+
+    /// Its call was looked at.
+    pub fn forget(&mut self, tid: u32) {
+        self.0.remove(&tid);
     }
 }
 

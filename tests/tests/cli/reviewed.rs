@@ -204,18 +204,20 @@ fn ended() {
     let learning = place.session("--profile").arg("--php").arg(&php).start();
     run(&[]);
     assert_eq!(learning.stop().status, 0);
-    // By a link, which the kernel side does not follow, and by a folder that is gone then.
+    // By a link, which the kernel side does not follow, by a folder that is gone then, and from one.
     std::os::unix::fs::symlink(place.path("open"), place.path("link")).expect("link");
-    for path in ["link/app", "gone/../open/app"] {
+    let given = |path: &str| vec!["harm".to_owned(), place.arg(path)];
+    let relative = vec!["harm".to_owned(), "./app".to_owned(), place.arg("open")];
+    for path in [given("link/app"), given("gone/../open/app"), relative] {
         let gone = place.folder("gone");
         let session = place.session("--sandbox").arg("--php").arg(&php).start();
         session.signal(Signal::SIGSTOP);
-        run(&["harm", &place.arg(path)]);
+        run(&path.iter().map(String::as_str).collect::<Vec<_>>());
         let _ = fs::remove_dir(&gone);
         session.signal(Signal::SIGCONT);
         let ran = session.stop();
-        assert_eq!(reason(&ran, "rename"), ["protected-object"], "{path}: {}", ran.stderr);
-        assert_eq!(ran.violations()[0]["action"], "missed", "{path}: {}", ran.stderr);
+        assert_eq!(reason(&ran, "rename"), ["protected-object"], "{path:?}: {}", ran.stderr);
+        assert_eq!(ran.violations()[0]["action"], "missed", "{path:?}: {}", ran.stderr);
     }
 }
 
