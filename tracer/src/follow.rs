@@ -38,7 +38,7 @@ pub struct Found {
 pub enum Lost {
     /// A folder on the way is not there.
     Nowhere,
-    /// More names or links than are looked at.
+    /// More names or links than are looked at, or what cannot be told.
     TooFar,
     /// The process, or what the path begins at, is not there any more.
     Ended,
@@ -60,6 +60,22 @@ pub struct Whose {
     pub pid: u32,
     /// Its task, for `/proc/thread-self`.
     pub tid: u32,
+    /// The process' number in its own pid namespace, whose procfs it may see.
+    pub nspid: u32,
+}
+
+impl Whose {
+    /// As a procfs has them, which is the tracer's or the process' own. A task that is not the first of its process
+    /// has no number there that is known here.
+    fn numbers_in(self, procfs: &OwnedFd) -> Result<(u32, u32), Lost> {
+        let device = |fd: &OwnedFd| fstat(fd).map(|about| about.st_dev).ok();
+        let is_own = open(Path::new("/proc")).and_then(|own| device(&own)) == device(procfs);
+        match self {
+            Self { pid, tid, .. } if is_own => Ok((pid, tid)),
+            Self { pid, tid, nspid } if pid == tid => Ok((nspid, nspid)),
+            _ => Err(Lost::TooFar),
+        }
+    }
 }
 
 /// Where `path` leads; the last name itself, where it is a link, only if `through`.
@@ -221,16 +237,13 @@ impl<'a> Walk<'a> {
             return Err(Lost::TooFar);
         }
         if fstatfs(&at).is_ok_and(|about| about.filesystem_type() == PROC_SUPER_MAGIC) {
-            let Whose { pid, tid } = self.whose;
-            // These two are about who asks.
-            match name.as_bytes() {
-                b"self" => self.rest.push(pid.to_string().into()),
-                b"thread-self" => self.go_on_with(Path::new(&format!("{pid}/task/{tid}")))?,
-                _ => {
-                    let followed = openat(&at, name, ONLY_NAME, Mode::empty());
-                    return followed.map_err(|_| Lost::Nowhere);
-                }
+            let is_of_who_asks = matches!(name.as_bytes(), b"self" | b"thread-self");
+            if !is_of_who_asks {
+                return openat(&at, name, ONLY_NAME, Mode::empty()).map_err(|_| Lost::Nowhere);
             }
+            let (pid, tid) = self.whose.numbers_in(&at)?;
+            let task = if name == "self" { String::new() } else { format!("/task/{tid}") };
+            self.go_on_with(Path::new(&format!("{pid}{task}")))?;
             return Ok(at);
         }
         let to = PathBuf::from(readlinkat(link.as_fd(), "").map_err(|_| Lost::Nowhere)?);
@@ -246,7 +259,8 @@ mod tests {
     use super::*;
 
     fn own() -> Whose {
-        Whose { pid: std::process::id(), tid: nix::unistd::gettid().as_raw().cast_unsigned() }
+        let pid = std::process::id();
+        Whose { pid, tid: nix::unistd::gettid().as_raw().cast_unsigned(), nspid: pid }
     }
 
     fn led(path: &Path) -> Result<PathBuf, Lost> {
@@ -287,7 +301,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let place = place.path().canonicalize().unwrap();
         let mut child = std::process::Command::new("sleep").arg("60").current_dir(&place).spawn().unwrap();
-        let whose = Whose { pid: child.id(), tid: child.id() };
+        let whose = Whose { pid: child.id(), tid: child.id(), nspid: child.id() };
         for way in
             ["/proc/self/cwd/a.php", "/proc/thread-self/cwd/a.php", "/proc/self/../self/cwd/a.php", "a.php"]
         {

@@ -128,6 +128,19 @@ fn own_names() {
         // The script is where it was, or the one call took it along.
         let _ = fs::copy(place.path("reviewed.php"), &script);
     }
+    // Where it has another number, by a procfs of its own.
+    let inside = |mode: &str, harm: &[&str]| {
+        let namespace = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", PHP];
+        let learnt: [&str; 3] = [&script, "rename", &data];
+        let session = place.session(mode).arg("--allow-privileged").arg("--force");
+        let _ = fs::remove_file(place.path("data/a"));
+        session.run([&namespace[..], &learnt, harm].concat())
+    };
+    let learning = inside("--profile", &[]);
+    assert_eq!(learning.status, 0, "{}{}", learning.stdout, learning.stderr);
+    assert_clean(&inside("--sandbox", &[]));
+    let ran = inside("--sandbox", &["harm", "/proc/self/cwd/reviewed.php", &app]);
+    assert_eq!(reason(&ran, "rename"), ["protected-object"], "{}", ran.stderr);
 }
 
 fn hard_link() {
