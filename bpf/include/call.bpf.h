@@ -338,9 +338,6 @@ static __always_inline void tell_return(struct task_struct *t, struct task *task
 	r.first = task->seq - task->want_return + 1;
 	urgent = task->urgent;
 	task->want_return = task->urgent = 0;
-	/* A worker of an io_uring returns from no call: what a request came to is not told. */
-	if (t->flags & PF_IO_WORKER)
-		return;
 	r.ret = ret;
 	r.pid = t->tgid;
 	r.tid = t->pid;

@@ -173,7 +173,9 @@ __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img
 	if (!PATHS_FROM_KERNEL && s->mode != MODE_PROFILE && (!DECIDES_HERE || (c->flags & CALL_REVIEW)) &&
 	    begins_in_folder(c))
 		tell_folder(s);
-	if (task && s->mode != MODE_PROFILE && (returns_are_seen || (c->flags & CALL_KILLED))) {
+	/* A worker of an io_uring returns from no call; its own end looks like one (seen on 6.1). */
+	if (task && s->mode != MODE_PROFILE && (returns_are_seen || (c->flags & CALL_KILLED)) &&
+	    !(bpf_get_current_task_btf()->flags & PF_IO_WORKER)) {
 		task->want_return++;
 		task->urgent |= is_urgent(c);
 	}

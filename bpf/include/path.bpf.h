@@ -143,7 +143,7 @@ static __always_inline u32 path_of_file(struct scratch *s, struct file *f)
 
 /*
  * Where a relative path of the call begins, from the root of its mount namespace: its task may be elsewhere when user
- * space looks. Not told: user space takes it from where the task is then.
+ * space looks.
  */
 __noinline int tell_folder(struct scratch *s)
 {
@@ -158,17 +158,20 @@ __noinline int tell_folder(struct scratch *s)
 	s->dentry = (u64)BPF_CORE_READ(t, fs, pwd.dentry);
 	s->path_off = PATH_ROOM;
 	s->path_state = 0;
-	if (climb_to_root(s) || s->path_off > PATH_ROOM)
-		return 0;
+	r->hash.lo = (u32)t->pid;
+	r->len = 0;
+	r->truncated = climb_to_root(s);
 	len = PATH_ROOM - s->path_off;
 	opaque(len);
-	if (len > PATH_ROOM)
-		return 0;
-	bpf_probe_read_kernel(r->path, len, &s->path[s->path_off & (PATH_ROOM - 1)]);
-	r->hash.lo = (u32)t->pid;
-	r->len = len;
+	if (!r->truncated && len < PATH_ROOM) {
+		bpf_probe_read_kernel(r->path, len, &s->path[s->path_off & (PATH_ROOM - 1)]);
+		r->len = len;
+	} else {
+		r->truncated = 1;
+	}
 	rec_init(&r->h, REC_FOLDER, sizeof(*r));
-	emit_with(&r->h, sizeof(*r), false, 0);
+	/* Lost: user space takes it from where the task is then. */
+	emit_with(&r->h, sizeof(*r), s->may_kill, 0);
 	return 0;
 }
 

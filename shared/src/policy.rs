@@ -534,11 +534,6 @@ impl Policy {
 
     /// Whether a script of the profile is somewhere below this directory: whoever moves it moves the script.
     pub fn is_above_protected(&self, directory: &[u8]) -> bool {
-        let begins = [directory, b"/"].concat();
-        let mut patterns = self.roots.iter().flat_map(|root| &root.patterns);
-        if patterns.any(|pattern| plain_part(pattern).starts_with(&begins)) {
-            return true;
-        }
         let inside = [directory, b"/x"].concat();
         let prefixes: Vec<Vec<u8>> = stored_names(&self.roots, &inside)
             .iter()
@@ -547,6 +542,14 @@ impl Policy {
         self.protected
             .iter()
             .any(|script| prefixes.iter().any(|prefix| script.as_bytes().starts_with(prefix)))
+    }
+
+    /// Whether a root's pattern begins with this directory: whoever moves it may have other code there under the same
+    /// names.
+    pub fn is_above_root(&self, directory: &[u8]) -> bool {
+        let begins = [directory, b"/"].concat();
+        let mut patterns = self.roots.iter().flat_map(|root| &root.patterns);
+        patterns.any(|pattern| plain_part(pattern).starts_with(&begins))
     }
 
     /// The scripts of the profile that are not generated, but for those in roots.

@@ -671,10 +671,21 @@ impl Consumer {
     }
 
     fn is_protected(&mut self, record: &intf::rec_call, op: Op) -> bool {
-        let (Some(protected), Some(policy)) = (&self.protected, &self.policy) else { return false };
-        let reached = protected.reached(policy, op, record, self.folders.of(record.who.tid));
+        let mut reached = self.reached(record, op);
+        if reached == Reached::NoRoom {
+            // As in `know`: those of quiet processes can be had again when they are needed.
+            self.processes.retain(|_, known| known.killed);
+            reached = self.reached(record, op);
+        }
         self.not_followed += u64::from(reached == Reached::Untold);
-        reached == Reached::Protected
+        matches!(reached, Reached::Protected | Reached::NoRoom) // what cannot be looked at fails closed
+    }
+
+    fn reached(&self, record: &intf::rec_call, op: Op) -> Reached {
+        let (Some(protected), Some(policy)) = (&self.protected, &self.policy) else {
+            return Reached::Nothing;
+        };
+        protected.reached(policy, op, record, self.folders.of(record.who.tid))
     }
 
     fn tell(

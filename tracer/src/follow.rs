@@ -13,9 +13,10 @@ use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlink
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-/// Names and links on the way: far more than honest paths have.
+/// Names on the way: far more than honest paths have.
 const STEPS: u32 = 256;
-const LINKS: u32 = 16;
+/// As many as the kernel follows.
+const LINKS: u32 = 40;
 
 const ONLY_NAME: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
@@ -42,6 +43,8 @@ pub enum Lost {
     TooFar,
     /// The process, or what the path begins at, is not there any more.
     Ended,
+    /// The tracer has no descriptor left to look with.
+    NoRoom,
 }
 
 /// What a path is relative to.
@@ -65,15 +68,16 @@ pub struct Whose {
 }
 
 impl Whose {
-    /// As a procfs has them, which is the tracer's or the process' own. A task that is not the first of its process
-    /// has no number there that is known here.
-    fn numbers_in(self, procfs: &OwnedFd) -> Result<(u32, u32), Lost> {
+    /// What `name` is a link to in a procfs, which is the tracer's or the process' own.
+    fn proc_self(self, name: &OsStr, procfs: &OwnedFd) -> Result<PathBuf, Lost> {
         let device = |fd: &OwnedFd| fstat(fd).map(|about| about.st_dev).ok();
-        let is_own = open(Path::new("/proc")).and_then(|own| device(&own)) == device(procfs);
-        match self {
-            Self { pid, tid, .. } if is_own => Ok((pid, tid)),
-            Self { pid, tid, nspid } if pid == tid => Ok((nspid, nspid)),
-            _ => Err(Lost::TooFar),
+        let is_own = device(&open(Path::new("/proc"))?) == device(procfs);
+        let pid = if is_own { self.pid } else { self.nspid };
+        match (name == "self", is_own || self.pid == self.tid) {
+            (true, _) => Ok(pid.to_string().into()),
+            (_, true) => Ok(format!("{pid}/task/{}", if is_own { self.tid } else { pid }).into()),
+            // A task that is not the first of its process has no number there that is known here.
+            (_, false) => Err(Lost::TooFar),
         }
     }
 }
@@ -81,12 +85,12 @@ impl Whose {
 /// Where `path` leads; the last name itself, where it is a link, only if `through`.
 pub fn follow(whose: Whose, base: Base, path: &[u8], through: bool) -> Result<Found, Lost> {
     let proc = |name: &str| PathBuf::from(format!("/proc/{}/{name}", whose.pid));
-    let root = open(&proc("root")).ok_or(Lost::Ended)?;
+    let root = open(&proc("root"))?;
     let start = match (path.first(), base) {
-        (Some(b'/'), _) => root.try_clone().map_err(|_| Lost::Ended)?,
+        (Some(b'/'), _) => another(&root)?,
         (None, Base::Descriptor(fd)) => return itself(&proc(&format!("fd/{fd}")), &root),
-        (_, Base::Descriptor(fd)) => open(&proc(&format!("fd/{fd}"))).ok_or(Lost::Ended)?,
-        (_, Base::Folder) => open(&proc("cwd")).ok_or(Lost::Ended)?,
+        (_, Base::Descriptor(fd)) => open(&proc(&format!("fd/{fd}")))?,
+        (_, Base::Folder) => open(&proc("cwd"))?,
     };
     let path = Path::new(OsStr::from_bytes(path));
     plainly(&start, &root, path).unwrap_or_else(|| Walk::new(whose, &root, path, through)?.to_its_end(start))
@@ -116,8 +120,23 @@ fn is_link(about: &FileStat) -> bool {
     SFlag::from_bits_truncate(about.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK
 }
 
-fn open(path: &Path) -> Option<OwnedFd> {
-    nix::fcntl::open(path, ONLY_NAME, Mode::empty()).ok()
+fn lost(errno: Errno, otherwise: Lost) -> Lost {
+    match errno {
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => Lost::NoRoom,
+        _ => otherwise,
+    }
+}
+
+fn nowhere(errno: Errno) -> Lost {
+    lost(errno, Lost::Nowhere)
+}
+
+fn open(path: &Path) -> Result<OwnedFd, Lost> {
+    nix::fcntl::open(path, ONLY_NAME, Mode::empty()).map_err(|errno| lost(errno, Lost::Ended))
+}
+
+fn another(descriptor: &OwnedFd) -> Result<OwnedFd, Lost> {
+    descriptor.try_clone().map_err(|_| Lost::NoRoom)
 }
 
 /// As the tracer sees it.
@@ -135,10 +154,10 @@ fn found(path: PathBuf, root: &OwnedFd, file: Option<FileId>) -> Result<Found, L
 
 /// What a descriptor is open on, where its name leads there: a mount that is nowhere yet is called `/`.
 fn itself(descriptor: &Path, root: &OwnedFd) -> Result<Found, Lost> {
-    let opened = open(descriptor).ok_or(Lost::Ended)?;
+    let opened = open(descriptor)?;
     let named = name_of(&opened)?;
     let id = |fd: &OwnedFd| fstat(fd).map(|about| id_of(&about)).ok();
-    let there = open(&named).and_then(|fd| id(&fd));
+    let there = open(&named).ok().and_then(|fd| id(&fd));
     if there.is_none() || there != id(&opened) {
         return Err(Lost::Nowhere);
     }
@@ -210,7 +229,7 @@ impl<'a> Walk<'a> {
             let next = match openat(&at, name.as_os_str(), ONLY_NAME | OFlag::O_NOFOLLOW, Mode::empty()) {
                 Ok(next) => next,
                 Err(Errno::ENOENT) if last => return found(name_of(&at)?.join(name), self.root, None),
-                Err(_) => return Err(Lost::Nowhere),
+                Err(errno) => return Err(nowhere(errno)),
             };
             let about = fstat(&next).map_err(|_| Lost::Nowhere)?;
             at = match is_link(&about) && (!last || self.through) {
@@ -227,7 +246,7 @@ impl<'a> Walk<'a> {
         if fstat(&at).is_ok_and(|about| id_of(&about) == self.root_id) {
             return Ok(at);
         }
-        openat(&at, "..", ONLY_NAME, Mode::empty()).map_err(|_| Lost::Nowhere)
+        openat(&at, "..", ONLY_NAME, Mode::empty()).map_err(nowhere)
     }
 
     /// Where the walk goes on from, after a link that is `name` in `at`.
@@ -237,18 +256,16 @@ impl<'a> Walk<'a> {
             return Err(Lost::TooFar);
         }
         if fstatfs(&at).is_ok_and(|about| about.filesystem_type() == PROC_SUPER_MAGIC) {
-            let is_of_who_asks = matches!(name.as_bytes(), b"self" | b"thread-self");
-            if !is_of_who_asks {
-                return openat(&at, name, ONLY_NAME, Mode::empty()).map_err(|_| Lost::Nowhere);
+            // These two are about who asks.
+            if !matches!(name.as_bytes(), b"self" | b"thread-self") {
+                return openat(&at, name, ONLY_NAME, Mode::empty()).map_err(nowhere);
             }
-            let (pid, tid) = self.whose.numbers_in(&at)?;
-            let task = if name == "self" { String::new() } else { format!("/task/{tid}") };
-            self.go_on_with(Path::new(&format!("{pid}{task}")))?;
+            self.go_on_with(&self.whose.proc_self(name, &at)?)?;
             return Ok(at);
         }
         let to = PathBuf::from(readlinkat(link.as_fd(), "").map_err(|_| Lost::Nowhere)?);
         self.go_on_with(&to)?;
-        if to.is_absolute() { self.root.try_clone().map_err(|_| Lost::Ended) } else { Ok(at) }
+        if to.is_absolute() { another(self.root) } else { Ok(at) }
     }
 }
 
@@ -314,15 +331,28 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_is_its_process_in_a_procfs_of_its_own() {
+        let whose = Whose { pid: 7, tid: 8, nspid: 2 };
+        let (own, other) = (open(Path::new("/proc")).unwrap(), open(Path::new("/")).unwrap());
+        let link = |name: &str, procfs| whose.proc_self(OsStr::new(name), procfs);
+        assert_eq!(link("self", &own), Ok("7".into()));
+        assert_eq!(link("thread-self", &own), Ok("7/task/8".into()));
+        assert_eq!(link("self", &other), Ok("2".into()));
+        assert_eq!(link("thread-self", &other), Err(Lost::TooFar));
+        let first = Whose { tid: 7, ..whose };
+        assert_eq!(first.proc_self(OsStr::new("thread-self"), &other), Ok("2/task/2".into()));
+    }
+
+    #[test]
     fn what_is_made_to_take_long_is_not_walked() {
         let place = tempfile::tempdir().unwrap();
         let chain = |n: usize| place.path().join(format!("s{n}"));
         symlink(".", chain(0)).unwrap();
-        for n in 1..40 {
+        for n in 1..=40 {
             symlink(format!("s{}", n - 1), chain(n)).unwrap();
         }
-        assert!(led(&chain(12)).is_ok());
-        assert_eq!(led(&chain(39)), Err(Lost::TooFar));
+        assert!(led(&chain(39)).is_ok());
+        assert_eq!(led(&chain(40)), Err(Lost::TooFar));
         symlink("a", place.path().join("a")).unwrap();
         assert_eq!(led(&place.path().join("a")), Err(Lost::TooFar));
         let far = format!("{}/{}", place.path().display(), "s0/".repeat(300));

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -56,7 +56,7 @@ impl Protected {
         policy: &Policy,
         op: Op,
         record: &intf::rec_call,
-        folder: Option<&Path>,
+        folder: Option<&Folder>,
     ) -> Reached {
         if self.is_tracer(record) {
             return Reached::Protected;
@@ -75,7 +75,8 @@ impl Protected {
                     }
                 }
                 Followed::TooFar => return Reached::Protected, // fails closed, as in the kernel
-                Followed::Nobody => reached = Reached::Untold,
+                Followed::NoRoom => return Reached::NoRoom,
+                Followed::Nobody => reached = Reached::Untold, // fails open, and is counted
             }
         }
         reached
@@ -91,20 +92,25 @@ impl Protected {
                 .iter()
                 .any(|own| found.path.starts_with(own) || (takes && Path::new(own).starts_with(&found.path)))
             || (takes && self.paths.iter().any(|own| own.starts_with(&found.path)));
+        let names = [&found.own, &found.path];
         let changes = policy.could_protect(op) || policy.could_move(op);
         is_own
-            || (changes && (self.is_script(policy, op, found, takes) || is_memory_of_a_process(&found.path)))
+            || (changes
+                && (self.is_script(policy, op, found, takes)
+                    || names.into_iter().any(|path| is_memory_of_a_process(path))))
     }
 
     /// By its name in the process' own root, in the tracer's, or by what it is.
     fn is_script(&self, policy: &Policy, op: Op, found: &Found, takes: bool) -> bool {
         let named = [&found.own, &found.path].into_iter().any(|path| {
             let path = path.as_os_str().as_bytes();
-            policy.is_protected(path) || (takes && policy.is_above_protected(path))
+            policy.is_protected(path)
+                || (takes && policy.is_above_protected(path))
+                || (takes && policy.could_move(op) && policy.is_above_root(path))
         });
         // What was a script then may be another file's number by now.
         let is_now = |file: FileId| self.scripts.get(&file).is_some_and(|script| id(script) == Some(file));
-        named || (policy.could_protect(op) && found.file.is_some_and(is_now))
+        named || (writes_into(op) && found.file.is_some_and(is_now))
     }
 
     /// Whether somebody but root may remove one of them.
@@ -146,11 +152,15 @@ pub enum Reached {
     Protected,
     /// Its process has ended, and a path of it cannot be followed any more.
     Untold,
+    /// The tracer has no descriptor left to look with.
+    NoRoom,
 }
 
 /// A path among a call's arguments.
 struct PathArgument {
     second: bool,
+    /// The argument before it, which may be the directory that it is relative to.
+    before: Option<usize>,
     at: u64,
 }
 
@@ -160,16 +170,30 @@ enum Followed {
     /// Not told, so denied.
     TooFar,
     Nobody,
+    NoRoom,
+}
+
+impl From<Result<Found, Lost>> for Followed {
+    fn from(found: Result<Found, Lost>) -> Self {
+        match found {
+            Ok(found) => Self::To(vec![found]),
+            Err(Lost::Nowhere) => Self::To(Vec::new()),
+            Err(Lost::TooFar) => Self::TooFar,
+            Err(Lost::Ended) => Self::Nobody,
+            Err(Lost::NoRoom) => Self::NoRoom,
+        }
+    }
 }
 
 impl PathArgument {
     fn of(record: &intf::rec_call) -> impl Iterator<Item = Self> {
         let desc = shared::op::desc(record.nr);
         let given = [(desc.path_arg, false), (desc.path2_arg, true)];
-        given
-            .into_iter()
-            .filter(|(number, _)| *number != 0)
-            .map(|(number, second)| Self { second, at: record.args[usize::from(number) - 1] })
+        given.into_iter().filter(|(number, _)| *number != 0).map(|(number, second)| Self {
+            second,
+            before: usize::from(number).checked_sub(2),
+            at: record.args[usize::from(number) - 1],
+        })
     }
 
     /// The text that was read at the call, or, where its page was not there then or it is longer, what is there now.
@@ -184,8 +208,9 @@ impl PathArgument {
         late::text(record.who.pid, self.at).map(Cow::from)
     }
 
-    /// `changes`: it could change a script. The process has gone on since: links and folders that were on the way may be others by now.
-    fn followed(&self, op: Op, record: &intf::rec_call, folder: Option<&Path>, changes: bool) -> Followed {
+    /// `changes`: it could change a script. The process has gone on since: links and folders that were on the way may
+    /// be others by now.
+    fn followed(&self, op: Op, record: &intf::rec_call, folder: Option<&Folder>, changes: bool) -> Followed {
         if changes && record.flags & self.too_long() != 0 {
             return Followed::TooFar;
         }
@@ -194,19 +219,24 @@ impl PathArgument {
         }
         let Some(text) = self.text(record) else { return Followed::Nobody };
         let base = self.base(record);
-        let text = match folder.filter(|_| matches!(base, Base::Folder) && text.first() != Some(&b'/')) {
-            Some(folder) => below(record.who.pid, folder, &text),
-            None => text,
-        };
-        match follow_or_parent(record, base, &text, !takes_the_link_itself(op)) {
-            Ok(found) => Followed::To(vec![found]),
-            Err(Lost::TooFar) => Followed::TooFar,
-            Err(Lost::Ended) => Followed::Nobody, // fails open, and is counted: who did it has ended
-            // A folder on the way is gone: what its name was for is known from the text alone.
-            Err(Lost::Nowhere) => {
-                let plain = follow_or_parent(record, base, &without_dots(&text), true);
-                Followed::To(plain.into_iter().collect())
+        let from = match folder {
+            Some(folder) if matches!(base, Base::Folder) && text.first() != Some(&b'/') => {
+                folder.begin(record)
             }
+            _ => Start::AsItIs,
+        };
+        let begin = match from {
+            Start::AsItIs => Vec::new(),
+            Start::In(folder) => [&folder[..], b"/"].concat(),
+            Start::TooFar if changes => return Followed::TooFar,
+            Start::TooFar => return Followed::Nobody,
+        };
+        let text = [&begin[..], &text].concat();
+        let through = !takes_the_link_itself(op);
+        match follow_or_parent(record, base, &text, through) {
+            // A folder on the way is gone: what its name was for is known from the text alone.
+            Err(Lost::Nowhere) => follow_or_parent(record, base, &without_dots(&text), through).into(),
+            found => found.into(),
         }
     }
 
@@ -215,27 +245,46 @@ impl PathArgument {
     }
 
     fn base(&self, record: &intf::rec_call) -> Base {
-        let number = if self.second { 2 } else { 0 };
-        match directory(record, number) {
+        match self.before.and_then(|number| directory(record, number)) {
             Some(fd) if fd != libc::AT_FDCWD => Base::Descriptor(fd),
             _ => Base::Folder,
         }
     }
 }
 
-/// A relative path as one of the process' root, where its folder at the call was `folder`. What is below no root of
-/// its own is as the tracer sees it.
-fn below<'a>(pid: u32, folder: &Path, text: &'a [u8]) -> Cow<'a, [u8]> {
-    let root = fs::read_link(format!("/proc/{pid}/root")).unwrap_or_else(|_| "/".into());
-    let own =
-        folder.strip_prefix(&root).map_or_else(|_| folder.to_owned(), |below| Path::new("/").join(below));
-    // Not `join`: what is empty, or ends with a dot, stays so.
-    [own.as_os_str().as_bytes(), b"/", text].concat().into()
+/// Where a task was at a call.
+pub enum Folder {
+    /// From the root of its mount namespace.
+    At(PathBuf),
+    /// Its path is longer than is told.
+    TooLong,
+}
+
+/// What stands before a relative path.
+enum Start {
+    /// The process' folder of now, or nothing.
+    AsItIs,
+    In(Vec<u8>),
+    TooFar,
+}
+
+impl Folder {
+    /// As the process names it.
+    fn begin(&self, record: &intf::rec_call) -> Start {
+        let Self::At(folder) = self else { return Start::TooFar };
+        match fs::read_link(format!("/proc/{}/root", record.who.pid)) {
+            Ok(root) => match folder.strip_prefix(&root) {
+                Ok(below) => Start::In(Path::new("/").join(below).into_os_string().into_vec()),
+                Err(_) => Start::AsItIs, // it has left its own root
+            },
+            Err(_) => Start::In(folder.as_os_str().as_bytes().to_vec()),
+        }
+    }
 }
 
 /// Where tasks were at the call that is looked at next.
 #[derive(Default)]
-pub struct Folders(HashMap<u32, PathBuf>);
+pub struct Folders(HashMap<u32, Folder>);
 
 impl Folders {
     /// More than that wait for no call: records of their calls were lost.
@@ -246,14 +295,20 @@ impl Folders {
         if self.0.len() >= Self::KEPT {
             self.0.clear();
         }
-        let path = bytes(&record.path, record.len as u16);
-        let path = if path.is_empty() { b"/" } else { path };
-        self.0.insert(record.hash.lo as u32, Path::new(OsStr::from_bytes(path)).to_owned());
+        let path = match bytes(&record.path, record.len as u16) {
+            b"" => b"/",
+            path => path,
+        };
+        let folder = match record.truncated {
+            0 => Folder::At(Path::new(OsStr::from_bytes(path)).to_owned()),
+            _ => Folder::TooLong,
+        };
+        self.0.insert(record.hash.lo as u32, folder);
     }
 
     /// Where it was.
-    pub fn of(&self, tid: u32) -> Option<&Path> {
-        self.0.get(&tid).map(PathBuf::as_path)
+    pub fn of(&self, tid: u32) -> Option<&Folder> {
+        self.0.get(&tid)
     }
 
     /// Its call was looked at.
@@ -291,6 +346,12 @@ fn takes_the_link_itself(op: Op) -> bool {
         "mknodat",
         "lchown",
     ];
+    op.call().is_some_and(|call| NAMES.contains(&call.name))
+}
+
+/// Calls that change what is in a file, whatever other names it has.
+fn writes_into(op: Op) -> bool {
+    const NAMES: [&str; 5] = ["open", "openat", "openat2", "creat", "truncate"];
     op.call().is_some_and(|call| NAMES.contains(&call.name))
 }
 

@@ -735,7 +735,7 @@ impl Reporter {
         }
         if self.not_followed > 0 {
             say(&format!(
-                "  allowed calls whose paths nobody followed: who did it had ended: {}",
+                "  allowed calls whose paths could not be followed, mostly of processes that had ended: {}",
                 self.not_followed
             ));
         }

@@ -175,8 +175,8 @@ fn other_root() {
     let (root, script) = (place.arg("root"), place.arg("a.php"));
     let run = |mode: &str, folder: &str, to: &str| {
         let script = format!(
-            "mount -t tmpfs none {root} && mkdir -p {root}/usr {root}/srv/app {root}/tmp &&
-            mount --bind /usr {root}/usr && ln -s usr/lib usr/lib64 usr/bin {root} &&
+            "mount -t tmpfs none {root} && mkdir -p {root}/usr {root}/srv/app {root}/tmp {root}/proc &&
+            mount --bind /usr {root}/usr && mount --bind /proc {root}/proc && ln -s usr/lib usr/lib64 usr/bin {root} &&
             cp {script} {root}/srv/app && exec chroot {root} /usr/bin/php8.2 -n /srv/app/a.php {folder} {to}",
         );
         let namespace = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &script];
@@ -188,7 +188,13 @@ fn other_root() {
     assert!(place.profile()["scripts"].to_string().contains("\"/srv/app/a.php\""));
     let twin = run("--sandbox", "/tmp", "own");
     assert_clean(&twin);
-    for (folder, to) in [("/srv/app", "a.php"), ("/", "/srv/app/a.php"), ("/srv/app", "../app/./a.php")] {
+    let ways = [
+        ("/srv/app", "a.php"),
+        ("/", "/srv/app/a.php"),
+        ("/srv/app", "../app/./a.php"),
+        ("/", "/proc/self/mem"),
+    ];
+    for (folder, to) in ways {
         let ran = run("--sandbox", folder, to);
         let reasons: Vec<&Value> = ran.violations().into_iter().map(|event| &event["reason"]).collect();
         assert_eq!(reasons, ["protected-object"], "{to}: {}{}", ran.stdout, ran.stderr);
@@ -221,7 +227,13 @@ fn ended() {
     std::os::unix::fs::symlink(place.path("open"), place.path("link")).expect("link");
     let given = |path: &str| vec!["harm".to_owned(), place.arg(path)];
     let relative = vec!["harm".to_owned(), "./app".to_owned(), place.arg("open")];
-    for path in [given("link/app"), given("gone/../open/app"), relative] {
+    // Deeper than the kernel side looks.
+    let deep = place.path("data").join("d/".repeat(70));
+    fs::create_dir_all(&deep).expect("deep folders");
+    let up = format!("{}open/app", "../".repeat(71));
+    let deep = vec!["harm".to_owned(), up, deep.display().to_string()];
+    // Each is refused by the kernel, as there is a file of the new name, so that there is another time.
+    for path in [given("link/app"), given("gone/../open/app"), relative, deep] {
         let gone = place.folder("gone");
         let session = place.session("--sandbox").arg("--php").arg(&php).start();
         session.signal(Signal::SIGSTOP);
