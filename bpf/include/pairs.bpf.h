@@ -166,8 +166,7 @@ __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img
 	if (!s)
 		return 0;
 	c = &s->call;
-	/* Not for what is allowed: names that nobody asks for would take the room of others. */
-	if (img && chain_limit && is_urgent(c) && c->site_kind != SITE_UNKNOWN &&
+	if (img && chain_limit && !(c->flags & CALL_REVIEW) && c->site_kind != SITE_UNKNOWN &&
 	    !(c->flags & CALL_SITE_RECORDED))
 		walk_chain(s, img);
 	if (!PATHS_FROM_KERNEL && s->mode != MODE_PROFILE && (!DECIDES_HERE || (c->flags & CALL_REVIEW)) &&

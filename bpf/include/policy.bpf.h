@@ -890,7 +890,7 @@ static __always_inline u32 reached_by(struct scratch *s, u32 second)
 	return stays(&s->call, second) ? flags & ~POLICY_IS_ABOVE : flags;
 }
 
-/* /proc/…/mem: whoever writes there changes what runs, past everything that is looked at. */
+/* /proc/…/mem: PHP code that writes there changes what runs, past everything that is looked at. */
 static __always_inline bool is_memory_of_a_process(struct rec_call *c)
 {
 	const u32 shortest = sizeof("/proc/1/mem") - 1, mask = PATH_ROOM - 1;
@@ -916,7 +916,7 @@ static __always_inline bool reaches_protected(struct scratch *s)
 	if (!PATHS_FROM_KERNEL && (info & (OP_PROTECTS | OP_MOVES)) &&
 	    (s->call.flags & (CALL_PATH_TRUNCATED | CALL_PATH2_TRUNCATED)))
 		return true;
-	if ((info & OP_PROTECTS) && is_memory_of_a_process(&s->call))
+	if ((info & OP_PROTECTS) && by_site(&s->call.who) && is_memory_of_a_process(&s->call))
 		return true;
 	if (info & OP_PROTECTS)
 		forbids |= POLICY_IS_SCRIPT | POLICY_IS_OWN;

@@ -70,7 +70,7 @@ impl Protected {
             match argument.followed(op, record, folder, changes) {
                 Followed::To(found) => {
                     let stays = stays(op, record, argument.second);
-                    if found.iter().any(|found| self.is_one(policy, op, found, stays)) {
+                    if found.iter().any(|found| self.is_one(policy, op, record, found, stays)) {
                         return Reached::Protected;
                     }
                 }
@@ -83,7 +83,7 @@ impl Protected {
     }
 
     /// Whether this is one of them, or, unless what is found stays what it is, a folder that one is in.
-    fn is_one(&self, policy: &Policy, op: Op, found: &Found, stays: bool) -> bool {
+    fn is_one(&self, policy: &Policy, op: Op, record: &intf::rec_call, found: &Found, stays: bool) -> bool {
         // Moving, removing or covering a folder takes what is in it along.
         let takes = !stays;
         let is_own = self.paths.contains(&found.path)
@@ -97,7 +97,7 @@ impl Protected {
         is_own
             || (changes
                 && (self.is_script(policy, op, found, takes)
-                    || names.into_iter().any(|path| is_memory_of_a_process(path))))
+                    || (runs_php(record) && names.into_iter().any(|path| is_memory_of_a_process(path)))))
     }
 
     /// By its name in the process' own root, in the tracer's, or by what it is.
@@ -196,13 +196,13 @@ impl PathArgument {
         })
     }
 
-    /// The text that was read at the call, or, where its page was not there then or it is longer, what is there now.
+    /// The text that was read at the call, or, where its page was not there then, what is there now.
     fn text<'a>(&self, record: &'a intf::rec_call) -> Option<Cow<'a, [u8]>> {
         let (fault, field, len) = match self.second {
             false => (intf::CALL_PATH_FAULT, &record.path, record.path_len),
             true => (intf::CALL_PATH2_FAULT, &record.path2, record.path2_len),
         };
-        if record.flags & (fault | self.too_long()) == 0 {
+        if record.flags & fault == 0 {
             return Some(bytes(field, len).into());
         }
         late::text(record.who.pid, self.at).map(Cow::from)
@@ -211,8 +211,9 @@ impl PathArgument {
     /// `changes`: it could change a script. The process has gone on since: links and folders that were on the way may
     /// be others by now.
     fn followed(&self, op: Op, record: &intf::rec_call, folder: Option<&Folder>, changes: bool) -> Followed {
-        if changes && record.flags & self.too_long() != 0 {
-            return Followed::TooFar;
+        if record.flags & self.too_long() != 0 {
+            // What is there now may be another one by half: it is not read. Removing fails open, and is counted.
+            return if changes { Followed::TooFar } else { Followed::Nobody };
         }
         if self.at == 0 {
             return Followed::To(Vec::new());
@@ -355,7 +356,11 @@ fn writes_into(op: Op) -> bool {
     op.call().is_some_and(|call| NAMES.contains(&call.name))
 }
 
-/// Whoever writes there changes what runs, past everything that is looked at.
+fn runs_php(record: &intf::rec_call) -> bool {
+    record.who.image != 0 || record.who.proc_flags & intf::PROC_UNINTROSPECTED != 0
+}
+
+/// PHP code that writes there changes what runs, past everything that is looked at.
 fn is_memory_of_a_process(path: &Path) -> bool {
     path.starts_with("/proc") && path.file_name() == Some(OsStr::new("mem"))
 }
