@@ -93,7 +93,7 @@ pub fn follow(whose: Whose, base: Base, path: &[u8], through: bool) -> Result<Fo
         (_, Base::Folder) => open(&proc("cwd"))?,
     };
     let path = Path::new(OsStr::from_bytes(path));
-    plainly(&start, &root, path).unwrap_or_else(|| Walk::new(whose, &root, path, through)?.to_its_end(start))
+    plainly(&start, &root, path).unwrap_or_else(|| Walk::new(whose, &root, path, through)?.go(start))
 }
 
 /// The same path, links or not, with `..` taken for the name before: where it would lead if all of it were there.
@@ -174,9 +174,10 @@ fn plainly(start: &OwnedFd, root: &OwnedFd, path: &Path) -> Option<Result<Found,
     let how = OpenHow::new()
         .flags(ONLY_NAME)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    let folder = match folder.as_os_str().is_empty() {
-        true => start.try_clone().ok()?,
-        false => openat2(start, folder, how).ok()?,
+    let folder = if folder.as_os_str().is_empty() {
+        start.try_clone().ok()?
+    } else {
+        openat2(start, folder, how).ok()?
     };
     let about = match fstatat(&folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(about) if is_link(&about) => return None,
@@ -215,7 +216,7 @@ impl<'a> Walk<'a> {
         if self.rest.len() > STEPS as usize { Err(Lost::TooFar) } else { Ok(()) }
     }
 
-    fn to_its_end(mut self, mut at: OwnedFd) -> Result<Found, Lost> {
+    fn go(mut self, mut at: OwnedFd) -> Result<Found, Lost> {
         while let Some(name) = self.rest.pop() {
             self.steps += 1;
             if self.steps > STEPS {
@@ -232,10 +233,12 @@ impl<'a> Walk<'a> {
                 Err(errno) => return Err(nowhere(errno)),
             };
             let about = fstat(&next).map_err(|_| Lost::Nowhere)?;
-            at = match is_link(&about) && (!last || self.through) {
-                true => self.link(at, &name, &next)?,
-                false if last => return found(name_of(&at)?.join(name), self.root, Some(id_of(&about))),
-                false => next,
+            at = if is_link(&about) && (!last || self.through) {
+                self.link(at, &name, &next)?
+            } else if last {
+                return found(name_of(&at)?.join(name), self.root, Some(id_of(&about)));
+            } else {
+                next
             };
         }
         let about = fstat(&at).map_err(|_| Lost::Nowhere)?;

@@ -198,9 +198,10 @@ impl PathArgument {
 
     /// The text that was read at the call, or, where its page was not there then, what is there now.
     fn text<'a>(&self, record: &'a intf::rec_call) -> Option<Cow<'a, [u8]>> {
-        let (fault, field, len) = match self.second {
-            false => (intf::CALL_PATH_FAULT, &record.path, record.path_len),
-            true => (intf::CALL_PATH2_FAULT, &record.path2, record.path2_len),
+        let (fault, field, len) = if self.second {
+            (intf::CALL_PATH2_FAULT, &record.path2, record.path2_len)
+        } else {
+            (intf::CALL_PATH_FAULT, &record.path, record.path_len)
         };
         if record.flags & fault == 0 {
             return Some(bytes(field, len).into());
