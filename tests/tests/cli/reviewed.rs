@@ -169,8 +169,9 @@ fn other_root() {
     place.folder("root");
     place.file(
         "a.php",
+        // It lives until its root was looked at: of one that has ended nobody knows that it had another.
         "<?php function save($to) { file_put_contents($to, '<?php'); }
-        [, $folder, $to] = $argv; @chdir($folder); save($to); echo 'done';",
+        [, $folder, $to] = $argv; @chdir($folder); save($to); sleep(3); echo 'done';",
     );
     let (root, script) = (place.arg("root"), place.arg("a.php"));
     let run = |mode: &str, folder: &str, to: &str| {
