@@ -134,6 +134,11 @@ impl Op {
         self.class() == intf::CLASS_UNREADABLE as u8
     }
 
+    /// Whether its system call is one of these.
+    pub fn is_one_of(self, names: &[&str]) -> bool {
+        self.call().is_some_and(|call| names.contains(&call.name))
+    }
+
     /// The table's row of the call.
     pub fn call(self) -> Option<&'static Call> {
         intf::call(u32::from(self.nr()))

@@ -199,14 +199,14 @@ fn could_remove(op: Op) -> bool {
         "utimes",
         "utime",
     ];
-    op.call().is_some_and(|call| NAMES.contains(&call.name))
+    op.is_one_of(&NAMES)
 }
 
 /// Takes a folder away with all that is in it, or covers it with another.
 fn could_move(op: Op) -> bool {
     const NAMES: [&str; 7] =
         ["rename", "renameat", "renameat2", "mount", "umount2", "move_mount", "pivot_root"];
-    op.call().is_some_and(|call| NAMES.contains(&call.name))
+    op.is_one_of(&NAMES)
 }
 
 /// What every name that a root's pattern matches begins with.

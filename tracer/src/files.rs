@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -17,6 +17,8 @@ use sha2::{Digest, Sha256};
 use shared::profile::Script;
 use shared::site::Name;
 
+use crate::follow::{FileId, file_at};
+
 /// A process' root, where it is not the tracer's.
 type Root = Option<Arc<OwnedFd>>;
 
@@ -24,7 +26,7 @@ type Root = Option<Arc<OwnedFd>>;
 #[derive(Default)]
 pub struct Files {
     by_name: HashMap<Name, Root>,
-    roots: HashMap<(u64, u64), Arc<OwnedFd>>,
+    roots: HashMap<FileId, Arc<OwnedFd>>,
 }
 
 impl Files {
@@ -43,9 +45,8 @@ impl Files {
 
     fn root_of(&mut self, pid: u32) -> Root {
         let name = format!("/proc/{pid}/root");
-        let id = |about: Metadata| (about.dev(), about.ino());
-        let (own, theirs) = (std::fs::metadata("/").map(id).ok()?, std::fs::metadata(&name).map(id).ok()?);
-        if own == theirs {
+        let theirs = file_at(&name)?;
+        if file_at("/")? == theirs {
             return None;
         }
         if let Some(known) = self.roots.get(&theirs) {

@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
@@ -32,6 +33,14 @@ pub struct Found {
     pub own: PathBuf,
     /// What is there.
     pub file: Option<FileId>,
+}
+
+impl Found {
+    /// As the process names it and, where that is another name, as the tracer does.
+    pub fn names(&self) -> impl Iterator<Item = &Path> {
+        let other = Some(&self.path).filter(|path| **path != self.own);
+        std::iter::once(&self.own).chain(other).map(PathBuf::as_path)
+    }
 }
 
 /// Why there is nothing to be found.
@@ -110,6 +119,11 @@ pub fn without_dots(path: &[u8]) -> Vec<u8> {
         }
     }
     plain.into_os_string().as_bytes().to_vec()
+}
+
+/// What is at a path of the tracer's, links followed.
+pub fn file_at(path: impl AsRef<Path>) -> Option<FileId> {
+    fs::metadata(path).ok().map(|about| (about.dev(), about.ino()))
 }
 
 fn id_of(about: &FileStat) -> FileId {
@@ -274,7 +288,7 @@ impl<'a> Walk<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -305,8 +319,7 @@ mod tests {
             "app//a.php",
         ] {
             let got = follow(own(), Base::Folder, place.join(way).as_os_str().as_bytes(), true).unwrap();
-            let id = fs::metadata(&file).map(|about| (about.dev(), about.ino())).unwrap();
-            assert_eq!((got.path, got.file), (file.clone(), Some(id)), "{way}");
+            assert_eq!((got.path, got.file), (file.clone(), file_at(&file)), "{way}");
         }
         assert_eq!(led(&place.join("relative/new.php")).unwrap(), place.join("app/new.php"));
         let link = place.join("absolute");

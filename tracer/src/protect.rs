@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use shared::op::Op;
 use shared::policy::Policy;
 
 use crate::consumer::bytes;
-use crate::follow::{Base, FileId, Found, Lost, Whose, follow, without_dots};
+use crate::follow::{Base, FileId, Found, Lost, Whose, file_at, follow, without_dots};
 use crate::late;
 use crate::persist::FOLDERS;
 
@@ -36,7 +36,7 @@ impl Protected {
     pub fn new(paths: Vec<PathBuf>, privileged_subjects: bool) -> Self {
         Self {
             exposed: privileged_subjects || paths.iter().any(|p| p.ancestors().skip(1).any(others_write)),
-            files: paths.iter().filter_map(|path| id(path)).collect(),
+            files: paths.iter().filter_map(file_at).collect(),
             paths: paths.into_iter().collect(),
             scripts: HashMap::new(),
             tracer: std::process::id(),
@@ -45,7 +45,7 @@ impl Protected {
 
     /// Another profile decides which scripts are protected, also by other names that lead to them.
     pub fn look_at_scripts(&mut self, policy: &Policy) {
-        let known = |path: &Path| id(path).map(|id| (id, path.to_owned()));
+        let known = |path: &Path| file_at(path).map(|id| (id, path.to_owned()));
         let names = policy.protected_files().map(|name| Path::new(OsStr::from_bytes(name.as_bytes())));
         self.scripts = names.filter_map(known).collect();
     }
@@ -68,48 +68,47 @@ impl Protected {
         let mut reached = Reached::Nothing;
         for argument in PathArgument::of(record) {
             match argument.followed(op, record, folder, changes) {
-                Followed::To(found) => {
-                    let stays = stays(op, record, argument.second);
-                    if found.iter().any(|found| self.is_one(policy, op, record, found, stays)) {
+                Ok(found) => {
+                    // Moving, removing or covering a folder takes what is in it along.
+                    let takes = !stays(op, record, argument.second);
+                    let is_memory = changes && runs_php(record) && found.names().any(is_memory_of_a_process);
+                    if is_memory
+                        || self.is_own(&found, takes)
+                        || (changes && self.is_script(policy, op, &found, takes))
+                    {
                         return Reached::Protected;
                     }
                 }
-                Followed::TooFar => return Reached::Protected, // fails closed, as in the kernel
-                Followed::NoRoom => return Reached::NoRoom,
-                Followed::Nobody => reached = Reached::Untold, // fails open, and is counted
+                Err(Lost::Nowhere) => {}
+                Err(Lost::TooFar) => return Reached::Protected, // fails closed, as in the kernel
+                Err(Lost::NoRoom) => return Reached::NoRoom,
+                Err(Lost::Ended) => reached = Reached::Untold, // fails open, and is counted
             }
         }
         reached
     }
 
-    /// Whether this is one of them, or, unless what is found stays what it is, a folder that one is in.
-    fn is_one(&self, policy: &Policy, op: Op, record: &intf::rec_call, found: &Found, stays: bool) -> bool {
-        // Moving, removing or covering a folder takes what is in it along.
-        let takes = !stays;
-        let is_own = self.paths.contains(&found.path)
+    /// Whether this is the tracer's, or, if what is in it is taken along, a folder that something of its own is in.
+    fn is_own(&self, found: &Found, takes: bool) -> bool {
+        self.paths.contains(&found.path)
             || found.file.is_some_and(|file| self.files.contains(&file))
             || FOLDERS
                 .iter()
                 .any(|own| found.path.starts_with(own) || (takes && Path::new(own).starts_with(&found.path)))
-            || (takes && self.paths.iter().any(|own| own.starts_with(&found.path)));
-        let names = [&found.own, &found.path];
-        let changes = policy.could_protect(op) || policy.could_move(op);
-        is_own
-            || (changes
-                && (self.is_script(policy, op, found, takes)
-                    || (runs_php(record) && names.into_iter().any(|path| is_memory_of_a_process(path)))))
+            || (takes && self.paths.iter().any(|own| own.starts_with(&found.path)))
     }
 
     /// By its name in the process' own root, in the tracer's, or by what it is.
     fn is_script(&self, policy: &Policy, op: Op, found: &Found, takes: bool) -> bool {
-        let named = [&found.own, &found.path].into_iter().any(|path| {
+        let named = found.names().any(|path| {
             let path = path.as_os_str().as_bytes();
             policy.is_protected(path)
                 || (takes && policy.is_above_protected(path))
                 || (takes && policy.could_move(op) && policy.is_above_root(path))
         });
         // What was a script then may be another file's number by now.
-        let is_now = |file: FileId| self.scripts.get(&file).is_some_and(|script| id(script) == Some(file));
+        let is_now =
+            |file: FileId| self.scripts.get(&file).is_some_and(|script| file_at(script) == Some(file));
         named || (writes_into(op) && found.file.is_some_and(is_now))
     }
 
@@ -164,27 +163,6 @@ struct PathArgument {
     at: u64,
 }
 
-/// Where it leads.
-enum Followed {
-    To(Vec<Found>),
-    /// Not told, so denied.
-    TooFar,
-    Nobody,
-    NoRoom,
-}
-
-impl From<Result<Found, Lost>> for Followed {
-    fn from(found: Result<Found, Lost>) -> Self {
-        match found {
-            Ok(found) => Self::To(vec![found]),
-            Err(Lost::Nowhere) => Self::To(Vec::new()),
-            Err(Lost::TooFar) => Self::TooFar,
-            Err(Lost::Ended) => Self::Nobody,
-            Err(Lost::NoRoom) => Self::NoRoom,
-        }
-    }
-}
-
 impl PathArgument {
     fn of(record: &intf::rec_call) -> impl Iterator<Item = Self> {
         let desc = shared::op::desc(record.nr);
@@ -211,34 +189,38 @@ impl PathArgument {
 
     /// `changes`: it could change a script. The process has gone on since: links and folders that were on the way may
     /// be others by now.
-    fn followed(&self, op: Op, record: &intf::rec_call, folder: Option<&Folder>, changes: bool) -> Followed {
+    fn followed(
+        &self,
+        op: Op,
+        record: &intf::rec_call,
+        folder: Option<&Folder>,
+        changes: bool,
+    ) -> Result<Found, Lost> {
+        // Removing fails open, and is counted.
+        let untold = if changes { Lost::TooFar } else { Lost::Ended };
         if record.flags & self.too_long() != 0 {
-            // What is there now may be another one by half: it is not read. Removing fails open, and is counted.
-            return if changes { Followed::TooFar } else { Followed::Nobody };
+            return Err(untold); // what is there now may be another one by half: it is not read
         }
         if self.at == 0 {
-            return Followed::To(Vec::new());
+            return Err(Lost::Nowhere);
         }
-        let Some(text) = self.text(record) else { return Followed::Nobody };
+        let mut text = self.text(record).ok_or(Lost::Ended)?;
         let base = self.base(record);
-        let from = match folder {
-            Some(folder) if matches!(base, Base::Folder) && text.first() != Some(&b'/') => {
-                folder.begin(record)
+        if matches!(base, Base::Folder) && text.first() != Some(&b'/') {
+            let named = match folder {
+                Some(Folder::TooLong) => return Err(untold),
+                Some(Folder::At(folder)) => as_named_by(record.who.pid, folder),
+                None => None,
+            };
+            if let Some(folder) = named {
+                text = [folder.as_os_str().as_bytes(), b"/", &text].concat().into();
             }
-            _ => Start::AsItIs,
-        };
-        let begin = match from {
-            Start::AsItIs => Vec::new(),
-            Start::In(folder) => [&folder[..], b"/"].concat(),
-            Start::TooFar if changes => return Followed::TooFar,
-            Start::TooFar => return Followed::Nobody,
-        };
-        let text = [&begin[..], &text].concat();
+        }
         let through = !takes_the_link_itself(op);
         match follow_or_parent(record, base, &text, through) {
             // A folder on the way is gone: what its name was for is known from the text alone.
-            Err(Lost::Nowhere) => follow_or_parent(record, base, &without_dots(&text), through).into(),
-            found => found.into(),
+            Err(Lost::Nowhere) => follow_or_parent(record, base, &without_dots(&text), through),
+            found => found,
         }
     }
 
@@ -262,25 +244,11 @@ pub enum Folder {
     TooLong,
 }
 
-/// What stands before a relative path.
-enum Start {
-    /// The process' folder of now, or nothing.
-    AsItIs,
-    In(Vec<u8>),
-    TooFar,
-}
-
-impl Folder {
-    /// As the process names it.
-    fn begin(&self, record: &intf::rec_call) -> Start {
-        let Self::At(folder) = self else { return Start::TooFar };
-        match fs::read_link(format!("/proc/{}/root", record.who.pid)) {
-            Ok(root) => match folder.strip_prefix(&root) {
-                Ok(below) => Start::In(Path::new("/").join(below).into_os_string().into_vec()),
-                Err(_) => Start::AsItIs, // it has left its own root
-            },
-            Err(_) => Start::In(folder.as_os_str().as_bytes().to_vec()),
-        }
+/// A folder as the process names it; `None` of one that has left its own root.
+fn as_named_by(pid: u32, folder: &Path) -> Option<PathBuf> {
+    match fs::read_link(format!("/proc/{pid}/root")) {
+        Ok(root) => folder.strip_prefix(root).ok().map(|below| Path::new("/").join(below)),
+        Err(_) => Some(folder.to_owned()),
     }
 }
 
@@ -348,13 +316,13 @@ fn takes_the_link_itself(op: Op) -> bool {
         "mknodat",
         "lchown",
     ];
-    op.call().is_some_and(|call| NAMES.contains(&call.name))
+    op.is_one_of(&NAMES)
 }
 
 /// Calls that change what is in a file, whatever other names it has.
 fn writes_into(op: Op) -> bool {
     const NAMES: [&str; 5] = ["open", "openat", "openat2", "creat", "truncate"];
-    op.call().is_some_and(|call| NAMES.contains(&call.name))
+    op.is_one_of(&NAMES)
 }
 
 fn runs_php(record: &intf::rec_call) -> bool {
@@ -364,10 +332,6 @@ fn runs_php(record: &intf::rec_call) -> bool {
 /// PHP code that writes there changes what runs, past everything that is looked at.
 fn is_memory_of_a_process(path: &Path) -> bool {
     path.starts_with("/proc") && path.file_name() == Some(OsStr::new("mem"))
-}
-
-fn id(path: &Path) -> Option<FileId> {
-    fs::metadata(path).ok().map(|about| (about.dev(), about.ino()))
 }
 
 /// An argument that is a process, among those of a call.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +29,7 @@ use crate::context::has_unknown_context;
 use crate::enforce::Action;
 use crate::events::{Events, Sink};
 use crate::files::Files;
+use crate::follow::file_at;
 use crate::kernel::{bytes_of, read_as, read_stats};
 use crate::live;
 use crate::say;
@@ -892,8 +893,8 @@ fn unknown_causes(bits: u32) -> String {
 
 /// Whether two names lead to one file.
 fn is_same_file(one: &[u8], other: &[u8]) -> bool {
-    let file = |name: &[u8]| std::fs::metadata(std::ffi::OsStr::from_bytes(name)).ok();
-    file(one).zip(file(other)).is_some_and(|(a, b)| (a.dev(), a.ino()) == (b.dev(), b.ino()))
+    let file = |name: &[u8]| file_at(std::ffi::OsStr::from_bytes(name));
+    file(one).is_some_and(|id| file(other) == Some(id))
 }
 
 fn colored(line: &str, action: Action) -> String {
