@@ -5,6 +5,8 @@ function touches($dir) { touch("$dir/touched"); }
 function shell($arg) { return shell_exec("ls -d $arg 2>/dev/null"); }
 function removes($path) { if (is_file($path)) unlink($path); }
 function renames($from, $to) { rename($from, $to); }
+// Until user space has looked where a path leads that says `/proc/self`: of a process that has ended it does not.
+function lingers($harm) { if ($harm) usleep(1500000); }
 function edits($path) { $file = @fopen($path, 'r+'); return $file && fclose($file); }
 function matches($text) { touch('/tmp'); return preg_match('/^[a-z]+(?:x|y)$/', $text); }
 function dates() { touch('/tmp'); return date('Y', 0); }
@@ -33,8 +35,9 @@ switch ($what) {
         touch("$dir/a");
         chdir($argv[5] ?? '.');
         renames($harm ? $argv[4] : "$dir/a", "$dir/b");
+        lingers($harm);
         break;
-    case 'edit': touch("$dir/own"); edits($harm ? $argv[4] : "$dir/own"); break;
+    case 'edit': touch("$dir/own"); edits($harm ? $argv[4] : "$dir/own"); lingers($harm); break;
     case 'order': $harm ? [dates(), matches('abx')] : [matches('abx'), dates()]; break;
     case 'forks':
         forks($harm ? 300 : 2, $dir, $harm);
