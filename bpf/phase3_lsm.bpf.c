@@ -11,18 +11,7 @@ enum { DECIDES_HERE = 1, PATHS_FROM_KERNEL = 1 };
 
 #include "phase.bpf.h"
 #include "policy.bpf.h"
-#include "decide.bpf.h"
-#include "lsm.bpf.h"
-
-static __always_inline void judge_exec(struct scratch *s)
-{
-	/* Judged at bprm_creds_from_file, before there was no way back: here it is only told. */
-	s->out.proc.flags = CALL_DECIDED | CALL_QUIET;
-}
-
-static __always_inline void returned(struct task *task)
-{
-}
+#include "lsm_hook.bpf.h"
 
 /* ---- files ---- */
 
@@ -384,10 +373,8 @@ int BPF_PROG(bprm_creds_from_file, struct linux_binprm *bprm)
 	describe_exec(s, t, bprm, p, task);
 	fill_who(&s->out.proc.who, t, &s->fresh, PHASE_STARTUP);
 	s->out.proc.who.uid = (u32)bpf_get_current_uid_gid();
-	if (exec_is_judged(s, &s->out.proc.who) && judge_program(s)) {
-		s->call.seq = task ? ++task->seq : 0;
-		hook_tell(s, task, NULL);
-	}
+	s->may_kill = p->role != ROLE_MASTER;
+	decider(s, task, NULL, STEP_PROGRAM);
 out:
 	verdict = verdict_of(s);
 	release_scratch(s);

@@ -131,17 +131,37 @@ static __always_inline long deny(u32 option)
 	return -EPERM;
 }
 
+/* As in lsm_hook.bpf.h: another program takes its place, and denies. */
+__weak __noinline u32 decider(u32 option)
+{
+	return 0;
+}
+
+static __always_inline int let_deny(u32 option)
+{
+	if (!is_own(option))
+		return 0;
+	answer(0);
+	return decider(option) ? -EPERM : 0;
+}
+
 SEC("lsm/task_prctl")
 int BPF_PROG(lsm_hook, int option)
 {
-	return deny(option);
+	return let_deny(option);
 }
 
 /* The same place without an LSM: the function that asks them all. Linux 5.7 (2020-05). */
 SEC("fmod_ret/security_task_prctl")
 int BPF_PROG(security_function, int option)
 {
-	return deny(option);
+	return let_deny(option);
+}
+
+SEC("freplace/decider")
+u32 refuse(u32 option)
+{
+	return 1;
 }
 
 /* The call itself, where a kernel allows it: seen on 7.3 (2026), not on 6.18. A long: an int is no errno there. */

@@ -1,5 +1,5 @@
 //! Compiles the C side.
 
 fn main() -> anyhow::Result<()> {
-    bpf::skeletons(&["phase3_rewrite", "phase3_lsm"])
+    bpf::skeletons(&["phase3_rewrite", "phase3_lsm", "phase3_lsm_decider"])
 }

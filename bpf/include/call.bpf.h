@@ -1,22 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The way of one system call: whose, which, by which site; then the phase's judge(). */
+/* Of one call: by which site it is made, and what becomes of it. */
 #ifndef CALL_BPF_H
 #define CALL_BPF_H
-
-/*
- * What the strategy does with the call in s->call; `len` is the record's length.
- * Defined once in each phase's entry-point file.
- */
-static __always_inline void judge(struct scratch *s, struct task *task, struct image *img, u32 len);
-
-/* What the strategy knows of this (site, operation) already, before arguments are read. Likewise. */
-static __always_inline u32 recall(struct scratch *s);
-
-/*
- * Whether there is anything to tell about the call, with its arguments: for who decides in the kernel, which
- * acts on a violation here, before what is only shown is read.
- */
-static __always_inline bool decide(struct scratch *s);
 
 /* What the strategy does when a call returns, whether anybody waits for that or not. */
 static __always_inline void returned(struct task *task);
@@ -223,109 +208,6 @@ static __always_inline void take_registers(struct rec_call *c, struct pt_regs *r
 	c->args[5] = regs->r9;
 }
 
-static __always_inline int on_enter(u64 id)
-{
-	struct task_struct *t = bpf_get_current_task_btf();
-	bool compat = t->thread_info.status & TS_COMPAT, foreign, named, by_path = false;
-	u32 tgid, nr = id, len;
-	struct image *img;
-	struct scratch *s;
-	struct rec_call *c;
-	struct proc *p;
-	struct task *task;
-
-	/*
-	 * Every call of the machine comes by here: up to where strangers leave nothing is called, as each return from a
-	 * helper may cost as much as all the rest.
-	 */
-	foreign = compat || (id & X32_BIT);
-	if (!foreign) {
-		if ((s64)id < 0)
-			return 0; /* no call: a tracer skipped it */
-		if (nr < NR_MAX && !policed_nr[bounded(nr)])
-			return 0;
-	}
-	tgid = t->tgid;
-	p = proc_of(tgid);
-	if (!p || !acts())
-		return 0;
-	if (p->flags & (PROC_COMMAND | PROC_IGNORED)) {
-		if ((p->flags & PROC_COMMAND) || !passes_filters())
-			return 0;
-		p->flags &= ~PROC_IGNORED;
-	}
-	task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!task)
-		count(STAT_STORAGE_FAILED);
-	s = claim_scratch();
-	if (!s) {
-		/* Fails closed: what cannot be told to who decides must not go on. */
-		/* of a decision that is lost, as of a record */
-		if (mode_now() == MODE_SANDBOX && p->role != ROLE_MASTER)
-			kill_current(STAT_LOST_KILLED);
-		return 0;
-	}
-	s->may_kill = p->role != ROLE_MASTER;
-	count(STAT_CALLS);
-	c = &s->call;
-	clear_call(s);
-	take_registers(c, (struct pt_regs *)bpf_task_pt_regs(t));
-	c->nr = nr;
-	/* what is recorded for a child has the sink, and what is learnt */
-	s->may_be_brief = s->mode != MODE_PROFILE && !forks_or_execs(nr);
-	c->who.uid = uid_of(t);
-	fill_who_briefly(&c->who, t, p, task ? task->phase : PHASE_UNKNOWN);
-	len = offsetof(struct rec_call, path);
-	if (foreign) {
-		count(STAT_FOREIGN);
-		c->op = NR_FOREIGN << CLASS_BITS;
-	} else if (nr >= NR_MAX || !calls[bounded(nr)].known) {
-		c->op = NR_UNKNOWN << CLASS_BITS; /* policed, whatever it is */
-	} else {
-		u32 class = class_of(c, calls[bounded(nr)].class_kind, calls[bounded(nr)].class_arg) & 15;
-		u32 op = (nr << CLASS_BITS) | class;
-
-		c->op = op;
-		if (!op_is_policed(op) && !forks_or_execs(nr))
-			goto out;
-	}
-	if (p->role == ROLE_MASTER)
-		note_ending(c);
-	img = image_by_id(p->image);
-	if (is_ending(c, p)) {
-		set_special(s, SITE_MASTER, c->who.phase);
-	} else if (p->image || (p->flags & PROC_UNINTROSPECTED)) {
-		find_site(s, t, task, p, img);
-		if (task && !foreign && forks_or_execs(nr))
-			record_site(c, task);
-	}
-	named = !foreign && c->op != NR_UNKNOWN << CLASS_BITS;
-	if (named && !op_is_policed(c->op))
-		goto out;
-	if (!decides_first(s)) {
-		/* For others, arguments only matter to what was not judged before. */
-		by_path = named && learnt_by_path(s);
-		if (by_path)
-			len = read_args(s, nr);
-		pair_key_of(s);
-	}
-	if (recall(s) == PAIR_SETTLED)
-		goto out;
-	if (named && !by_path)
-		len = read_args(s, nr);
-	if (decides_first(s) && !decide(s))
-		goto out;
-	fill_who_rest(&c->who, t);
-	if (img && s->brief)
-		walk_rest(s, img);
-	if (img && !(c->flags & (CALL_SITE_RECORDED | CALL_REVIEW)))
-		find_request(s, p, img);
-	judge(s, task, img, len);
-out:
-	release_scratch(s);
-	return 0;
-}
-
 /* What became of the operations that wait for the end of the current call. */
 static __always_inline void tell_return(struct task_struct *t, struct task *task, s64 ret)
 {
@@ -346,13 +228,25 @@ static __always_inline void tell_return(struct task_struct *t, struct task *task
 	emit_with(&r.h, sizeof(r), false, urgent ? wakeup : 0);
 }
 
+/* Whether it was told that returns are seen: a variable, which costs every call of the machine least. */
+u32 told_of_returns = 0;
+
+static __always_inline void tell_of_returns(void)
+{
+	struct control *c = control_now();
+
+	if (c)
+		c->returns_are_seen = 1;
+	told_of_returns = 1;
+}
+
 static __always_inline int on_return(s64 ret)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct task *task;
 
-	if (!returns_are_seen)
-		returns_are_seen = 1;
+	if (!told_of_returns)
+		tell_of_returns();
 	task = may_be_watched(t->tgid) ? bpf_task_storage_get(&tasks, t, NULL, 0) : NULL;
 	if (!task)
 		return 0;

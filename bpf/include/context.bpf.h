@@ -218,7 +218,7 @@ static __always_inline void add_caller(struct scratch *s)
 }
 
 /* The frames below the site that decide, too, or as many of them as there are. In scratch: the longest stack. */
-static __always_inline int find_callers_here(struct scratch *s, struct image *img, struct recents *r)
+__noinline int find_callers(struct scratch *s, struct image *img, struct recents *r)
 {
 	u32 i;
 
@@ -250,21 +250,13 @@ static __always_inline int find_callers_here(struct scratch *s, struct image *im
 	return 0;
 }
 
-__noinline int find_callers(struct scratch *s, struct image *img, struct recents *r)
-{
-	return find_callers_here(s, img, r);
-}
-
 /* As walk_context, for --context N. */
 static __always_inline void walk_callers(struct scratch *s, struct image *img, struct task *task)
 {
 	struct recents *r = recents_of(task, img);
 
 	s->call.flags |= CALL_CONTEXT_UNKNOWN;
-	if (PATHS_FROM_KERNEL)
-		find_callers_here(s, img, r);
-	else
-		find_callers(s, img, r);
+	find_callers(s, img, r);
 }
 
 /* Of the site as it was called. */

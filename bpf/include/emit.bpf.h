@@ -144,6 +144,9 @@ static __always_inline struct control *control_now(void)
 	return bpf_map_lookup_elem(&control, &zero);
 }
 
+/* The process that has loaded this. */
+const volatile u32 tracer_pid = 0;
+
 /* Which of the loaded objects this is: at an adoption two are attached, and one acts. */
 const volatile u32 instance = 1;
 

@@ -76,8 +76,6 @@ int find_memory(struct bpf_iter__task *ctx)
 }
 
 /* Answers which file, as the kernel has it, is behind each descriptor of the tracer. */
-const volatile u32 tracer_pid = 0;
-
 SEC("iter/task_file")
 int describe_fds(struct bpf_iter__task_file *ctx)
 {
@@ -271,6 +269,21 @@ SEC("uprobe.multi")
 int BPF_KPROBE(source_edges, u64 argument)
 {
 	on_source(argument, bpf_get_attach_cookie(ctx));
+	return 0;
+}
+
+/* --attribution usdt: PHP tells. */
+SEC("usdt")
+int BPF_USDT(usdt_entry, u64 function, u64 file, u64 line, u64 class)
+{
+	usdt_enter(function, file, class);
+	return 0;
+}
+
+SEC("usdt")
+int BPF_USDT(usdt_return, u64 function, u64 file, u64 line, u64 class)
+{
+	usdt_leave(function, file, class);
 	return 0;
 }
 

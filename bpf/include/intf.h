@@ -962,6 +962,7 @@ struct rec_proc {
 	X(UNK_DRIFT, "unknown site: shadow stack drifted")                                                   \
 	X(UNK_CONTEXT, "chains of which not every file could be told")                                       \
 	X(SCRATCH_BUSY, "no scratch space")                                                                  \
+	X(NO_DECIDER, "operations at a hook that nothing was there to decide about")                         \
 	X(LINE_FAULT, "lines not shown")                                                                     \
 	X(ARG_FAULT, "arguments not readable")                                                               \
 	X(FOREIGN, "32-bit and x32 calls")                                                                   \
@@ -1020,10 +1021,12 @@ struct control {
 	u32 mode;
 	u32 instance; /* which of the loaded objects acts: the others leave at once */
 	u32 tracer; /* its process, which no subject may reach for */
+	u32 returns_are_seen; /* 1 from the first call on whose return was seen: before, only the end of who is killed tells */
+	u32 pad;
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 6 };
+enum { PERSIST_FORMAT = 7 };
 
 struct identity {
 	u32 format;

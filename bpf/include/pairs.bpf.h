@@ -135,8 +135,12 @@ static __always_inline u32 recall_observation(struct scratch *s)
 	return PAIR_SETTLED;
 }
 
-/* Set where the first call returns that sys_exit sees. Before, only the end of who is killed tells. */
-u32 returns_are_seen = 0;
+static __always_inline bool returns_are_seen(void)
+{
+	struct control *c = control_now();
+
+	return c && c->returns_are_seen;
+}
 
 /*
  * Whether the consumer is woken for a call by all means: not for one that is allowed but for where its paths lead. Each
@@ -173,7 +177,7 @@ __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img
 	    begins_in_folder(c))
 		tell_folder(s);
 	/* A worker of an io_uring returns from no call; its own end looks like one (seen on 6.1). */
-	if (task && s->mode != MODE_PROFILE && (returns_are_seen || (c->flags & CALL_KILLED)) &&
+	if (task && s->mode != MODE_PROFILE && (returns_are_seen() || (c->flags & CALL_KILLED)) &&
 	    !(bpf_get_current_task_btf()->flags & PF_IO_WORKER)) {
 		task->want_return++;
 		task->urgent |= is_urgent(c);

@@ -141,6 +141,29 @@ static __always_inline u32 path_of_file(struct scratch *s, struct file *f)
 	return climb_to_root(s);
 }
 
+/* Copies what path_step() has built. */
+static __always_inline void take_path(struct scratch *s, bool second)
+{
+	struct rec_call *c = &s->call;
+	u32 off = s->path_off, len;
+
+	if (s->path_state || off > PATH_ROOM) {
+		c->flags |= second ? CALL_PATH2_TRUNCATED : CALL_PATH_TRUNCATED;
+		return;
+	}
+	len = PATH_ROOM - off;
+	opaque(len);
+	if (len >= PATH_ROOM) {
+		c->flags |= second ? CALL_PATH2_TRUNCATED : CALL_PATH_TRUNCATED;
+		return;
+	}
+	bpf_probe_read_kernel(second ? c->path2 : c->path, len, &s->path[off & (PATH_ROOM - 1)]);
+	if (second)
+		c->path2_len = len;
+	else
+		c->path_len = len;
+}
+
 /*
  * Where a relative path of the call begins, from the root of its mount namespace: its task may be elsewhere when user
  * space looks.

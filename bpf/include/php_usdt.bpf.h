@@ -271,18 +271,4 @@ static __always_inline u32 usdt_site(struct scratch *s, struct task *task, struc
 	return WALK_SITE;
 }
 
-SEC("usdt")
-int BPF_USDT(usdt_entry, u64 function, u64 file, u64 line, u64 class)
-{
-	usdt_enter(function, file, class);
-	return 0;
-}
-
-SEC("usdt")
-int BPF_USDT(usdt_return, u64 function, u64 file, u64 line, u64 class)
-{
-	usdt_leave(function, file, class);
-	return 0;
-}
-
 #endif

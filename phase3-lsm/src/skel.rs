@@ -1,15 +1,16 @@
 //! The kernel sides: opened, configured, loaded.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result};
 use libbpf_rs::btf::{Btf, types};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Object, OpenObject, ProgramAttachType, ProgramType, libbpf_sys};
+use libbpf_rs::{Link, Object, OpenObject, ProgramAttachType, ProgramType, libbpf_sys};
 use shared::op::lsm::{ALLOCATION, BY_FUNCTION, HOOKS, by_capability, functions_for, hooks_for};
 use tracer::cli::hinted;
-use tracer::kernel::{Loaded, ReadOnly, prepare_maps};
+use tracer::kernel::{Loaded, ReadOnly, has_functions, prepare_maps, replace_function, share_maps};
 use tracer::probe::{LsmState, lockdown_mode, lsm_state, memfd_is_named};
 
 #[allow(clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, missing_docs)] // generated
@@ -22,9 +23,17 @@ mod lsm {
     include!(concat!(env!("OUT_DIR"), "/phase3_lsm.rs"));
 }
 
+#[allow(clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, missing_docs)] // generated
+mod decider {
+    include!(concat!(env!("OUT_DIR"), "/phase3_lsm_decider.rs"));
+}
+
 struct RewriteObject(rewrite::Phase3RewriteSkel<'static>);
 
-struct LsmObject(lsm::Phase3LsmSkel<'static>);
+struct LsmObject {
+    hooks: lsm::Phase3LsmSkel<'static>,
+    decider: decider::Phase3LsmDeciderSkel<'static>,
+}
 
 impl Loaded for RewriteObject {
     fn object(&mut self) -> &mut Object {
@@ -34,8 +43,36 @@ impl Loaded for RewriteObject {
 
 impl Loaded for LsmObject {
     fn object(&mut self) -> &mut Object {
-        self.0.object_mut()
+        self.hooks.object_mut()
     }
+
+    fn callees(&mut self) -> Option<&mut Object> {
+        Some(self.decider.object_mut())
+    }
+
+    fn complete(&mut self, program: &str) -> Result<Option<Link>> {
+        if !asks_decider(OsStr::new(program)) {
+            return Ok(None);
+        }
+        let mut hooks = self.hooks.object_mut().progs_mut();
+        let hook = hooks.find(|p| p.name() == program).context("the object has no such program")?;
+        if !has_functions(hook.as_fd())? {
+            return Ok(None); // what it would ask about is not policed
+        }
+        let decider = match hook.prog_type() {
+            ProgramType::Lsm => &mut self.decider.progs.decider_of_hooks,
+            _ => &mut self.decider.progs.decider_of_functions,
+        };
+        let link = replace_function(decider, hook.as_fd(), DECIDER);
+        Ok(Some(link.context("let the decider take a function's place (freplace)")?))
+    }
+}
+
+/// What the hooks' programs call.
+const DECIDER: &CStr = c"decider";
+
+fn asks_decider(program: &OsStr) -> bool {
+    HOOKS.iter().any(|hook| program == hook.name) || is_at_function(program)
 }
 
 /// Kernel lockdown takes the helper away that writes into a process' memory.
@@ -77,14 +114,46 @@ pub fn load_lsm(config: &ReadOnly) -> Result<Box<dyn Loaded>> {
     let kernel = Btf::from_vmlinux().context("read the kernel's types")?;
     let by_allocation = hooks_for(&config.policed).any(|hook| hook.name == ALLOCATION) && !memfd_is_named();
     let data = open.maps.rodata_data.as_deref_mut().expect("the object has read-only data");
-    data.action_deny = u32::from(config.actions.deny);
-    data.action_kill = u32::from(config.actions.kill);
     data.by_capability = by_capability();
     data.setattr_third = u32::from(parameters(&kernel, &kind.function("inode_setattr")) == Some(3));
     data.by_allocation = u32::from(by_allocation);
     choose_hooks(open.open_object_mut(), &kernel, kind, by_allocation, config)?;
     prepare_maps(open.open_object_mut(), config)?;
-    Ok(Box::new(LsmObject(open.load()?)))
+    let mut hooks = open.load()?;
+    let decider = load_decider(hooks.object_mut(), config)?;
+    Ok(Box::new(LsmObject { hooks, decider }))
+}
+
+/// Loads what decides for these hooks, over the same maps.
+fn load_decider(hooks: &mut Object, config: &ReadOnly) -> Result<decider::Phase3LsmDeciderSkel<'static>> {
+    // One for the life of the program.
+    let storage = Box::leak(Box::new(MaybeUninit::uninit()));
+    let mut open =
+        decider::Phase3LsmDeciderSkelBuilder::default().open(storage).context("open the decider's object")?;
+    tracer::fill_read_only!(open, config);
+    tracer::fill_decision_data!(open, config);
+    let data = open.maps.rodata_data.as_deref_mut().expect("the object has read-only data");
+    data.action_deny = u32::from(config.actions.deny);
+    data.action_kill = u32::from(config.actions.kill);
+    share_maps(hooks, open.open_object_mut())?;
+    for (program, kind) in [
+        (&mut open.progs.decider_of_hooks, ProgramType::Lsm),
+        (&mut open.progs.decider_of_functions, ProgramType::Tracing),
+    ] {
+        let mut all = hooks.progs_mut();
+        let asking = all.find(|p| {
+            let loaded = p.autoload() && p.prog_type() == kind && asks_decider(p.name());
+            loaded && has_functions(p.as_fd()).unwrap_or(false)
+        });
+        program.set_autoload(asking.is_some());
+        if let Some(asking) = asking {
+            program.set_attach_target(
+                asking.as_fd().as_raw_fd(),
+                Some(DECIDER.to_string_lossy().into_owned()),
+            )?;
+        }
+    }
+    open.load().context("load the decider (freplace)")
 }
 
 /// How the programs are attached.

@@ -1,15 +1,16 @@
 //! The kernel side as the tracer sees it: what is set before load, maps after it, and what is attached.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
 
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::{
-    Iter, IterOpts, Link, MapCore, MapFlags, MapHandle, Object, OpenObject, ProgramMut, ProgramType,
-    UprobeMultiOpts, UprobeOpts, libbpf_sys,
+    AsRawLibbpf, Iter, IterOpts, Link, MapCore, MapFlags, MapHandle, Object, OpenObject, ProgramMut,
+    ProgramType, UprobeMultiOpts, UprobeOpts, libbpf_sys,
 };
 use shared::intf;
 use shared::op::{OpSet, desc};
@@ -138,6 +139,33 @@ macro_rules! fill_decision_data {
 pub trait Loaded {
     /// Its object.
     fn object(&mut self) -> &mut Object;
+
+    /// Another object, with what programs of the first one call.
+    fn callees(&mut self) -> Option<&mut Object> {
+        None
+    }
+
+    /// Puts what a program calls and the other object has into its place; `None` where it calls nothing such.
+    fn complete(&mut self, _program: &str) -> Result<Option<Link>> {
+        Ok(None)
+    }
+}
+
+/// Puts `callee`, a program for this (`freplace`), into the place of a function of `program`, which is loaded.
+///
+/// Errors: the kernel refuses; or `callee` was loaded for another program of another type.
+pub fn replace_function(
+    callee: &ProgramMut<'_>,
+    program: BorrowedFd<'_>,
+    function: &CStr,
+) -> libbpf_rs::Result<Link> {
+    let callee = callee.as_libbpf_object().as_ptr();
+    // SAFETY: the program is loaded, the descriptor open, the name a C string; NULL with errno set, or a new link.
+    let link =
+        unsafe { libbpf_sys::bpf_program__attach_freplace(callee, program.as_raw_fd(), function.as_ptr()) };
+    let link = NonNull::new(link).ok_or_else(std::io::Error::last_os_error)?;
+    // SAFETY: just made, and nobody else's.
+    Ok(unsafe { Link::from_ptr(link) })
 }
 
 /// How many tasks can be decided about at once.
@@ -162,6 +190,21 @@ pub fn prepare_maps(object: &mut OpenObject, config: &ReadOnly) -> Result<()> {
         }
     }
     choose_variants(object);
+    Ok(())
+}
+
+/// Whether any function is left of a loaded program beside its own: the verifier drops what is never called.
+pub fn has_functions(program: BorrowedFd<'_>) -> Result<bool> {
+    let info = info(program).context("ask the kernel about a program")?;
+    Ok(info.nr_func_info > 1)
+}
+
+/// Lets an object that is not loaded yet use the maps of one that is.
+pub fn share_maps(loaded: &Object, object: &mut OpenObject) -> Result<()> {
+    for map in loaded.maps().filter(|map| is_shared(map.name())) {
+        let Some(mut same) = object.maps_mut().find(|m| m.name() == map.name()) else { continue };
+        same.reuse_fd(map.as_fd()).with_context(|| format!("share map {}", map.name().display()))?;
+    }
     Ok(())
 }
 
@@ -304,28 +347,23 @@ impl Kernel {
     /// How often the kernel skipped a program because it was running on that processor already: calls, forks or
     /// execs that were not seen. By program, those that it did skip.
     pub fn skipped(&mut self) -> Vec<(String, u64)> {
-        let all = self.infos().map(|(name, info)| (name, info.recursion_misses));
+        let all = self.infos().into_iter().map(|(name, info)| (name, info.recursion_misses));
         all.filter(|(_, misses)| *misses > 0).collect()
     }
 
     /// What the verifier went through, by program, of the million that it allows each.
     pub fn verified(&mut self) -> Vec<(String, u32)> {
-        let mut all: Vec<_> = self.infos().map(|(name, info)| (name, info.verified_insns)).collect();
+        let mut all: Vec<_> =
+            self.infos().into_iter().map(|(name, info)| (name, info.verified_insns)).collect();
         all.sort();
         all
     }
 
     /// What the kernel says of each program that it tells about.
-    fn infos(&mut self) -> impl Iterator<Item = (String, libbpf_sys::bpf_prog_info)> {
-        self.loaded.object().progs_mut().filter_map(|program| {
-            let mut info = libbpf_sys::bpf_prog_info::default();
-            let mut len = size_of_val(&info) as u32;
-            // SAFETY: the descriptor is open; `info` is plain data of the length that is given.
-            let failed = unsafe {
-                libbpf_sys::bpf_prog_get_info_by_fd(program.as_fd().as_raw_fd(), &raw mut info, &raw mut len)
-            };
-            (failed == 0).then(|| (program.name().to_string_lossy().into_owned(), info))
-        })
+    fn infos(&mut self) -> Vec<(String, libbpf_sys::bpf_prog_info)> {
+        let mut all: Vec<_> = infos(self.loaded.object()).collect();
+        all.extend(self.loaded.callees().into_iter().flat_map(infos));
+        all
     }
 
     /// Attaches a program where its section name says.
@@ -343,6 +381,9 @@ impl Kernel {
             hinted(format!("{error:#}"), "mount -t tracefs tracefs /sys/kernel/tracing")
         })?;
         self.links.push(link);
+        // After it: if this process dies, what is attached goes in the order of its descriptors, and a program
+        // without what it calls would deny for a moment.
+        self.links.extend(self.loaded.complete(name).with_context(|| format!("complete {name}"))?);
         Ok(())
     }
 
@@ -414,6 +455,22 @@ impl Kernel {
             .map(|a| a.key)
             .ok_or_else(|| anyhow!("the kernel does not show descriptor {fd} of this process"))
     }
+}
+
+fn infos(object: &mut Object) -> impl Iterator<Item = (String, libbpf_sys::bpf_prog_info)> {
+    object.progs_mut().filter_map(|program| {
+        let info = info(program.as_fd()).ok()?;
+        Some((program.name().to_string_lossy().into_owned(), info))
+    })
+}
+
+fn info(program: BorrowedFd<'_>) -> std::io::Result<libbpf_sys::bpf_prog_info> {
+    let mut info = libbpf_sys::bpf_prog_info::default();
+    let mut len = size_of_val(&info) as u32;
+    // SAFETY: the descriptor is open; `info` is plain data of the length that is given.
+    let failed =
+        unsafe { libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &raw mut info, &raw mut len) };
+    if failed == 0 { Ok(info) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// Does it without libbpf's own messages: what the caller makes of an error is all that is told.

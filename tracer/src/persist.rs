@@ -147,8 +147,7 @@ impl Pins {
 
     /// No tracer any more: what was left goes on without one.
     pub fn let_go(&self) {
-        let control = MapHandle::from_pinned_path(self.maps().join("control"));
-        if let Some(switch) = control.ok().and_then(|control| Switch::new(&control).ok()) {
+        if let Some(switch) = self.switch() {
             switch.set_tracer(0);
         }
     }
@@ -196,8 +195,21 @@ impl Pins {
         Ok(())
     }
 
+    /// No object acts any more. Links end in no order: a hook that still runs, but nobody decides for, would deny.
+    fn end_acting(&self) {
+        if let Some(switch) = self.switch() {
+            switch.set_instance(0);
+        }
+    }
+
+    fn switch(&self) -> Option<Switch> {
+        let control = MapHandle::from_pinned_path(self.maps().join("control")).ok()?;
+        Switch::new(&control).ok()
+    }
+
     /// Removes all pins; what ended is waited for.
     pub fn remove(&self) -> Result<()> {
+        self.end_acting();
         let links = self.roots().iter().flat_map(|root| link_ids(root)).collect::<Vec<u32>>();
         for root in self.roots() {
             remove(&root)?;

@@ -7,10 +7,11 @@
 use std::fmt;
 use std::fs;
 use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{ErrorKind, Link, MapCore, MapFlags};
+use libbpf_rs::{ErrorKind, Link, MapCore, MapFlags, OpenObject};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -18,7 +19,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::cli::Hinted;
-use crate::kernel::quietly;
+use crate::kernel::{quietly, replace_function};
 
 #[allow(clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, missing_docs)] // generated
 mod generated {
@@ -312,11 +313,13 @@ fn attempt(program: &str, effect: fn() -> bool) -> Found {
     quietly(|| try_program(program, effect)).unwrap_or_else(Found::Refused)
 }
 
-fn try_program(program: &str, effect: fn() -> bool) -> Result<Found, Refusal> {
-    let mut storage = MaybeUninit::uninit();
-    let mut open = generated::ProbeSkelBuilder::default()
-        .open(&mut storage)
-        .map_err(|error| Refusal::new("open", &error))?;
+/// The object with one of its programs.
+fn open<'o>(
+    storage: &'o mut MaybeUninit<OpenObject>,
+    program: &str,
+) -> Result<generated::OpenProbeSkel<'o>, Refusal> {
+    let mut open =
+        generated::ProbeSkelBuilder::default().open(storage).map_err(|error| Refusal::new("open", &error))?;
     let data = open.maps.rodata_data.as_deref_mut().expect("the object has read-only data");
     data.own_pid = std::process::id();
     data.own_option = OPTION as u32;
@@ -329,16 +332,38 @@ fn try_program(program: &str, effect: fn() -> bool) -> Result<Found, Refusal> {
     for map in [&mut open.maps.storage, &mut open.maps.events] {
         map.set_autocreate(program == "base").map_err(|error| Refusal::new("open", &error))?;
     }
-    let mut skel = open.load().map_err(|error| Refusal::new("load", &error))?;
+    Ok(open)
+}
+
+fn try_program(program: &str, effect: fn() -> bool) -> Result<Found, Refusal> {
+    let mut storage = MaybeUninit::uninit();
+    let mut skel = open(&mut storage, program)?.load().map_err(|error| Refusal::new("load", &error))?;
     let link = attach(skel.object_mut(), program).map_err(|error| Refusal::new("attach", &error))?;
+    let decider =
+        ASK_DECIDER.contains(&program).then(|| decide_for(skel.object_mut(), program)).transpose()?;
     let seen = (0..TRIES).any(|_| effect() && answer(&skel.maps.answers).is_some_and(|a| a.result == 0));
     let ran = answer(&skel.maps.answers).is_some_and(|a| a.ran > 0);
-    drop(link);
+    drop((link, decider));
     Ok(match (ran, seen) {
         (true, true) => Found::Works,
         (true, false) => Found::NoEffect,
         (false, _) => Found::NeverRuns,
     })
+}
+
+/// Programs that deny nothing by themselves, as those of the LSM hooks.
+const ASK_DECIDER: [&str; 2] = ["lsm_hook", "security_function"];
+
+/// Lets another program take the place of the function that such a program asks.
+fn decide_for(object: &mut libbpf_rs::Object, program: &str) -> Result<Link, Refusal> {
+    const AT: &str = "freplace";
+    let asking = object.progs_mut().find(|p| p.name() == program).expect("the object has the program");
+    let mut storage = MaybeUninit::uninit();
+    let mut open = open(&mut storage, "refuse")?;
+    let target = open.progs.refuse.set_attach_target(asking.as_fd().as_raw_fd(), Some("decider".into()));
+    target.map_err(|error| Refusal::new(AT, &error))?;
+    let skel = open.load().map_err(|error| Refusal::new(AT, &error))?;
+    replace_function(&skel.progs.refuse, asking.as_fd(), c"decider").map_err(|error| Refusal::new(AT, &error))
 }
 
 fn attach(object: &mut libbpf_rs::Object, program: &str) -> libbpf_rs::Result<Link> {

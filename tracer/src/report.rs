@@ -102,6 +102,7 @@ struct Tally {
 /// How long a return is waited for. Calls that block longer are told as `not-seen`.
 const RETURN_WAIT: Duration = Duration::from_secs(2);
 const WRITE_EVERY: Duration = Duration::from_secs(60);
+const LOOK_FOR_LOSSES_EVERY: Duration = Duration::from_millis(100);
 const PROGRAMS_KEPT: usize = 256;
 /// Lines above, below and under the head, none between rows: as `comfy_table` spells it.
 pub(crate) const PLAIN_TABLE: &str = "  ── ══      ──    ";
@@ -205,6 +206,7 @@ impl Reporter {
     /// Until the consumer has told everything.
     pub fn run(mut self, messages: &Receiver<Message>) -> Outcome {
         let mut written = Instant::now();
+        let mut looked_for_losses = Instant::now();
         loop {
             match messages.recv_timeout(Duration::from_millis(250)) {
                 Ok(Message::Flushed) | Err(RecvTimeoutError::Disconnected) => break,
@@ -213,6 +215,11 @@ impl Reporter {
             }
             self.expire(false);
             self.redraw();
+            // Not at each message: the kernel skips perf's programs for whom it lets run amid a look at a map.
+            if looked_for_losses.elapsed() >= LOOK_FOR_LOSSES_EVERY {
+                looked_for_losses = Instant::now();
+                self.tell_losses();
+            }
             if self.settings.reopen_events.swap(false, Ordering::Relaxed) {
                 self.reopen();
             }
@@ -276,7 +283,6 @@ impl Reporter {
             Message::Mode(mode) => self.settings.mode = mode,
             Message::Flushed => {}
         }
-        self.tell_losses();
     }
 
     fn process(&mut self, kind: u32, who: &intf::who, program: Option<Name>) {
