@@ -182,11 +182,14 @@ __noinline int read_path(char *to, u64 from)
 }
 
 /* Paths and addresses, each with its own fault flag. Returns the record's length. */
-static __always_inline u32 read_args(struct scratch *s, u32 nr)
+__noinline u32 read_args(struct scratch *s, u32 nr)
 {
-	struct rec_call *c = &s->call;
 	u32 arg, len = offsetof(struct rec_call, path);
+	struct rec_call *c;
 
+	if (!s)
+		return len;
+	c = &s->call;
 	c->path_len = c->path2_len = c->addr_len = 0;
 	if (nr >= NR_MAX)
 		return len;

@@ -6,22 +6,30 @@
 /* What the strategy does when a call returns, whether anybody waits for that or not. */
 static __always_inline void returned(struct task *task);
 
-static __always_inline void set_special(struct scratch *s, u32 kind, u32 phase)
+/* Global functions: what comes after is not verified again for each cause. */
+__noinline int set_special(struct scratch *s, u32 kind, u32 phase)
 {
-	struct rec_call *c = &s->call;
+	struct rec_call *c;
 
+	if (!s)
+		return 0;
+	c = &s->call;
 	c->site_kind = kind;
 	c->unknown |= intern_special(s, kind, phase, &c->site);
+	return 0;
 }
 
-static __always_inline void set_unknown(struct scratch *s)
+__noinline int set_unknown(struct scratch *s)
 {
-	u32 cause = s->call.unknown;
+	u32 cause;
 
+	if (!s)
+		return 0;
+	cause = s->call.unknown;
 	count_unknown(cause);
-	s->call.site_kind = SITE_UNKNOWN;
-	intern_special(s, SITE_UNKNOWN, 0, &s->call.site);
+	set_special(s, SITE_UNKNOWN, 0);
 	s->call.unknown = cause;
+	return 0;
 }
 
 /* The site that was recorded when this task was cloned, for one that has no PHP context of its own. */

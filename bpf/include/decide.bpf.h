@@ -53,10 +53,14 @@ static __always_inline void punish(struct scratch *s, u32 reason)
 		act(s);
 }
 
-static __always_inline bool decide(struct scratch *s)
+/* A global function, as those in call.bpf.h. */
+__noinline u32 decide(struct scratch *s)
 {
-	u32 reason = decide_call(s);
+	u32 reason;
 
+	if (!s)
+		return true;
+	reason = decide_call(s);
 	if (reason) {
 		punish(s, reason);
 		return true;

@@ -45,11 +45,6 @@ __noinline u32 hook_recall(struct scratch *s)
 	return recall(s);
 }
 
-__noinline u32 hook_decide(struct scratch *s)
-{
-	return s ? decide(s) : 1;
-}
-
 /* What is only told. */
 __noinline int hook_rest(struct scratch *s, struct image *img)
 {
@@ -134,7 +129,7 @@ static __always_inline void end_call(struct scratch *s)
 {
 	struct task *task;
 
-	if (s->mode == MODE_PROFILE ? hook_recall(s) == PAIR_SETTLED : !hook_decide(s))
+	if (s->mode == MODE_PROFILE ? hook_recall(s) == PAIR_SETTLED : !decide(s))
 		return;
 	task = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), NULL, 0);
 	hook_tell(s, task, image_by_id(s->call.who.image));

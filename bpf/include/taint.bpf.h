@@ -112,18 +112,37 @@ static __always_inline bool is_tainted(struct task *task, struct proc *p)
 	return bpf_map_lookup_elem(&tainted_pools, &pool);
 }
 
-/* As PHP finds it: letters, digits, `+-.`, then `://`. Its length; 0 where there is none. */
-static __always_inline u32 scheme_of(const char *name)
+/* Letters, digits, `+-.`: as bits, since the verifier follows both ways of each comparison, for each byte. */
+static __always_inline bool is_of_scheme(u8 c)
 {
+	const u64 letters = 0x3ffffff, digits = 0x3ff;
+	const u64 below = digits << '0' | 1ULL << '+' | 1ULL << '-' | 1ULL << '.';
+	const u64 above = letters << ('A' - 64) | letters << ('a' - 64);
+
+	return c < 128 && ((c < 64 ? below : above) >> (c & 63) & 1);
+}
+
+/* The beginning of a name that a script has asked for. */
+struct asked {
+	char name[SCHEME_ROOM + 8];
+};
+
+/*
+ * As PHP finds it: then comes `://`. Its length; 0 where there is none. A global function, so that to the verifier the
+ * length is any, and what comes after is not followed for each.
+ */
+__noinline u32 scheme_of(struct asked *asked)
+{
+	const char *name;
 	u32 i;
 
+	if (!asked)
+		return 0;
+	name = asked->name;
 	for (i = 0; i < SCHEME_ROOM; i++) {
-		char c = name[i], lower = c | 0x20;
-
-		if (c == ':')
+		if (name[i] == ':')
 			return i > 1 && name[i + 1] == '/' && name[i + 2] == '/' ? i : 0;
-		if (!((lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '-' ||
-		      c == '.'))
+		if (!is_of_scheme(name[i]))
 			return 0;
 	}
 	return SCHEME_ROOM;
@@ -152,13 +171,13 @@ static __always_inline bool is_excused(struct image *img, const char *name, u32 
 {
 	struct control *c = control_now();
 	struct wrapper_key k = {};
-	u32 i;
 
+	opaque(len);
 	if (!c || !(img->flags & IMAGE_NAMING) || len >= WRAPPER_ROOM)
 		return false;
 	k.generation = c->generation;
-	for (i = 0; i < WRAPPER_ROOM - 1; i++)
-		k.scheme[i] = i < len ? name[i] : 0;
+	if (bpf_probe_read_kernel(k.scheme, len, name))
+		return false;
 	return bpf_map_lookup_elem(&wrappers, &k);
 }
 
@@ -172,12 +191,12 @@ static __always_inline u64 asked_at(struct image *img, u64 handle)
 	return img->flags & IMAGE_PLAIN_NAMES ? at : at + ZSTR_HEAD;
 }
 
-/* Its beginning, of SCHEME_ROOM + 8 bytes. False where it cannot be read. */
-static __always_inline bool read_asked(struct image *img, u64 handle, char *name)
+/* False where it cannot be read. */
+static __always_inline bool read_asked(struct image *img, u64 handle, struct asked *asked)
 {
 	u64 at = asked_at(img, handle);
 
-	return at && bpf_probe_read_user_str(name, SCHEME_ROOM + 4, (void *)at) > 0;
+	return at && bpf_probe_read_user_str(asked->name, SCHEME_ROOM + 4, (void *)at) > 0;
 }
 
 /* A file is about to be compiled: zend_file_handle. What that taints, like the others below. */
@@ -186,15 +205,16 @@ static __noinline u32 on_compile(u64 handle)
 	struct proc *p = running_php();
 	struct task *task;
 	struct image *img;
-	char name[SCHEME_ROOM + 8] = {};
+	struct asked asked = {};
+	char *name = asked.name;
 	u32 len;
 
 	if (!p)
 		return 0;
 	img = image_by_id(p->image);
-	if (!img || !read_asked(img, handle, name))
+	if (!img || !read_asked(img, handle, &asked))
 		return 0;
-	len = scheme_of(name);
+	len = scheme_of(&asked);
 	if (!len)
 		return 0;
 	if (len == 4 && lower_word(name) == WORD_OF('f', 'i', 'l', 'e'))
@@ -213,18 +233,20 @@ static __noinline u32 on_compile(u64 handle)
 	return tainted_by(TAINTED_BY_STREAM, taint(p));
 }
 
-/* `given` begins with the scheme of `asked`, and `://`. */
-static __always_inline bool same_scheme(const char *asked, const char *given, u32 len)
+/* The zend_string begins with the scheme of `asked`, and `://`. What cannot be read does not (fails closed). */
+static __always_inline bool begins_with_scheme(u64 zstr, const char *asked, u32 len)
 {
-	u32 i;
+	u64 wanted[(WRAPPER_ROOM + 8) / 8] = {}, given[(WRAPPER_ROOM + 8) / 8] = {};
+	u32 i, n = len + MARK_LEN;
 
-	for (i = 0; i < WRAPPER_ROOM + MARK_LEN; i++) {
-		if (i >= len + MARK_LEN)
-			return true;
-		if (asked[i] != given[i])
+	opaque(n);
+	if (n >= WRAPPER_ROOM + MARK_LEN || bpf_probe_read_kernel(wanted, n, asked) ||
+	    bpf_probe_read_user(given, n, (void *)zstr + ZSTR_HEAD))
+		return false;
+	for (i = 0; i < sizeof(wanted) / sizeof(*wanted); i++)
+		if (wanted[i] != given[i])
 			return false;
-	}
-	return false;
+	return true;
 }
 
 /*
@@ -234,7 +256,8 @@ static __always_inline bool same_scheme(const char *asked, const char *given, u3
  */
 static __noinline u32 on_named(u64 zstr)
 {
-	char asked[SCHEME_ROOM + 8] = {}, given[WRAPPER_ROOM + 8] = {};
+	struct asked asked = {};
+	char *name = asked.name;
 	struct proc *p = running_php();
 	struct image *img;
 	struct task *task;
@@ -249,15 +272,13 @@ static __noinline u32 on_named(u64 zstr)
 		goto forged; /* it cannot be told: fails closed */
 	if (!handle)
 		return 0;
-	if (!read_asked(img, handle, asked))
+	if (!read_asked(img, handle, &asked))
 		goto forged; /* likewise */
-	len = scheme_of(asked);
-	if (!len || (len == 4 && (lower_word(asked) == WORD_OF('f', 'i', 'l', 'e') ||
-				  lower_word(asked) == WORD_OF('p', 'h', 'a', 'r'))))
+	len = scheme_of(&asked);
+	if (!len || (len == 4 && (lower_word(name) == WORD_OF('f', 'i', 'l', 'e') ||
+				  lower_word(name) == WORD_OF('p', 'h', 'a', 'r'))))
 		return 0; /* on_compile has judged it */
-	if (is_excused(img, asked, len) &&
-	    bpf_probe_read_user_str(given, WRAPPER_ROOM + 4, (void *)zstr + ZSTR_HEAD) > 0 &&
-	    same_scheme(asked, given, len))
+	if (is_excused(img, name, len) && begins_with_scheme(zstr, name, len))
 		return 0;
 forged:
 	return tainted_by(TAINTED_BY_NAME, taint(p));
