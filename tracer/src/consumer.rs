@@ -14,7 +14,7 @@ use shared::site::{Name, OriginEntry, Site, file_of};
 use crate::cli::Mode;
 use crate::context::{Files, callers, context_id, has_unknown_context};
 use crate::enforce::{Action, Enforcer};
-use crate::kernel::{bytes_of, read_as, read_stats};
+use crate::kernel::{bytes_of, read_as, read_stat};
 use crate::late;
 use crate::names::{Id, NONE, Names, id};
 use crate::process::{Miss, Process};
@@ -100,12 +100,12 @@ pub struct Untold {
 impl Untold {
     /// Counts from now on.
     pub fn new(stats: MapHandle) -> Self {
-        Self { allowed: read_stats(&stats)[intf::STAT_ALLOWED as usize], stats }
+        Self { allowed: read_stat(&stats, intf::STAT_ALLOWED), stats }
     }
 
     /// Since the last time.
     fn take(&mut self) -> u64 {
-        let allowed = read_stats(&self.stats)[intf::STAT_ALLOWED as usize];
+        let allowed = read_stat(&self.stats, intf::STAT_ALLOWED);
         allowed.saturating_sub(std::mem::replace(&mut self.allowed, allowed))
     }
 }

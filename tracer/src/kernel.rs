@@ -481,15 +481,15 @@ pub fn quietly<T>(act: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Adds up the counters over all processors, by number.
+/// Adds up the counters over all processors, by number: as many system calls.
 pub fn read_stats(map: &MapHandle) -> Vec<u64> {
-    (0..intf::STAT_MAX)
-        .map(|i| {
-            let per_cpu =
-                map.lookup_percpu(&i.to_ne_bytes(), MapFlags::ANY).ok().flatten().unwrap_or_default();
-            per_cpu.iter().filter_map(|v| read_as::<u64>(v)).sum()
-        })
-        .collect()
+    (0..intf::STAT_MAX).map(|which| read_stat(map, which)).collect()
+}
+
+/// Likewise one of them.
+pub fn read_stat(map: &MapHandle, which: u32) -> u64 {
+    let per_cpu = map.lookup_percpu(&which.to_ne_bytes(), MapFlags::ANY).ok().flatten().unwrap_or_default();
+    per_cpu.iter().filter_map(|v| read_as::<u64>(v)).sum()
 }
 
 #[cfg(test)]

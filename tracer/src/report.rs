@@ -30,7 +30,7 @@ use crate::enforce::Action;
 use crate::events::{Events, Sink};
 use crate::files::Files;
 use crate::follow::file_at;
-use crate::kernel::{bytes_of, read_as, read_stats};
+use crate::kernel::{bytes_of, read_as, read_stat, read_stats};
 use crate::live;
 use crate::say;
 use crate::session::from_profile;
@@ -616,8 +616,7 @@ impl Reporter {
     }
 
     fn stat(&self, which: u32) -> u64 {
-        let per_cpu = self.settings.stats.lookup_percpu(&which.to_ne_bytes(), MapFlags::ANY).ok().flatten();
-        per_cpu.unwrap_or_default().iter().filter_map(|v| read_as::<u64>(v)).sum()
+        read_stat(&self.settings.stats, which)
     }
 
     fn write(&mut self, event: &Event) {

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use introspect::{Image, SelfCheck};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
@@ -31,7 +32,14 @@ pub struct SelfChecks {
     done: HashSet<u32>,
     /// Processes in which an image's check failed.
     suspects: HashMap<u32, HashSet<u32>>,
+    /// The last look for such processes, and how long until the next one.
+    looked: Option<Instant>,
+    pause: Duration,
 }
+
+/// Between two looks, at most: an image may have no process for days, and each look is system calls on maps, amid
+/// which newer kernels skip programs of perf's tracepoints.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// As many processes must fail, and none pass, before an image is given up: one may be broken by itself.
 const PROOF: usize = 2;
@@ -42,6 +50,11 @@ impl SelfChecks {
         if images.known().iter().all(|k| self.done.contains(&k.id)) {
             return Vec::new();
         }
+        if self.looked.is_some_and(|looked| looked.elapsed() < self.pause) {
+            return Vec::new();
+        }
+        self.looked = Some(Instant::now());
+        self.pause = (self.pause * 2).clamp(Duration::from_millis(20), PAUSE);
         let mut told = Vec::new();
         for pid in subjects(procs) {
             let Some(known) = image_of(procs, pid).and_then(|id| images.get(id)) else { continue };

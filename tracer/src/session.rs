@@ -437,6 +437,8 @@ struct Session {
     reopen_events: Arc<AtomicBool>,
     /// Set by the first violation whose process goes on: calls are not seen to return until then.
     returns_wanted: Option<Arc<AtomicBool>>,
+    /// Nothing is done where calls return.
+    returns_only_tell: bool,
     view: View,
     /// Which calls count, from start to end.
     operations: Selection,
@@ -444,6 +446,14 @@ struct Session {
     context: Context,
     /// Subjects that are root are contained.
     contains_root: bool,
+}
+
+/// What the kernel skipped since a program was running on that processor already.
+struct Skipped {
+    /// By program: calls, forks or execs that were not seen.
+    missed: Vec<(String, u64)>,
+    /// Returns that nothing but an effect is told by.
+    untold: u64,
 }
 
 impl Session {
@@ -679,6 +689,7 @@ impl Session {
             write_now,
             reopen_events,
             returns_wanted: later.then_some(returns_wanted),
+            returns_only_tell: phase.returns() == Returns::OfSurvivors,
             view: phase.view(),
             operations,
             context,
@@ -1001,6 +1012,13 @@ impl Session {
         self.socket = Some(socket);
     }
 
+    fn skipped(&mut self) -> Skipped {
+        let skipped = self.kernel.skipped().into_iter();
+        let (untold, missed): (Vec<_>, Vec<_>) = skipped
+            .partition(|(program, _)| self.returns_only_tell && RETURN_PROGRAMS.contains(&program.as_str()));
+        Skipped { missed, untold: untold.iter().map(|(_, misses)| misses).sum() }
+    }
+
     fn status(&mut self) -> String {
         use std::fmt::Write;
         let subjects = images::subjects(&self.procs).len();
@@ -1009,12 +1027,13 @@ impl Session {
             self.mode.name(),
             self.summary.trim_end_matches(", ")
         );
-        let skipped = self.kernel.skipped();
-        let all: u64 = skipped.iter().map(|(_, misses)| misses).sum();
+        let Skipped { missed, untold } = self.skipped();
+        let all: u64 = missed.iter().map(|(_, misses)| misses).sum();
         let _ = writeln!(text, "{all:>12}  programs skipped by the kernel");
-        for (program, misses) in skipped {
+        for (program, misses) in missed {
             let _ = writeln!(text, "{misses:>12}  times it skipped {program}");
         }
+        let _ = writeln!(text, "{untold:>12}  returns that were not seen: skipped by the kernel");
         let counts = read_stats(&self.stats);
         for ((_, told), count) in shared::intf::stats().iter().zip(counts) {
             let _ = writeln!(text, "{count:>12}  {told}");
@@ -1060,12 +1079,17 @@ impl Session {
     /// The profile and the table, before anything is detached; then the exit status.
     fn finish(mut self, args: &Args, status: Option<u8>) -> Result<u8> {
         let outcome = self.end().context("the reporter ended unexpectedly")?;
-        let skipped = self.kernel.skipped();
-        if !skipped.is_empty() {
-            let each: Vec<String> = skipped.iter().map(|(program, n)| format!("{program} {n}")).collect();
+        let Skipped { missed, untold } = self.skipped();
+        if !missed.is_empty() {
+            let each: Vec<String> = missed.iter().map(|(program, n)| format!("{program} {n}")).collect();
             crate::say(&format!(
                 "  missed enforcement: programs that the kernel skipped: {}",
                 each.join(", ")
+            ));
+        }
+        if untold > 0 {
+            crate::say(&format!(
+                "  returns that were not seen, of anybody's calls: skipped by the kernel: {untold}"
             ));
         }
         match outcome.ended {

@@ -163,6 +163,9 @@ fn denials() {
     // The first denial makes the tracer listen where calls return.
     let listening = violations.iter().filter(|e| !e["ret"].is_null()).filter_map(|e| e["ts"].as_str()).min();
     assert!(listening.is_some(), "no return was told");
+    // Newer kernels skip what listens there amid a system call on a map, and count that.
+    let skipped = status.count("returns that were not seen: skipped by the kernel");
+    let mut untold = 0;
     let mut by_operation: BTreeMap<&str, u64> = BTreeMap::new();
     for event in &violations {
         assert_eq!(event["action"], "denied", "{event:#}");
@@ -173,7 +176,10 @@ fn denials() {
             Some("socket:inet") if event["site"].is_null() => 1.into(),
             _ => (-1).into(),
         };
-        assert!(event["ret"] == ret || event["ts"].as_str() < listening, "{event:#}");
+        if event["ret"] != ret && event["ts"].as_str() >= listening {
+            untold += 1;
+            assert!(event["ret"].is_null() && untold <= skipped, "{event:#}");
+        }
         assert_eq!(event["view"], "lsm", "{event:#}");
         assert_eq!(event["strategy"], "lsm", "{event:#}");
         let who = who(event);
