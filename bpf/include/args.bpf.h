@@ -181,6 +181,13 @@ __noinline int read_path(char *to, u64 from)
 	return bpf_probe_read_user_str(to, PATH_ROOM, (void *)from);
 }
 
+/* NULL is a path that was not given (utimensat), and nothing to be read. */
+static __always_inline void count_fault(u64 address)
+{
+	if (address)
+		count(STAT_ARG_FAULT);
+}
+
 /* Paths and addresses, each with its own fault flag. Returns the record's length. */
 __noinline u32 read_args(struct scratch *s, u32 nr)
 {
@@ -199,7 +206,7 @@ __noinline u32 read_args(struct scratch *s, u32 nr)
 
 		if (n < 0) {
 			c->flags |= CALL_PATH_FAULT;
-			count(STAT_ARG_FAULT);
+			count_fault(arg_of(c, arg - 1));
 			n = 0;
 		} else if (n == PATH_ROOM) {
 			c->flags |= CALL_PATH_TRUNCATED;
@@ -213,7 +220,7 @@ __noinline u32 read_args(struct scratch *s, u32 nr)
 
 		if (n < 0) {
 			c->flags |= CALL_PATH2_FAULT;
-			count(STAT_ARG_FAULT);
+			count_fault(arg_of(c, arg - 1));
 			n = 0;
 		} else if (n == PATH_ROOM) {
 			c->flags |= CALL_PATH2_TRUNCATED;

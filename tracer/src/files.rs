@@ -22,17 +22,17 @@ use crate::follow::{FileId, file_at};
 /// A process' root, where it is not the tracer's.
 type Root = Option<Arc<OwnedFd>>;
 
-/// By name, each with the root of the first process that was seen to run it.
+/// By name, each with the root of the first process that was seen to run it; `None` until that could be looked at.
 #[derive(Default)]
 pub struct Files {
-    by_name: HashMap<Name, Root>,
+    by_name: HashMap<Name, Option<Root>>,
     roots: HashMap<FileId, Arc<OwnedFd>>,
 }
 
 impl Files {
     /// One more, as process `pid` names it.
     pub fn add(&mut self, file: &Name, pid: Option<u32>) {
-        if !self.by_name.contains_key(file) {
+        if self.by_name.get(file).is_none_or(Option::is_none) {
             let root = pid.and_then(|pid| self.root_of(pid));
             self.by_name.insert(file.clone(), root);
         }
@@ -40,22 +40,24 @@ impl Files {
 
     /// Those that are there, and (`than`) that nobody has changed since.
     pub fn scripts(&self, than: Option<SystemTime>) -> impl Iterator<Item = Script> {
-        self.by_name.iter().filter_map(move |(file, root)| describe(file, root.as_deref(), than))
+        let root = |root: &Option<Root>| root.clone().flatten();
+        self.by_name.iter().filter_map(move |(file, its)| describe(file, root(its).as_deref(), than))
     }
 
-    fn root_of(&mut self, pid: u32) -> Root {
+    /// `None`: the process has ended.
+    fn root_of(&mut self, pid: u32) -> Option<Root> {
         let name = format!("/proc/{pid}/root");
         let theirs = file_at(&name)?;
         if file_at("/")? == theirs {
-            return None;
+            return Some(None);
         }
         if let Some(known) = self.roots.get(&theirs) {
-            return Some(known.clone());
+            return Some(Some(known.clone()));
         }
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
         let root = Arc::new(nix::fcntl::open(name.as_str(), flags, Mode::empty()).ok()?);
         self.roots.insert(theirs, root.clone());
-        Some(root)
+        Some(Some(root))
     }
 }
 

@@ -70,6 +70,8 @@ pub enum Base {
 pub struct Whose {
     /// Its process.
     pub pid: u32,
+    /// The process in whose root an absolute path begins: itself, or another one once it has ended.
+    pub root: u32,
     /// Its task, for `/proc/thread-self`.
     pub tid: u32,
     /// The process' number in its own pid namespace, whose procfs it may see.
@@ -94,7 +96,7 @@ impl Whose {
 /// Where `path` leads; the last name itself, where it is a link, only if `through`.
 pub fn follow(whose: Whose, base: Base, path: &[u8], through: bool) -> Result<Found, Lost> {
     let proc = |name: &str| PathBuf::from(format!("/proc/{}/{name}", whose.pid));
-    let root = open(&proc("root"))?;
+    let root = open(Path::new(&format!("/proc/{}/root", whose.root)))?;
     let start = match (path.first(), base) {
         (Some(b'/'), _) => another(&root)?,
         (None, Base::Descriptor(fd)) => return itself(&proc(&format!("fd/{fd}")), &root),
@@ -277,8 +279,8 @@ impl<'a> Walk<'a> {
             if !matches!(name.as_bytes(), b"self" | b"thread-self") {
                 return openat(&at, name, ONLY_NAME, Mode::empty()).map_err(nowhere);
             }
-            self.go_on_with(&self.whose.proc_self(name, &at)?)?;
-            return Ok(at);
+            let own = self.whose.proc_self(name, &at)?;
+            return openat(&at, &own, ONLY_NAME, Mode::empty()).map_err(|errno| lost(errno, Lost::Ended));
         }
         let to = PathBuf::from(readlinkat(link.as_fd(), "").map_err(|_| Lost::Nowhere)?);
         self.go_on_with(&to)?;
@@ -294,7 +296,7 @@ mod tests {
 
     fn own() -> Whose {
         let pid = std::process::id();
-        Whose { pid, tid: nix::unistd::gettid().as_raw().cast_unsigned(), nspid: pid }
+        Whose { pid, root: pid, tid: nix::unistd::gettid().as_raw().cast_unsigned(), nspid: pid }
     }
 
     fn led(path: &Path) -> Result<PathBuf, Lost> {
@@ -334,7 +336,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let place = place.path().canonicalize().unwrap();
         let mut child = std::process::Command::new("sleep").arg("60").current_dir(&place).spawn().unwrap();
-        let whose = Whose { pid: child.id(), tid: child.id(), nspid: child.id() };
+        let whose = Whose { pid: child.id(), root: child.id(), tid: child.id(), nspid: child.id() };
         for way in
             ["/proc/self/cwd/a.php", "/proc/thread-self/cwd/a.php", "/proc/self/../self/cwd/a.php", "a.php"]
         {
@@ -344,11 +346,15 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(follow(whose, Base::Folder, b"/etc", true), Err(Lost::Ended));
+        let elsewhere = Whose { root: std::process::id(), ..whose };
+        assert!(follow(elsewhere, Base::Folder, b"/etc", true).is_ok());
+        // Not where whoever's root that is has its folder.
+        assert_eq!(follow(elsewhere, Base::Folder, b"/proc/self/cwd/a.php", true), Err(Lost::Ended));
     }
 
     #[test]
     fn a_thread_is_its_process_in_a_procfs_of_its_own() {
-        let whose = Whose { pid: 7, tid: 8, nspid: 2 };
+        let whose = Whose { pid: 7, root: 7, tid: 8, nspid: 2 };
         let (own, other) = (open(Path::new("/proc")).unwrap(), open(Path::new("/")).unwrap());
         let link = |name: &str, procfs| whose.proc_self(OsStr::new(name), procfs);
         assert_eq!(link("self", &own), Ok("7".into()));

@@ -290,7 +290,7 @@ impl Folders {
 /// Of a process that has ended an absolute path as its parent sees it, or else the tracer: few have a root of their own.
 fn follow_or_parent(record: &intf::rec_call, base: Base, path: &[u8], through: bool) -> Result<Found, Lost> {
     let who = &record.who;
-    let by = |pid: u32| follow(Whose { pid, tid: who.tid, nspid: who.nspid }, base, path, through);
+    let by = |root| follow(Whose { pid: who.pid, root, tid: who.tid, nspid: who.nspid }, base, path, through);
     match by(who.pid) {
         Err(Lost::Ended)
             if path.starts_with(b"/") && !fs::exists(format!("/proc/{}/root", who.pid)).unwrap_or(false) =>
