@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, RingBufferBuilder};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use shared::intf;
@@ -426,7 +429,8 @@ struct Session {
     tables: Option<KernelTables>,
     wrappers: Wrappers,
     adoptions: MapHandle,
-    stop: Arc<AtomicBool>,
+    /// Ends the consumer.
+    stop: Arc<EventFd>,
     orders: Sender<Order>,
     consumer: Option<JoinHandle<()>>,
     reporter: Option<JoinHandle<Outcome>>,
@@ -591,7 +595,8 @@ impl Session {
         };
         let consumer = Consumer::new(by, phase.enforcer(), kernel.map("pairs")?, to_reporter.clone());
         let (orders, taken) = channel();
-        let stop = Arc::new(AtomicBool::new(false));
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let stop = Arc::new(EventFd::from_flags(flags).context("make an eventfd")?);
         let write_now = Arc::new(AtomicBool::new(false));
         let reopen_events = Arc::new(AtomicBool::new(false));
         // They cost every call of the machine. What --persist leaves behind cannot attach them later.
@@ -1068,7 +1073,7 @@ impl Session {
             self.switch.set_mode(Mode::Monitor);
         }
         self.switch.set_tracer(0);
-        self.stop.store(true, Ordering::Release);
+        let _ = self.stop.write(1); // fails only where it says so already
         if let Some(consumer) = self.consumer.take() {
             let _ = consumer.join();
         }
@@ -1115,8 +1120,6 @@ impl Session {
 
 /// For a signal, or a new file at a watched path: until that is introspected, its processes are `{unknown}`.
 fn wait_for_signal(signals: &SignalFd, images: &Images, socket: Option<&Control>, at_most: Duration) {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use std::os::fd::AsFd;
     let mut fds =
         vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(images.as_fd(), PollFlags::POLLIN)];
     fds.extend(socket.map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
@@ -1282,13 +1285,7 @@ fn cgroup_mount(mounts: &str) -> Option<&str> {
 }
 
 /// The consumer's thread.
-fn consume(
-    consumer: Consumer,
-    events: &MapHandle,
-    orders: &Receiver<Order>,
-    stop: &AtomicBool,
-    urgent: bool,
-) {
+fn consume(consumer: Consumer, events: &MapHandle, orders: &Receiver<Order>, stop: &EventFd, urgent: bool) {
     const FLUSH: Duration = Duration::from_millis(200);
     if urgent {
         run_first();
@@ -1314,9 +1311,16 @@ fn consume(
         return;
     }
     let Ok(ring) = builder.build() else { return };
+    // SAFETY: the descriptor is the ring's, and open as long as that.
+    let records = unsafe { BorrowedFd::borrow_raw(ring.epoll_fd()) };
     let mut flushed = Instant::now();
-    while !stop.load(Ordering::Acquire) {
-        let _ = ring.poll(FLUSH);
+    loop {
+        let mut wait = [records, stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let _ = poll(&mut wait, PollTimeout::try_from(FLUSH).unwrap_or(PollTimeout::ZERO));
+        if wait[1].any().unwrap_or(false) {
+            break;
+        }
+        let _ = ring.consume();
         swap();
         if flushed.elapsed() >= FLUSH {
             consumer.borrow_mut().flush();
