@@ -224,6 +224,10 @@ static __always_inline void tell_return(struct task_struct *t, struct task *task
 
 	if (!task->want_return || !acts())
 		return;
+	if (!waits_for_this(task)) {
+		task->want_return = task->urgent = 0;
+		return;
+	}
 	r.seq = task->seq;
 	r.first = task->seq - task->want_return + 1;
 	urgent = task->urgent;

@@ -162,6 +162,32 @@ static __always_inline bool begins_in_folder(struct rec_call *c)
 	       (calls[bounded(nr)].path2_arg && c->path2[0] != '/');
 }
 
+/*
+ * Whether what waits for a return waits for that of the call which the task is in, by its number and its first
+ * argument. Of those an exec leaves the number.
+ */
+static __always_inline bool waits_for_this(struct task *task)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	u32 nr = regs->orig_ax;
+
+	return task->want_return && task->want_nr == nr &&
+	       (task->want_arg == regs->di || nr == SYS_execve || nr == SYS_execveat);
+}
+
+static __always_inline void want_return(struct task *task, struct rec_call *c)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+
+	if (!waits_for_this(task)) {
+		task->want_return = task->urgent = 0;
+		task->want_nr = regs->orig_ax;
+		task->want_arg = regs->di;
+	}
+	task->want_return++;
+	task->urgent |= is_urgent(c);
+}
+
 /* The record of a call, with its chain; its return is told too, where somebody asks what became of it. */
 __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img, u32 len)
 {
@@ -178,10 +204,8 @@ __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img
 		tell_folder(s);
 	/* A worker of an io_uring returns from no call; its own end looks like one (seen on 6.1). */
 	if (task && s->mode != MODE_PROFILE && (returns_are_seen() || (c->flags & CALL_KILLED)) &&
-	    !(bpf_get_current_task_btf()->flags & PF_IO_WORKER)) {
-		task->want_return++;
-		task->urgent |= is_urgent(c);
-	}
+	    !(bpf_get_current_task_btf()->flags & PF_IO_WORKER))
+		want_return(task, c);
 	if (len > sizeof(*c))
 		len = sizeof(*c);
 	rec_init(&c->h, REC_CALL, len);

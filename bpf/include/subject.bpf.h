@@ -82,6 +82,8 @@ enum taint {
 struct task {
 	u64 seq;
 	u32 want_return; /* so many told operations wait for their sys_exit, seq the last of them */
+	u32 want_nr; /* of the call that they are part of, like the next: a return that was skipped is not seen */
+	u64 want_arg;
 	u32 phase;
 	u32 kind; /* of `site`; SITE_NONE: nothing recorded */
 	u32 unknown;
