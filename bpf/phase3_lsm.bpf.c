@@ -63,6 +63,7 @@ int BPF_PROG(file_open, struct file *file)
 	if (!s)
 		return verdict;
 	s->call.args[2] = flags;
+	note_other_names(s, file->f_inode);
 	path_of_open(s, file);
 	return hook_end(s);
 }
@@ -171,7 +172,18 @@ static __always_inline bool is_opening(void)
 SEC("lsm/path_truncate")
 int BPF_PROG(path_truncate, const struct path *path)
 {
-	return is_opening() ? 0 : path_hook(op_of(SYS_truncate, 0), path);
+	u32 op = op_of(SYS_truncate, 0);
+	struct scratch *s;
+	s32 verdict;
+
+	if (!op_is_policed(op) || is_opening())
+		return 0;
+	s = hook_begin(op, &verdict);
+	if (!s)
+		return verdict;
+	note_other_names(s, BPF_CORE_READ(path, dentry, d_inode));
+	path_of(s, path, 0);
+	return hook_end(s);
 }
 
 /* Linux 6.2 (2022-12); before it path_truncate sees both. */
@@ -187,6 +199,7 @@ int BPF_PROG(file_truncate, struct file *file)
 	s = hook_begin(op, &verdict);
 	if (!s)
 		return verdict;
+	note_other_names(s, file->f_inode);
 	path_of_open(s, file);
 	return hook_end(s);
 }

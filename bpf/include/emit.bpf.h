@@ -113,6 +113,7 @@ struct scratch {
 	struct hash128 candidates[WAYS_MAX];
 	u32 candidates_len;
 	s32 verdict; /* what a hook returns */
+	u32 is_script; /* what a hook has in hand is a script by another name */
 	struct rec_call call;
 	u64 slack; /* behind the last path, which is read by words */
 };

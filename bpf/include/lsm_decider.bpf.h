@@ -45,24 +45,14 @@ __noinline u32 hook_recall(struct scratch *s)
 	return recall(s);
 }
 
-/* What is only told. */
-__noinline int hook_rest(struct scratch *s, struct image *img)
-{
-	if (!s || !img)
-		return 0;
-	if (s->brief)
-		walk_rest(s, img);
-	return 0;
-}
-
 static __always_inline void hook_tell(struct scratch *s, struct task *task, struct image *img)
 {
 	struct rec_call *c = &s->call;
 	u32 len;
 
 	fill_who_rest(&c->who, bpf_get_current_task_btf());
-	if (img)
-		hook_rest(s, img);
+	if (img && s->brief)
+		walk_rest(s, img);
 	if (img && !(c->flags & CALL_SITE_RECORDED) && c->site_kind != SITE_UNKNOWN) {
 		struct task_struct *t = bpf_get_current_task_btf();
 		u32 tgid = t->tgid;

@@ -54,14 +54,15 @@ struct target {
 
 /*
  * Whose place the decider takes in each hook's program, before the object acts; weak, or the compiler would know what
- * it returns. Fails closed: where nobody decides nothing is allowed.
+ * it returns. Fails closed, but for the master's process, as where there is no scratch space.
  */
 __weak __noinline u32 decider(struct scratch *s, struct task *task, struct proc *p, u32 step)
 {
-	if (s && s->mode == MODE_SANDBOX && s->may_kill) {
-		count(STAT_NO_DECIDER);
+	if (!s)
+		return 0;
+	count(STAT_NO_DECIDER);
+	if (s->mode == MODE_SANDBOX && s->may_kill)
 		s->verdict = -EPERM;
-	}
 	return 0;
 }
 
@@ -105,6 +106,7 @@ static __always_inline struct scratch *hook_begin_at(u32 op, struct target targe
 	}
 	s->may_kill = p->role != ROLE_MASTER;
 	s->verdict = 0;
+	s->is_script = 0;
 	c = &s->call;
 	clear_call(s);
 	__builtin_memset(c->args, 0, sizeof(c->args));
@@ -165,6 +167,30 @@ static __always_inline void path_in(struct scratch *s, const struct path *dir, s
 static __always_inline void path_of_open(struct scratch *s, struct file *f)
 {
 	path_at(s, BPF_CORE_READ(f, f_path.mnt), BPF_CORE_READ(f, f_path.dentry), 0);
+}
+
+/*
+ * Scripts of the profile by what they are: where another name of one leads, its path does not tell. User space looks
+ * again each second; one that has been replaced since is told by its path alone (fails open).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SITES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct file_key);
+	__type(value, u32);
+} script_files SEC(".maps");
+
+/* Of a file that is to be changed. */
+static __always_inline void note_other_names(struct scratch *s, struct inode *inode)
+{
+	struct file_key key = {};
+
+	if (BPF_CORE_READ(inode, i_nlink) < 2)
+		return;
+	key.ino = BPF_CORE_READ(inode, i_ino);
+	key.dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	s->is_script = bpf_map_lookup_elem(&script_files, &key) != NULL;
 }
 
 /* The text at s->dentry: the kernel's copy. */

@@ -410,12 +410,8 @@ __noinline int brief_step(struct scratch *s, struct image *img, struct recents *
 	return 1;
 }
 
-/*
- * Both walks are here twice. As global functions their loops are verified once, not once for each way to them. At the
- * hooks (PATHS_FROM_KERNEL) all that finds the site is in a global function of its own already, and there is no frame
- * left for another one.
- */
-static __always_inline u32 walk_briefly_here(struct scratch *s, struct image *img, struct recents *r)
+/* A global function, as the other walk: its loop is verified once, not once for each way to it. */
+__noinline u32 walk_briefly(struct scratch *s, struct image *img, struct recents *r)
 {
 	u64 ced = 0;
 	u32 i;
@@ -429,11 +425,6 @@ static __always_inline u32 walk_briefly_here(struct scratch *s, struct image *im
 		if (brief_step(s, img, r))
 			break;
 	return s->have_site;
-}
-
-__noinline u32 walk_briefly(struct scratch *s, struct image *img, struct recents *r)
-{
-	return walk_briefly_here(s, img, r);
 }
 
 /* ---- all there is to say of a call ---- */
@@ -484,7 +475,7 @@ static __always_inline void count_unknown(u32 u)
 enum { WALK_NO_CONTEXT, WALK_EMPTY, WALK_SITE, WALK_INTERNAL, WALK_UNKNOWN };
 
 /* Finds the site; leaves it in s->call. */
-static __always_inline u32 walk_once_here(struct scratch *s, struct image *img)
+__noinline u32 walk_once(struct scratch *s, struct image *img)
 {
 	struct rec_call *c;
 	u64 ced = 0;
@@ -513,16 +504,6 @@ static __always_inline u32 walk_once_here(struct scratch *s, struct image *img)
 	return WALK_INTERNAL;
 }
 
-__noinline u32 walk_once(struct scratch *s, struct image *img)
-{
-	return walk_once_here(s, img);
-}
-
-static __always_inline u32 walk_in_full(struct scratch *s, struct image *img)
-{
-	return PATHS_FROM_KERNEL ? walk_once_here(s, img) : walk_once(s, img);
-}
-
 /* Briefly where that is asked for and does it: s->brief is 0 where everything was found out. */
 static __always_inline u32 walk_site(struct scratch *s, struct image *img, struct task *task)
 {
@@ -530,11 +511,11 @@ static __always_inline u32 walk_site(struct scratch *s, struct image *img, struc
 	if (s->brief) {
 		struct recents *r = recents_of(task, img);
 
-		if (PATHS_FROM_KERNEL ? walk_briefly_here(s, img, r) : walk_briefly(s, img, r))
+		if (walk_briefly(s, img, r))
 			return WALK_SITE;
 	}
 	s->brief = 0;
-	return walk_in_full(s, img);
+	return walk_once(s, img);
 }
 
 /* What a brief walk left out. The site is decided by then: should the frames have changed, it is told as unknown. */
@@ -544,7 +525,7 @@ static __always_inline void walk_rest(struct scratch *s, struct image *img)
 	struct hash128 decided = c->site;
 
 	s->brief = 0;
-	if (walk_in_full(s, img) == WALK_SITE && decided.lo == c->site.lo && decided.hi == c->site.hi)
+	if (walk_once(s, img) == WALK_SITE && decided.lo == c->site.lo && decided.hi == c->site.hi)
 		return;
 	c->unknown |= UNK_LINK;
 	c->site_kind = SITE_UNKNOWN;

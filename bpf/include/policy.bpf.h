@@ -918,6 +918,8 @@ static __always_inline bool reaches_protected(struct scratch *s)
 		return true;
 	if ((info & OP_PROTECTS) && by_site(&s->call.who) && is_memory_of_a_process(&s->call))
 		return true;
+	if (PATHS_FROM_KERNEL && (info & OP_PROTECTS) && s->is_script)
+		return true;
 	if (info & OP_PROTECTS)
 		forbids |= POLICY_IS_SCRIPT | POLICY_IS_OWN;
 	if (info & OP_REMOVES)

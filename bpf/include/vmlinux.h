@@ -72,6 +72,7 @@ struct super_block {
 
 struct inode {
 	unsigned long i_ino;
+	unsigned int i_nlink;
 	struct super_block *i_sb;
 };
 
@@ -83,6 +84,7 @@ struct dentry {
 	struct hlist_bl_node d_hash;
 	struct dentry *d_parent;
 	struct qstr d_name;
+	struct inode *d_inode;
 };
 
 struct vfsmount {

@@ -141,10 +141,12 @@ fn load_decider(hooks: &mut Object, config: &ReadOnly) -> Result<decider::Phase3
         (&mut open.progs.decider_of_functions, ProgramType::Tracing),
     ] {
         let mut all = hooks.progs_mut();
-        let asking = all.find(|p| {
-            let loaded = p.autoload() && p.prog_type() == kind && asks_decider(p.name());
-            loaded && has_functions(p.as_fd()).unwrap_or(false)
-        });
+        let asking = loop {
+            match all.find(|p| p.autoload() && p.prog_type() == kind && asks_decider(p.name())) {
+                Some(hook) if !has_functions(hook.as_fd())? => {}
+                found => break found,
+            }
+        };
         program.set_autoload(asking.is_some());
         if let Some(asking) = asking {
             program.set_attach_target(

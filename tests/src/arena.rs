@@ -521,6 +521,7 @@ impl Status {
             "programs skipped by the kernel",
             "violations: unknown-site",
             "no scratch space",
+            "operations at a hook that nothing was there to decide about",
             "kills from the kernel that failed",
             "task storage could not be created",
             "no room for another site",

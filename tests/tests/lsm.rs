@@ -11,6 +11,7 @@ mod lsm {
     pub mod context;
     pub mod fpm;
     pub mod honest;
+    pub mod persist;
     pub mod rules;
     pub mod trap;
     pub mod world;
@@ -45,6 +46,7 @@ fn main() {
             lsm::attacks::told(),
             lsm::rules::tests(),
             lsm::context::tests(),
+            lsm::persist::tests(),
         ]
     };
     e2e::suite::main(all.into_iter().flatten().collect())

@@ -681,8 +681,8 @@ impl Consumer {
         matches!(reached, Reached::Protected | Reached::NoRoom) // what cannot be looked at fails closed
     }
 
-    fn reached(&self, record: &intf::rec_call, op: Op) -> Reached {
-        let (Some(protected), Some(policy)) = (&self.protected, &self.policy) else {
+    fn reached(&mut self, record: &intf::rec_call, op: Op) -> Reached {
+        let (Some(protected), Some(policy)) = (&mut self.protected, &self.policy) else {
             return Reached::Nothing;
         };
         protected.reached(policy, op, record, self.folders.of(record.who.tid))

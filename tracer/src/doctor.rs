@@ -288,7 +288,7 @@ fn bpffs() -> Check {
 }
 
 fn load(phase: &dyn Phase, config: &ReadOnly) -> Result<Kernel> {
-    Ok(Kernel::new(quietly(|| phase.load(config))?))
+    Ok(Kernel::new(quietly(|| phase.load(config))?, config.instance))
 }
 
 fn uprobe(kernel: &mut Kernel) -> Check {

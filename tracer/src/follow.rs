@@ -33,6 +33,8 @@ pub struct Found {
     pub own: PathBuf,
     /// What is there.
     pub file: Option<FileId>,
+    /// That is a file which has another name somewhere.
+    pub other_names: bool,
 }
 
 impl Found {
@@ -160,24 +162,23 @@ fn name_of(descriptor: &OwnedFd) -> Result<PathBuf, Lost> {
     fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd())).map_err(|_| Lost::Ended)
 }
 
-fn found(path: PathBuf, root: &OwnedFd, file: Option<FileId>) -> Result<Found, Lost> {
+fn found(path: PathBuf, root: &OwnedFd, about: Option<&FileStat>) -> Result<Found, Lost> {
     let own = match path.strip_prefix(name_of(root)?) {
         Ok(below) => Path::new("/").join(below),
         Err(_) => path.clone(),
     };
-    Ok(Found { path, own, file })
+    Ok(Found { path, own, file: about.map(id_of), other_names: about.is_some_and(|a| a.st_nlink > 1) })
 }
 
 /// What a descriptor is open on, where its name leads there: a mount that is nowhere yet is called `/`.
 fn itself(descriptor: &Path, root: &OwnedFd) -> Result<Found, Lost> {
     let opened = open(descriptor)?;
     let named = name_of(&opened)?;
-    let id = |fd: &OwnedFd| fstat(fd).map(|about| id_of(&about)).ok();
-    let there = open(&named).ok().and_then(|fd| id(&fd));
-    if there.is_none() || there != id(&opened) {
-        return Err(Lost::Nowhere);
+    let there = open(&named).ok().and_then(|fd| fstat(fd).ok());
+    match (there, fstat(&opened)) {
+        (Some(there), Ok(about)) if id_of(&there) == id_of(&about) => found(named, root, Some(&about)),
+        _ => Err(Lost::Nowhere),
     }
-    found(named, root, there)
 }
 
 /// By two calls, where no link and no `..` is on the way; else, or if anything is not as expected, `None`.
@@ -197,11 +198,11 @@ fn plainly(start: &OwnedFd, root: &OwnedFd, path: &Path) -> Option<Result<Found,
     };
     let about = match fstatat(&folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(about) if is_link(&about) => return None,
-        Ok(about) => Some(id_of(&about)),
+        Ok(about) => Some(about),
         Err(Errno::ENOENT) => None,
         Err(_) => return None,
     };
-    Some(name_of(&folder).and_then(|folder| found(folder.join(name), root, about)))
+    Some(name_of(&folder).and_then(|folder| found(folder.join(name), root, about.as_ref())))
 }
 
 /// Name by name.
@@ -252,13 +253,13 @@ impl<'a> Walk<'a> {
             at = if is_link(&about) && (!last || self.through) {
                 self.link(at, &name, &next)?
             } else if last {
-                return found(name_of(&at)?.join(name), self.root, Some(id_of(&about)));
+                return found(name_of(&at)?.join(name), self.root, Some(&about));
             } else {
                 next
             };
         }
         let about = fstat(&at).map_err(|_| Lost::Nowhere)?;
-        found(name_of(&at)?, self.root, Some(id_of(&about)))
+        found(name_of(&at)?, self.root, Some(&about))
     }
 
     fn above(&self, at: OwnedFd) -> Result<OwnedFd, Lost> {

@@ -1,9 +1,10 @@
 //! The kernel side as the tracer sees it: what is set before load, maps after it, and what is attached.
 
+use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
@@ -17,6 +18,7 @@ use shared::op::{OpSet, desc};
 
 use crate::cli::{Actions, hinted};
 use crate::persist::Pins;
+use crate::switch::Switch;
 
 /// What never changes while running: read-only data of the programs, one field a variable.
 #[derive(Clone)]
@@ -205,7 +207,11 @@ pub fn share_maps(loaded: &Object, object: &mut OpenObject) -> Result<()> {
         let Some(mut same) = object.maps_mut().find(|m| m.name() == map.name()) else { continue };
         same.reuse_fd(map.as_fd()).with_context(|| format!("share map {}", map.name().display()))?;
     }
-    Ok(())
+    let has = |name: &OsStr| loaded.maps().any(|map| map.name() == name);
+    match object.maps().find(|map| is_shared(map.name()) && !has(map.name())) {
+        Some(alone) => Err(anyhow!("nobody else has its map {}", alone.name().display())),
+        None => Ok(()),
+    }
 }
 
 /// Of two programs for the same, the one that suits this kernel: the verifier takes long for each.
@@ -270,6 +276,8 @@ pub fn read_as<T: Copy>(bytes: &[u8]) -> Option<T> {
 /// Maps and programs of a loaded phase. Detaches everything when dropped.
 pub struct Kernel {
     loaded: Box<dyn Loaded>,
+    /// Its number.
+    instance: u32,
     links: Vec<Link>,
     /// What is attached stays attached when this ends.
     stays: bool,
@@ -282,6 +290,7 @@ impl Drop for Kernel {
             self.links.iter_mut().for_each(Link::disconnect);
             return;
         }
+        self.end_acting();
         std::thread::scope(|scope| {
             for link in self.links.drain(..) {
                 // A thread that cannot be had drops it here.
@@ -296,9 +305,16 @@ pub const LIVES: [&str; 5] =
     ["process_fork", "process_fork_held", "process_exec", "process_exit", "process_exit_held"];
 
 impl Kernel {
-    /// Takes over a loaded object; nothing is attached yet.
-    pub fn new(loaded: Box<dyn Loaded>) -> Self {
-        Self { loaded, links: Vec::new(), stays: false }
+    /// Takes over an object of this number that is loaded; nothing is attached yet.
+    pub fn new(loaded: Box<dyn Loaded>, instance: u32) -> Self {
+        Self { loaded, instance, links: Vec::new(), stays: false }
+    }
+
+    /// Links end in no order: programs that still run, but lack what they call, would deny.
+    fn end_acting(&mut self) {
+        if let Some(switch) = self.map("control").ok().and_then(|control| Switch::new(&control).ok()) {
+            switch.end_acting(self.instance);
+        }
     }
 
     /// A handle of a map, independent of this object's lifetime.
@@ -368,6 +384,9 @@ impl Kernel {
 
     /// Attaches a program where its section name says.
     pub fn attach(&mut self, name: &str) -> Result<()> {
+        // First: if this process is killed, its descriptors end in the reverse of their order, and a program
+        // without what it calls would deny.
+        self.links.extend(self.loaded.complete(name).with_context(|| format!("complete {name}"))?);
         let program = self.program(name)?;
         // A hook's program whose type was changed before load: its section name says nothing any more.
         let retyped = program.prog_type() == ProgramType::Tracing
@@ -381,9 +400,6 @@ impl Kernel {
             hinted(format!("{error:#}"), "mount -t tracefs tracefs /sys/kernel/tracing")
         })?;
         self.links.push(link);
-        // After it: if this process dies, what is attached goes in the order of its descriptors, and a program
-        // without what it calls would deny for a moment.
-        self.links.extend(self.loaded.complete(name).with_context(|| format!("complete {name}"))?);
         Ok(())
     }
 
@@ -444,16 +460,24 @@ impl Kernel {
         Ok(out)
     }
 
-    /// What the kernel has behind the open files `wanted`: its own superblock and inode numbers.
-    pub fn file_key(&mut self, wanted: &File) -> Result<intf::file_key> {
-        let fd: RawFd = wanted.as_raw_fd();
+    /// What the kernel has behind open files: its own superblock and inode numbers.
+    pub fn file_keys(&mut self, wanted: &[impl AsFd]) -> Result<Vec<Option<intf::file_key>>> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
         let answers = self.iterate("describe_fds")?;
-        answers
+        let by_fd: HashMap<u32, intf::file_key> = answers
             .chunks_exact(size_of::<intf::fd_answer>())
             .filter_map(read_as::<intf::fd_answer>)
-            .find(|a| a.fd == fd as u32)
-            .map(|a| a.key)
-            .ok_or_else(|| anyhow!("the kernel does not show descriptor {fd} of this process"))
+            .map(|answer| (answer.fd, answer.key))
+            .collect();
+        Ok(wanted.iter().map(|file| by_fd.get(&(file.as_fd().as_raw_fd() as u32)).copied()).collect())
+    }
+
+    /// Likewise of one.
+    pub fn file_key(&mut self, wanted: &File) -> Result<intf::file_key> {
+        let key = self.file_keys(&[wanted])?.pop().flatten();
+        key.ok_or_else(|| anyhow!("the kernel does not show a descriptor of this process"))
     }
 }
 

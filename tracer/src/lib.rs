@@ -25,6 +25,7 @@ pub mod probe;
 pub mod process;
 pub mod protect;
 pub mod report;
+mod scripts;
 pub mod selfcheck;
 pub mod session;
 pub mod switch;

@@ -20,6 +20,7 @@ use shared::intf;
 use crate::cli::hinted;
 use crate::kernel::{bytes_of, read_as};
 use crate::switch::Switch;
+use crate::tables::wait_for_decisions;
 
 /// The bpffs of the system.
 const SYSTEM: &str = "/sys/fs/bpf";
@@ -185,21 +186,22 @@ impl Pins {
         self.roots().iter().try_for_each(|root| remove(&root.join(format!("object-{instance}"))))
     }
 
-    /// Lets go of all objects but that of this number.
+    /// A number that no object has, nor one that died before it acted.
+    pub fn next_instance(&self, found: &Found) -> u32 {
+        let pinned = self.roots().into_iter().flat_map(|root| objects(&root).collect::<Vec<_>>());
+        let numbers = pinned.filter_map(|name| name.strip_prefix("object-")?.parse().ok());
+        numbers.chain([found.instance]).max().unwrap_or(0).wrapping_add(1).max(1)
+    }
+
+    /// Lets go of all objects but that of this number, none of which is still deciding.
     pub fn keep_only(&self, instance: u32) -> Result<()> {
+        wait_for_decisions();
         for root in self.roots() {
             for name in objects(&root).filter(|name| *name != format!("object-{instance}")) {
                 remove(&root.join(name))?;
             }
         }
         Ok(())
-    }
-
-    /// No object acts any more. Links end in no order: a hook that still runs, but nobody decides for, would deny.
-    fn end_acting(&self) {
-        if let Some(switch) = self.switch() {
-            switch.set_instance(0);
-        }
     }
 
     fn switch(&self) -> Option<Switch> {
@@ -209,7 +211,19 @@ impl Pins {
 
     /// Removes all pins; what ended is waited for.
     pub fn remove(&self) -> Result<()> {
-        self.end_acting();
+        // Links end in no order: a hook that still runs, but nobody decides for, would deny.
+        let acting = self.switch().map(|switch| (switch.instance(), switch));
+        if let Some((instance, switch)) = &acting {
+            switch.end_acting(*instance);
+        }
+        let removed = self.remove_pins();
+        if let (Some((instance, switch)), Err(_)) = (&acting, &removed) {
+            switch.set_instance(*instance); // what is left goes on
+        }
+        removed
+    }
+
+    fn remove_pins(&self) -> Result<()> {
         let links = self.roots().iter().flat_map(|root| link_ids(root)).collect::<Vec<u32>>();
         for root in self.roots() {
             remove(&root)?;

@@ -351,19 +351,22 @@ fn try_program(program: &str, effect: fn() -> bool) -> Result<Found, Refusal> {
     })
 }
 
+/// Where a program that is to take a function's place is refused.
+const FREPLACE: &str = "freplace";
+
 /// Programs that deny nothing by themselves, as those of the LSM hooks.
 const ASK_DECIDER: [&str; 2] = ["lsm_hook", "security_function"];
 
 /// Lets another program take the place of the function that such a program asks.
 fn decide_for(object: &mut libbpf_rs::Object, program: &str) -> Result<Link, Refusal> {
-    const AT: &str = "freplace";
     let asking = object.progs_mut().find(|p| p.name() == program).expect("the object has the program");
     let mut storage = MaybeUninit::uninit();
     let mut open = open(&mut storage, "refuse")?;
     let target = open.progs.refuse.set_attach_target(asking.as_fd().as_raw_fd(), Some("decider".into()));
-    target.map_err(|error| Refusal::new(AT, &error))?;
-    let skel = open.load().map_err(|error| Refusal::new(AT, &error))?;
-    replace_function(&skel.progs.refuse, asking.as_fd(), c"decider").map_err(|error| Refusal::new(AT, &error))
+    target.map_err(|error| Refusal::new(FREPLACE, &error))?;
+    let skel = open.load().map_err(|error| Refusal::new(FREPLACE, &error))?;
+    replace_function(&skel.progs.refuse, asking.as_fd(), c"decider")
+        .map_err(|error| Refusal::new(FREPLACE, &error))
 }
 
 fn attach(object: &mut libbpf_rs::Object, program: &str) -> libbpf_rs::Result<Link> {
@@ -578,6 +581,10 @@ fn hook_reason(hook: &Found, around: &Surroundings) -> Reason {
         (Found::Refused(_), _) if !around.lsm_programs => Reason::new(
             format!("this kernel has no LSM programs: one {hook}"),
             format!("use a kernel built with CONFIG_BPF_LSM, and boot it with {parameter}"),
+        ),
+        (Found::Refused(refusal), _) if refusal.step == FREPLACE => Reason::new(
+            format!("an LSM program loads, but {hook}, which puts the one that decides into the others"),
+            "permit it; it needs BPF's compiler to machine code (CONFIG_BPF_JIT, net.core.bpf_jit_enable)",
         ),
         (Found::Refused(refusal), _) if refusal.not_permitted => Reason::new(
             format!("an LSM program {hook}: this kernel has them, a policy of this machine forbids them"),

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use shared::intf;
 use shared::op::Op;
@@ -24,8 +25,9 @@ use crate::persist::FOLDERS;
 pub struct Protected {
     files: HashSet<FileId>,
     paths: HashSet<PathBuf>,
-    /// What the profile's scripts were when it was loaded: another name (a hard link, a mount) may lead there.
+    /// What the profile's scripts were at the last look: another name (a hard link, a mount) may lead there.
     scripts: HashMap<FileId, PathBuf>,
+    looked: Instant,
     tracer: u32,
     /// Somebody but root may remove one of them, or subjects may be root.
     exposed: bool,
@@ -39,6 +41,7 @@ impl Protected {
             files: paths.iter().filter_map(file_at).collect(),
             paths: paths.into_iter().collect(),
             scripts: HashMap::new(),
+            looked: Instant::now(),
             tracer: std::process::id(),
         }
     }
@@ -48,11 +51,12 @@ impl Protected {
         let known = |path: &Path| file_at(path).map(|id| (id, path.to_owned()));
         let names = policy.protected_files().map(|name| Path::new(OsStr::from_bytes(name.as_bytes())));
         self.scripts = names.filter_map(known).collect();
+        self.looked = Instant::now();
     }
 
     /// What this call, allowed by the profile, reaches for; a relative path begins in `folder`, where that was told.
     pub fn reached(
-        &self,
+        &mut self,
         policy: &Policy,
         op: Op,
         record: &intf::rec_call,
@@ -99,17 +103,29 @@ impl Protected {
     }
 
     /// By its name in the process' own root, in the tracer's, or by what it is.
-    fn is_script(&self, policy: &Policy, op: Op, found: &Found, takes: bool) -> bool {
+    fn is_script(&mut self, policy: &Policy, op: Op, found: &Found, takes: bool) -> bool {
         let named = found.names().any(|path| {
             let path = path.as_os_str().as_bytes();
             policy.is_protected(path)
                 || (takes && policy.is_above_protected(path))
                 || (takes && policy.could_move(op) && policy.is_above_root(path))
         });
+        named || (writes_into(op) && self.is_script_by_another_name(policy, found))
+    }
+
+    fn is_script_by_another_name(&mut self, policy: &Policy, found: &Found) -> bool {
+        let Some(file) = found.file else { return false };
         // What was a script then may be another file's number by now.
-        let is_now =
-            |file: FileId| self.scripts.get(&file).is_some_and(|script| file_at(script) == Some(file));
-        named || (writes_into(op) && found.file.is_some_and(is_now))
+        let is_now = |scripts: &HashMap<FileId, PathBuf>| {
+            scripts.get(&file).is_some_and(|script| file_at(script) == Some(file))
+        };
+        // One that was replaced since. Not each time: somebody may write to such files on purpose.
+        let another_look = found.other_names && self.looked.elapsed() >= LOOK_AGAIN;
+        is_now(&self.scripts)
+            || (another_look && {
+                self.look_at_scripts(policy);
+                is_now(&self.scripts)
+            })
     }
 
     /// Whether somebody but root may remove one of them.
@@ -141,6 +157,9 @@ impl Protected {
         })
     }
 }
+
+/// Between two looks at what scripts are.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What an allowed call reaches for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

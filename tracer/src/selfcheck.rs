@@ -39,7 +39,7 @@ pub struct SelfChecks {
 
 /// Between two looks, at most: an image may have no process for days, and each look is system calls on maps, amid
 /// which newer kernels skip programs of perf's tracepoints.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// As many processes must fail, and none pass, before an image is given up: one may be broken by itself.
 const PROOF: usize = 2;

@@ -39,6 +39,7 @@ use crate::probe::calls_can_be_denied;
 use crate::process::{self, Process};
 use crate::protect::Protected;
 use crate::report::{Ended, Outcome, Reporter, Settings};
+use crate::scripts::ScriptFiles;
 use crate::selfcheck::SelfChecks;
 use crate::switch::Switch;
 use crate::tables::KernelTables;
@@ -421,6 +422,8 @@ struct Session {
     kernel: Kernel,
     images: Images,
     self_checks: SelfChecks,
+    /// Where the hooks decide.
+    scripts: Option<ScriptFiles>,
     pins: Option<Pins>,
     socket: Option<Control>,
     stats: MapHandle,
@@ -514,13 +517,13 @@ impl Session {
         config.pins = pins.map(Pins::place_of_maps).transpose()?;
         if let Some(found) = found {
             config.hash_key = found.hash_key;
-            config.instance = found.instance.wrapping_add(1).max(1);
+            config.instance = pins.map_or(1, |pins| pins.next_instance(found));
         }
         let loaded = phase.load(&config).map_err(|e| match pins {
             Some(pins) if found.is_some() => pins.incompatible(&format!("{e:#}")),
             _ => load_failed(&e),
         })?;
-        let mut kernel = Kernel::new(loaded);
+        let mut kernel = Kernel::new(loaded, config.instance);
         let switch = Switch::new(&kernel.map("control")?)?;
         let _ = switch.set_tracer(std::process::id());
         let generation = found.map_or(1, |f| f.generation + 1);
@@ -571,6 +574,10 @@ impl Session {
         let patterned = match (&tables, &policy) {
             (Some(tables), Some(policy)) => tables.load(policy, generation)?,
             _ => false,
+        };
+        let scripts = match &policy {
+            Some(policy) if phase.view() == View::Lsm => Some(ScriptFiles::new(&mut kernel, policy)?),
+            _ => None,
         };
         let wrappers = Wrappers::new(&mut kernel)?;
         let excused = wrappers::asked(args, profile.as_ref());
@@ -676,6 +683,7 @@ impl Session {
             kernel,
             images,
             self_checks,
+            scripts,
             pins: None,
             socket: None,
             stats,
@@ -853,6 +861,9 @@ impl Session {
             for path in self.images.appeared() {
                 self.upgraded(&path);
             }
+            if let Some(Err(error)) = self.scripts.as_mut().map(|scripts| scripts.refresh(&mut self.kernel)) {
+                anyhow::bail!("scripts by other names can no longer be told: {error:#}");
+            }
             if self.consumer.as_ref().is_none_or(JoinHandle::is_finished) {
                 anyhow::bail!("the consumer of events ended unexpectedly");
             }
@@ -940,6 +951,9 @@ impl Session {
                     Some(Err(error)) => return format!("warning: the profile stays as it was: {error:#}"),
                 };
                 if let Err(error) = self.wrappers.load(&profile.wrappers, next) {
+                    return format!("warning: the profile stays as it was: {error:#}");
+                }
+                if let Some(Err(error)) = self.scripts.as_mut().map(|s| s.swap(&mut self.kernel, &policy)) {
                     return format!("warning: the profile stays as it was: {error:#}");
                 }
                 // The kernel side first: from then on nothing of the old profile is known to be allowed.

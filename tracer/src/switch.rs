@@ -10,6 +10,7 @@ use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd};
 
 use crate::cli::Mode;
+use crate::tables::wait_for_decisions;
 
 /// The map `control`, mapped: stores are seen by the next decision, and by none in part.
 pub struct Switch {
@@ -50,6 +51,14 @@ impl Switch {
     /// Which of the loaded objects acts.
     pub fn set_instance(&self, instance: u32) {
         self.half(offset_of!(intf::control, instance)).store(instance, Ordering::SeqCst);
+    }
+
+    /// If it is this one that acts, none does any more, and none of its decisions is still being made.
+    pub fn end_acting(&self, instance: u32) {
+        let acts = self.half(offset_of!(intf::control, instance));
+        if acts.compare_exchange(instance, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            wait_for_decisions();
+        }
     }
 
     /// Which of the loaded objects acts; 0 where none does.

@@ -2,8 +2,8 @@
 /*
  * Tries: write over a script of the profile by another name of the same file, which was there before
  * Effect: script
- * Class: in scope, known: a script is told by its path
- * Expect: phase1 open; phase2 open; rewriting open; lsm open
+ * Class: in scope
+ * Expect: phase1 race; phase2 1; rewriting 1; lsm 0
  * Twin: made 0
  */
 require __DIR__ . '/../lib.php';

@@ -10,6 +10,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use e2e::arena::{Target, listen, make_fifo, open_folder};
 
@@ -288,6 +290,12 @@ fn original() -> PathBuf {
     e2e::bypass::folder().join("page.php")
 }
 
+/// By then the tracer knows which file a script is that has been replaced.
+const LOOKED_AGAIN: Duration = Duration::from_millis(2500);
+
+/// Its inode when it was last put back.
+static SCRIPT: AtomicU64 = AtomicU64::new(0);
+
 /// The script that everybody may write, put back as it was. Its inode stays, where it is there.
 fn script(root: &Path) -> Holds {
     let folder = open_folder(&root.join("area/open"));
@@ -300,6 +308,9 @@ fn script(root: &Path) -> Holds {
     let _ = fs::remove_file(&other);
     fs::hard_link(&path, &other).expect("link a script");
     let inode = path.metadata().expect("its inode").ino();
+    if SCRIPT.swap(inode, Ordering::Relaxed) != inode {
+        std::thread::sleep(LOOKED_AGAIN);
+    }
     Holds::Script { path, inode }
 }
 

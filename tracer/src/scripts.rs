@@ -1,0 +1,94 @@
+//! What the profile's scripts are as files, for the LSM hooks: there a script's other name (a hard link) is told by
+//! that. The map is filled again and again, since scripts are replaced while everything runs.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use shared::intf;
+use shared::policy::Policy;
+
+use crate::follow::{FileId, file_at};
+use crate::kernel::{Kernel, bytes_of, read_as};
+use crate::protect::LOOK_AGAIN;
+
+/// Descriptors that are open at once.
+const BATCH: usize = 256;
+
+/// The map `script_files`, and what is in it.
+pub struct ScriptFiles {
+    map: MapHandle,
+    names: Vec<PathBuf>,
+    known: HashMap<FileId, intf::file_key>,
+    looked: Instant,
+    pause: Duration,
+}
+
+impl ScriptFiles {
+    /// Of this profile; what the map has of an earlier session's is removed.
+    pub fn new(kernel: &mut Kernel, policy: &Policy) -> Result<Self> {
+        let map = kernel.map("script_files")?;
+        let mut files =
+            Self { map, names: Vec::new(), known: HashMap::new(), looked: Instant::now(), pause: LOOK_AGAIN };
+        files.swap(kernel, policy)?;
+        let wanted: HashSet<(u64, u64)> = files.known.values().map(|key| (key.dev, key.ino)).collect();
+        for key in files.map.keys().collect::<Vec<_>>() {
+            if read_as::<intf::file_key>(&key).is_none_or(|k| !wanted.contains(&(k.dev, k.ino))) {
+                files.map.delete(&key)?;
+            }
+        }
+        Ok(files)
+    }
+
+    /// Another profile's.
+    pub fn swap(&mut self, kernel: &mut Kernel, policy: &Policy) -> Result<()> {
+        let path = |name: &[u8]| Path::new(OsStr::from_bytes(name)).to_owned();
+        self.names = policy.protected_files().map(|name| path(name.as_bytes())).collect();
+        self.look(kernel)
+    }
+
+    /// Looks again, if that is due.
+    pub fn refresh(&mut self, kernel: &mut Kernel) -> Result<()> {
+        if self.looked.elapsed() < self.pause { Ok(()) } else { self.look(kernel) }
+    }
+
+    fn look(&mut self, kernel: &mut Kernel) -> Result<()> {
+        let began = Instant::now();
+        let there: HashMap<FileId, &PathBuf> =
+            self.names.iter().filter_map(|name| Some((file_at(name)?, name))).collect();
+        let gone: Vec<FileId> = self.known.keys().filter(|id| !there.contains_key(id)).copied().collect();
+        let new: Vec<&PathBuf> =
+            there.iter().filter(|(id, _)| !self.known.contains_key(id)).map(|(_, name)| *name).collect();
+        for batch in new.chunks(BATCH) {
+            // What is there by now.
+            let files: Vec<File> = batch.iter().filter_map(|name| open(name)).collect();
+            for (file, key) in files.iter().zip(kernel.file_keys(&files)?) {
+                let (Some(key), Ok(about)) = (key, file.metadata()) else { continue };
+                self.map.update(bytes_of(&key), &1u32.to_ne_bytes(), MapFlags::ANY)?;
+                self.known.insert((about.dev(), about.ino()), key);
+            }
+        }
+        for id in gone {
+            if let Some(key) = self.known.remove(&id) {
+                let _ = self.map.delete(bytes_of(&key));
+            }
+        }
+        self.looked = Instant::now();
+        // A fiftieth of a processor at most, however many there are.
+        self.pause = LOOK_AGAIN.max(began.elapsed() * 50);
+        Ok(())
+    }
+}
+
+/// Its name alone: nothing is opened by that.
+fn open(path: &Path) -> Option<File> {
+    nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok().map(File::from)
+}
