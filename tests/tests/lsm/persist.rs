@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use e2e::arena::{Arena, Status, pin, succeeds};
+use e2e::fpm::wait_until;
 use e2e::session::{Running, Session, ends_with_test, tracer};
 use e2e::suite::test;
 use libtest_mimic::Trial;
@@ -71,7 +72,11 @@ impl Hammers {
             pin(&mut command, Some(n / 2 % 2));
             ends_with_test(command.stderr(Stdio::inherit())).spawn().expect("start PHP")
         };
-        (0..PROCESSES).map(start).collect()
+        let processes: Vec<Child> = (0..PROCESSES).map(start).collect();
+        wait_until("all of them work", || {
+            processes.iter().all(|p| self.folder.join(format!("{}.works", p.id())).exists())
+        });
+        processes
     }
 
     /// What they tell, added up.

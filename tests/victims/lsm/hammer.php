@@ -1,6 +1,6 @@
 <?php
 // CLASS FOLDER learn|hammer: what this class may do, and what only the other one may, until FOLDER/stop is there.
-// Prints how often what is allowed was done or refused, and what is forbidden leaked or was denied.
+// Makes FOLDER/PID.works. Prints how often what is allowed was done or refused, and what is forbidden leaked or was denied.
 
 class Left
 {
@@ -41,5 +41,8 @@ do {
         }
     }
     clearstatcache();
+    if ($what === 'hammer') {
+        touch("$at.works");
+    }
 } while ($what === 'hammer' && !file_exists("$folder/stop"));
 echo json_encode($told), "\n";
