@@ -16,8 +16,10 @@ use serde_json::Value;
 
 use super::world::{arena, session};
 
-/// Of each class, one on each processor.
-const PROCESSES: usize = 4;
+/// One of each class.
+const PROCESSES: usize = 2;
+/// Microseconds between their rounds: tracers start beside them, on one processor where it is emulated.
+const PAUSE: &str = "100000";
 const WHILE: Duration = Duration::from_secs(2);
 
 /// All of them.
@@ -62,14 +64,14 @@ impl Hammers {
     }
 
     fn php(&self, class: &str, what: &str) -> Command {
-        self.arena.php("hammer.php", &[class, &self.folder.display().to_string(), what])
+        self.arena.php("hammer.php", &[class, &self.folder.display().to_string(), what, PAUSE])
     }
 
     fn start(&self) -> Vec<Child> {
         let _ = fs::remove_file(self.folder.join("stop"));
         let start = |n: usize| {
             let mut command = self.php(["Left", "Right"][n % 2], "hammer");
-            pin(&mut command, Some(n / 2 % 2));
+            pin(&mut command, Some(n));
             ends_with_test(command.stderr(Stdio::inherit())).spawn().expect("start PHP")
         };
         let processes: Vec<Child> = (0..PROCESSES).map(start).collect();
@@ -115,7 +117,7 @@ fn ended() {
 }
 
 fn adopted() {
-    const ROUNDS: usize = 3;
+    const ROUNDS: usize = 2;
     let _cleanup = Cleanup;
     let hammers = Hammers::learnt();
     let start = || hammers.session("--sandbox").arg("--persist").start();
