@@ -63,8 +63,7 @@ int BPF_PROG(file_open, struct file *file)
 	if (!s)
 		return verdict;
 	s->call.args[2] = flags;
-	note_other_names(s, file->f_inode);
-	path_of_open(s, file);
+	take_file(s, &file->f_path);
 	return hook_end(s);
 }
 
@@ -117,9 +116,7 @@ int BPF_PROG(path_rename, const struct path *old_dir, struct dentry *old_dentry,
 	struct scratch *s;
 	s32 verdict;
 
-	if (!op_is_policed(op))
-		return 0;
-	s = hook_begin(op, &verdict);
+	s = hook_begin_policed(op, &verdict);
 	if (!s)
 		return verdict;
 	path_in(s, old_dir, old_dentry, 0);
@@ -134,9 +131,7 @@ int BPF_PROG(path_link, struct dentry *old_dentry, const struct path *new_dir, s
 	struct scratch *s;
 	s32 verdict;
 
-	if (!op_is_policed(op))
-		return 0;
-	s = hook_begin(op, &verdict);
+	s = hook_begin_policed(op, &verdict);
 	if (!s)
 		return verdict;
 	path_in(s, new_dir, old_dentry, 0); /* both are in the same mount, or there is no link */
@@ -151,9 +146,7 @@ int BPF_PROG(path_symlink, const struct path *dir, struct dentry *dentry, const 
 	struct scratch *s;
 	s32 verdict;
 
-	if (!op_is_policed(op))
-		return 0;
-	s = hook_begin(op, &verdict);
+	s = hook_begin_policed(op, &verdict);
 	if (!s)
 		return verdict;
 	take_text(s, old_name);
@@ -169,39 +162,31 @@ static __always_inline bool is_opening(void)
 	return nr == SYS_open || nr == SYS_openat || nr == SYS_openat2 || nr == SYS_creat;
 }
 
-SEC("lsm/path_truncate")
-int BPF_PROG(path_truncate, const struct path *path)
+static __always_inline s32 truncate_hook(const struct path *path)
 {
-	u32 op = op_of(SYS_truncate, 0);
 	struct scratch *s;
 	s32 verdict;
 
-	if (!op_is_policed(op) || is_opening())
+	if (is_opening())
 		return 0;
-	s = hook_begin(op, &verdict);
+	s = hook_begin_policed(op_of(SYS_truncate, 0), &verdict);
 	if (!s)
 		return verdict;
-	note_other_names(s, BPF_CORE_READ(path, dentry, d_inode));
-	path_of(s, path, 0);
+	take_file(s, path);
 	return hook_end(s);
+}
+
+SEC("lsm/path_truncate")
+int BPF_PROG(path_truncate, const struct path *path)
+{
+	return truncate_hook(path);
 }
 
 /* Linux 6.2 (2022-12); before it path_truncate sees both. */
 SEC("lsm/file_truncate")
 int BPF_PROG(file_truncate, struct file *file)
 {
-	u32 op = op_of(SYS_truncate, 0);
-	struct scratch *s;
-	s32 verdict;
-
-	if (!op_is_policed(op) || is_opening())
-		return 0;
-	s = hook_begin(op, &verdict);
-	if (!s)
-		return verdict;
-	note_other_names(s, file->f_inode);
-	path_of_open(s, file);
-	return hook_end(s);
+	return truncate_hook(&file->f_path);
 }
 
 SEC("lsm/path_chmod")
@@ -611,9 +596,7 @@ int BPF_PROG(sb_mount, const char *dev_name, const struct path *path, const char
 	struct scratch *s;
 	s32 verdict;
 
-	if (!op_is_policed(op))
-		return 0;
-	s = hook_begin(op, &verdict);
+	s = hook_begin_policed(op, &verdict);
 	if (!s)
 		return verdict;
 	s->call.args[MOUNT_FLAGS] = flags;
@@ -629,9 +612,7 @@ int BPF_PROG(move_mount, const struct path *from, const struct path *to)
 	struct scratch *s;
 	s32 verdict;
 
-	if (!op_is_policed(op))
-		return 0;
-	s = hook_begin(op, &verdict);
+	s = hook_begin_policed(op, &verdict);
 	if (!s)
 		return verdict;
 	path_of(s, from, 0);
@@ -646,9 +627,7 @@ int BPF_PROG(sb_umount, struct vfsmount *mnt)
 	struct scratch *s;
 	s32 verdict;
 
-	if (!op_is_policed(op))
-		return 0;
-	s = hook_begin(op, &verdict);
+	s = hook_begin_policed(op, &verdict);
 	if (!s)
 		return verdict;
 	path_at(s, mnt, BPF_CORE_READ(mnt, mnt_root), 0);

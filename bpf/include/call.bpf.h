@@ -178,6 +178,17 @@ static __always_inline bool is_ending(struct rec_call *c, struct proc *p)
 	return true;
 }
 
+/* COMMAND before it is what it will be, and whom the filters leave out: looked at again, since both can change. */
+static __always_inline bool is_left_alone(struct proc *p)
+{
+	if (!(p->flags & (PROC_COMMAND | PROC_IGNORED)))
+		return false;
+	if ((p->flags & PROC_COMMAND) || !passes_filters())
+		return true;
+	p->flags &= ~PROC_IGNORED;
+	return false;
+}
+
 /* Where the kernel side decides, and only then finds out what is only told. */
 static __always_inline bool decides_first(struct scratch *s)
 {

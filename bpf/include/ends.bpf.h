@@ -45,11 +45,8 @@ static __always_inline int on_enter(u64 id)
 	p = proc_of(tgid);
 	if (!p || !acts())
 		return 0;
-	if (p->flags & (PROC_COMMAND | PROC_IGNORED)) {
-		if ((p->flags & PROC_COMMAND) || !passes_filters())
-			return 0;
-		p->flags &= ~PROC_IGNORED;
-	}
+	if (is_left_alone(p))
+		return 0;
 	task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!task)
 		count(STAT_STORAGE_FAILED);

@@ -89,11 +89,8 @@ static __always_inline struct scratch *hook_begin_at(u32 op, struct target targe
 	p = proc_of(tgid);
 	if (!p || !acts() || is_internal(t))
 		return NULL;
-	if (p->flags & (PROC_COMMAND | PROC_IGNORED)) {
-		if ((p->flags & PROC_COMMAND) || !passes_filters())
-			return NULL;
-		p->flags &= ~PROC_IGNORED;
-	}
+	if (is_left_alone(p))
+		return NULL;
 	task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!task)
 		count(STAT_STORAGE_FAILED);
@@ -133,6 +130,13 @@ static __always_inline struct scratch *hook_begin(u32 op, s32 *verdict)
 	return hook_begin_at(op, nobody, verdict);
 }
 
+/* Likewise, of an operation that may not be policed. */
+static __always_inline struct scratch *hook_begin_policed(u32 op, s32 *verdict)
+{
+	*verdict = 0;
+	return op_is_policed(op) ? hook_begin(op, verdict) : NULL;
+}
+
 /* Decides about what hook_begin() has claimed, whose arguments are there. What the hook returns. */
 static __always_inline s32 hook_end(struct scratch *s)
 {
@@ -164,11 +168,6 @@ static __always_inline void path_in(struct scratch *s, const struct path *dir, s
 	path_at(s, BPF_CORE_READ(dir, mnt), d, second);
 }
 
-static __always_inline void path_of_open(struct scratch *s, struct file *f)
-{
-	path_at(s, BPF_CORE_READ(f, f_path.mnt), BPF_CORE_READ(f, f_path.dentry), 0);
-}
-
 /*
  * Scripts of the profile by what they are: where another name of one leads, its path does not tell. User space looks
  * again each second; one that has been replaced since is told by its path alone (fails open).
@@ -181,7 +180,6 @@ struct {
 	__type(value, u32);
 } script_files SEC(".maps");
 
-/* Of a file that is to be changed. */
 static __always_inline void note_other_names(struct scratch *s, struct inode *inode)
 {
 	struct file_key key = {};
@@ -191,6 +189,13 @@ static __always_inline void note_other_names(struct scratch *s, struct inode *in
 	key.ino = BPF_CORE_READ(inode, i_ino);
 	key.dev = BPF_CORE_READ(inode, i_sb, s_dev);
 	s->is_script = bpf_map_lookup_elem(&script_files, &key) != NULL;
+}
+
+/* What is told of a file that may be changed. */
+static __always_inline void take_file(struct scratch *s, const struct path *path)
+{
+	note_other_names(s, BPF_CORE_READ(path, dentry, d_inode));
+	path_of(s, path, 0);
 }
 
 /* The text at s->dentry: the kernel's copy. */
@@ -267,9 +272,7 @@ static __always_inline s32 plain_hook(u32 op)
 	struct scratch *s;
 	s32 verdict;
 
-	if (!op_is_policed(op))
-		return 0;
-	s = hook_begin(op, &verdict);
+	s = hook_begin_policed(op, &verdict);
 	return s ? hook_end(s) : verdict;
 }
 
@@ -278,9 +281,7 @@ static __always_inline s32 valued_hook(u32 op, u32 arg, u64 value)
 	struct scratch *s;
 	s32 verdict;
 
-	if (!op_is_policed(op))
-		return 0;
-	s = hook_begin(op, &verdict);
+	s = hook_begin_policed(op, &verdict);
 	if (!s)
 		return verdict;
 	s->call.args[arg] = value;
@@ -292,9 +293,7 @@ static __always_inline s32 path_hook(u32 op, const struct path *path)
 	struct scratch *s;
 	s32 verdict;
 
-	if (!op_is_policed(op))
-		return 0;
-	s = hook_begin(op, &verdict);
+	s = hook_begin_policed(op, &verdict);
 	if (!s)
 		return verdict;
 	path_of(s, path, 0);
@@ -306,9 +305,7 @@ static __always_inline s32 name_hook(u32 op, const struct path *dir, struct dent
 	struct scratch *s;
 	s32 verdict;
 
-	if (!op_is_policed(op))
-		return 0;
-	s = hook_begin(op, &verdict);
+	s = hook_begin_policed(op, &verdict);
 	if (!s)
 		return verdict;
 	path_in(s, dir, dentry, 0);
@@ -326,9 +323,7 @@ static __always_inline s32 call_hook(u32 nr, u32 class)
 	struct scratch *s;
 	s32 verdict;
 
-	if (!op_is_policed(op))
-		return 0;
-	s = hook_begin(op, &verdict);
+	s = hook_begin_policed(op, &verdict);
 	if (!s)
 		return verdict;
 	regs = current_registers();
@@ -345,9 +340,7 @@ static __always_inline s32 inode_hook(u32 op)
 	struct scratch *s;
 	s32 verdict;
 
-	if (!op_is_policed(op))
-		return 0;
-	s = hook_begin(op, &verdict);
+	s = hook_begin_policed(op, &verdict);
 	if (!s)
 		return verdict;
 	s->call.flags |= CALL_PATH_FAULT;
@@ -360,9 +353,7 @@ static __always_inline s32 address_hook(u32 nr, struct sockaddr *address, int le
 	struct scratch *s;
 	s32 verdict;
 
-	if (!op_is_policed(op))
-		return 0;
-	s = hook_begin(op, &verdict);
+	s = hook_begin_policed(op, &verdict);
 	if (!s)
 		return verdict;
 	s->dentry = (u64)address;

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use anyhow::{Context, Result};
 use libbpf_rs::btf::{Btf, types};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, Object, OpenObject, ProgramAttachType, ProgramType, libbpf_sys};
+use libbpf_rs::{Link, Object, OpenObject, ProgramAttachType, ProgramMut, ProgramType, libbpf_sys};
 use shared::op::lsm::{ALLOCATION, BY_FUNCTION, HOOKS, by_capability, functions_for, hooks_for};
 use tracer::cli::hinted;
 use tracer::kernel::{Loaded, ReadOnly, has_functions, prepare_maps, replace_function, share_maps};
@@ -51,13 +51,10 @@ impl Loaded for LsmObject {
     }
 
     fn complete(&mut self, program: &str) -> Result<Option<Link>> {
-        if !asks_decider(OsStr::new(program)) {
-            return Ok(None);
-        }
         let mut hooks = self.hooks.object_mut().progs_mut();
         let hook = hooks.find(|p| p.name() == program).context("the object has no such program")?;
-        if !has_functions(hook.as_fd())? {
-            return Ok(None); // what it would ask about is not policed
+        if !asks_decider(&hook)? {
+            return Ok(None);
         }
         let decider = match hook.prog_type() {
             ProgramType::Lsm => &mut self.decider.progs.decider_of_hooks,
@@ -71,8 +68,11 @@ impl Loaded for LsmObject {
 /// What the hooks' programs call.
 const DECIDER: &CStr = c"decider";
 
-fn asks_decider(program: &OsStr) -> bool {
-    HOOKS.iter().any(|hook| program == hook.name) || is_at_function(program)
+/// Whether it is loaded and calls that: not where what it would ask about is not policed.
+fn asks_decider(program: &ProgramMut<'_>) -> Result<bool> {
+    let name = program.name();
+    let is_at_hook = HOOKS.iter().any(|hook| name == hook.name) || is_at_function(name);
+    Ok(is_at_hook && program.autoload() && has_functions(program.as_fd())?)
 }
 
 /// Kernel lockdown takes the helper away that writes into a process' memory.
@@ -136,23 +136,18 @@ fn load_decider(hooks: &mut Object, config: &ReadOnly) -> Result<decider::Phase3
     data.action_deny = u32::from(config.actions.deny);
     data.action_kill = u32::from(config.actions.kill);
     share_maps(hooks, open.open_object_mut())?;
-    for (program, kind) in [
-        (&mut open.progs.decider_of_hooks, ProgramType::Lsm),
-        (&mut open.progs.decider_of_functions, ProgramType::Tracing),
-    ] {
-        let mut all = hooks.progs_mut();
-        let asking = loop {
-            match all.find(|p| p.autoload() && p.prog_type() == kind && asks_decider(p.name())) {
-                Some(hook) if !has_functions(hook.as_fd())? => {}
-                found => break found,
-            }
+    open.progs.decider_of_hooks.set_autoload(false);
+    open.progs.decider_of_functions.set_autoload(false);
+    for hook in hooks.progs_mut() {
+        let decider = match hook.prog_type() {
+            ProgramType::Lsm => &mut open.progs.decider_of_hooks,
+            _ => &mut open.progs.decider_of_functions,
         };
-        program.set_autoload(asking.is_some());
-        if let Some(asking) = asking {
-            program.set_attach_target(
-                asking.as_fd().as_raw_fd(),
-                Some(DECIDER.to_string_lossy().into_owned()),
-            )?;
+        // Any of those that it goes into.
+        if !decider.autoload() && asks_decider(&hook)? {
+            decider.set_autoload(true);
+            let function = DECIDER.to_string_lossy().into_owned();
+            decider.set_attach_target(hook.as_fd().as_raw_fd(), Some(function))?;
         }
     }
     open.load().context("load the decider (freplace)")

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use shared::profile::Script;
 use shared::site::Name;
 
-use crate::follow::{FileId, file_at};
+use crate::follow::{FileId, file_at, only_name};
 
 /// A process' root, where it is not the tracer's.
 type Root = Option<Arc<OwnedFd>>;
@@ -54,8 +54,7 @@ impl Files {
         if let Some(known) = self.roots.get(&theirs) {
             return Some(Some(known.clone()));
         }
-        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-        let root = Arc::new(nix::fcntl::open(name.as_str(), flags, Mode::empty()).ok()?);
+        let root = Arc::new(only_name(Path::new(&name)).ok()?);
         self.roots.insert(theirs, root.clone());
         Some(Some(root))
     }

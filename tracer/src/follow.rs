@@ -149,8 +149,13 @@ fn nowhere(errno: Errno) -> Lost {
     lost(errno, Lost::Nowhere)
 }
 
+/// What is at a path of the tracer's, links followed, without opening it.
+pub fn only_name(path: &Path) -> nix::Result<OwnedFd> {
+    nix::fcntl::open(path, ONLY_NAME, Mode::empty())
+}
+
 fn open(path: &Path) -> Result<OwnedFd, Lost> {
-    nix::fcntl::open(path, ONLY_NAME, Mode::empty()).map_err(|errno| lost(errno, Lost::Ended))
+    only_name(path).map_err(|errno| lost(errno, Lost::Ended))
 }
 
 fn another(descriptor: &OwnedFd) -> Result<OwnedFd, Lost> {

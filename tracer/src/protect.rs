@@ -49,8 +49,7 @@ impl Protected {
     /// Another profile decides which scripts are protected, also by other names that lead to them.
     pub fn look_at_scripts(&mut self, policy: &Policy) {
         let known = |path: &Path| file_at(path).map(|id| (id, path.to_owned()));
-        let names = policy.protected_files().map(|name| Path::new(OsStr::from_bytes(name.as_bytes())));
-        self.scripts = names.filter_map(known).collect();
+        self.scripts = scripts_of(policy).filter_map(known).collect();
         self.looked = Instant::now();
     }
 
@@ -156,6 +155,11 @@ impl Protected {
             pid == self.tracer || (everybody && record.who.uid == 0)
         })
     }
+}
+
+/// Paths of the scripts that are told by what file they are, too.
+pub fn scripts_of(policy: &Policy) -> impl Iterator<Item = &Path> {
+    policy.protected_files().map(|name| Path::new(OsStr::from_bytes(name.as_bytes())))
 }
 
 /// Between two looks at what scripts are.

@@ -2,23 +2,19 @@
 //! that. The map is filled again and again, since scripts are replaced while everything runs.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
 use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
 use shared::intf;
 use shared::policy::Policy;
 
-use crate::follow::{FileId, file_at};
+use crate::follow::{FileId, file_at, only_name};
 use crate::kernel::{Kernel, bytes_of, read_as};
-use crate::protect::LOOK_AGAIN;
+use crate::protect::{LOOK_AGAIN, scripts_of};
 
 /// Descriptors that are open at once.
 const BATCH: usize = 256;
@@ -50,8 +46,7 @@ impl ScriptFiles {
 
     /// Another profile's.
     pub fn swap(&mut self, kernel: &mut Kernel, policy: &Policy) -> Result<()> {
-        let path = |name: &[u8]| Path::new(OsStr::from_bytes(name)).to_owned();
-        self.names = policy.protected_files().map(|name| path(name.as_bytes())).collect();
+        self.names = scripts_of(policy).map(Path::to_owned).collect();
         self.look(kernel)
     }
 
@@ -69,7 +64,8 @@ impl ScriptFiles {
             there.iter().filter(|(id, _)| !self.known.contains_key(id)).map(|(_, name)| *name).collect();
         for batch in new.chunks(BATCH) {
             // What is there by now.
-            let files: Vec<File> = batch.iter().filter_map(|name| open(name)).collect();
+            let files: Vec<File> =
+                batch.iter().filter_map(|name| only_name(name).ok()).map(File::from).collect();
             for (file, key) in files.iter().zip(kernel.file_keys(&files)?) {
                 let (Some(key), Ok(about)) = (key, file.metadata()) else { continue };
                 self.map.update(bytes_of(&key), &1u32.to_ne_bytes(), MapFlags::ANY)?;
@@ -86,9 +82,4 @@ impl ScriptFiles {
         self.pause = LOOK_AGAIN.max(began.elapsed() * 50);
         Ok(())
     }
-}
-
-/// Its name alone: nothing is opened by that.
-fn open(path: &Path) -> Option<File> {
-    nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok().map(File::from)
 }
