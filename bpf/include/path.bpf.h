@@ -223,10 +223,8 @@ static __always_inline u32 path_intern(struct scratch *s, struct hash128 *id, bo
 	rec_init(&s->out.path.h, REC_PATH, sizeof(s->out.path));
 	if (!emit(&s->out.path.h, sizeof(s->out.path), s->may_kill))
 		return untold();
-	if (bpf_map_update_elem(&sites, &h, &one, BPF_ANY)) {
-		count(STAT_SITES_FULL);
-		return untold();
-	}
+	if (bpf_map_update_elem(&sites, &h, &one, BPF_ANY))
+		count(STAT_SITES_FULL); /* the next one tells it again */
 	return 0;
 }
 

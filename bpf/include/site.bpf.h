@@ -163,11 +163,9 @@ __noinline int names_intern(struct scratch *s, struct hash128 *id)
 	rec_init(&s->out.site.h, REC_SITE, sizeof(s->out.site));
 	if (!emit(&s->out.site.h, sizeof(s->out.site), s->may_kill))
 		return untold();
-	/* Not marked as told before its names are kept: the next call tries again. */
-	if (!kept || bpf_map_update_elem(&sites, &h, &one, BPF_ANY)) {
+	/* Not marked as told before its names are kept: the next call tells it again. */
+	if (!kept || bpf_map_update_elem(&sites, &h, &one, BPF_ANY))
 		count(STAT_SITES_FULL);
-		return untold();
-	}
 	return 0;
 }
 

@@ -1,8 +1,9 @@
 //! The thread that reads the ring buffer: decides, enforces, and only then tells the rest.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use shared::intf;
@@ -16,9 +17,10 @@ use crate::context::{Files, callers, context_id, has_unknown_context};
 use crate::enforce::{Action, Enforcer};
 use crate::kernel::{bytes_of, read_as, read_stat};
 use crate::late;
-use crate::names::{Id, NONE, Names, id};
+use crate::names::{Id, KEPT, NONE, Names, id};
 use crate::process::{Miss, Process};
 use crate::protect::{Folders, Protected, Reached, names_a_process};
+use crate::queue::ToReporter;
 
 /// A frame of a call's chain.
 pub struct Frame {
@@ -74,6 +76,8 @@ pub enum Message {
     Late(u64),
     /// Allowed calls of which a path could not be followed.
     NotFollowed(u64),
+    /// Violations for which there was no room.
+    Unreported(Unreported),
     /// A file whose code was on the chain of a call, while learning.
     File(Name),
     /// Another profile decides from now on; its checksum.
@@ -82,6 +86,15 @@ pub enum Message {
     Mode(Mode),
     /// Everything up to here has been told.
     Flushed,
+}
+
+/// Violations that are only counted.
+#[derive(Clone, Copy, Default)]
+pub struct Unreported {
+    /// All of them.
+    pub violations: u64,
+    /// Those whose process should have been killed, and was not.
+    pub missed: u64,
 }
 
 struct Known {
@@ -162,7 +175,8 @@ pub struct Consumer {
     late: u64,
     not_followed: u64,
     folders: Folders,
-    to: Sender<Message>,
+    unreported: Unreported,
+    to: ToReporter,
 }
 
 /// Where a call's site is known under: the kernel side's id, or a name read late.
@@ -181,9 +195,17 @@ impl Told {
     }
 }
 
+/// What can be looked up again: whoever has names without end has it looked up more than once.
+fn remember<K: Eq + Hash, P>(known: &mut HashMap<K, P>, key: K, policy: P) {
+    if known.len() >= KEPT {
+        known.clear();
+    }
+    known.insert(key, policy);
+}
+
 impl Consumer {
     /// For one session.
-    pub fn new(by: By, enforcer: Box<dyn Enforcer>, pairs: MapHandle, to: Sender<Message>) -> Self {
+    pub fn new(by: By, enforcer: Box<dyn Enforcer>, pairs: MapHandle, to: ToReporter) -> Self {
         Self {
             mode: by.mode,
             policy: by.policy,
@@ -207,6 +229,7 @@ impl Consumer {
             late: 0,
             not_followed: 0,
             folders: Folders::default(),
+            unreported: Unreported::default(),
             to,
         }
     }
@@ -253,29 +276,40 @@ impl Consumer {
         }
     }
 
-    /// Tells what was only counted since the last time.
+    /// Tells what was only counted since the last time, where there is room.
     pub fn flush(&mut self) {
-        let told = std::mem::take(&mut self.allowed);
-        let untold = self.untold.take();
-        // Who decides in the kernel has counted what it told, too.
-        let allowed = if self.kernel_decides { untold } else { told + untold };
-        let late = std::mem::take(&mut self.late);
-        if allowed > 0 {
-            self.forward(Some(Message::Allowed(allowed)));
-        }
-        if late > 0 {
-            self.forward(Some(Message::Late(late)));
-        }
-        let not_followed = std::mem::take(&mut self.not_followed);
-        if not_followed > 0 {
-            self.forward(Some(Message::NotFollowed(not_followed)));
-        }
+        self.tell_counts(|to, counted| to.offer(counted).is_ok());
     }
 
     /// Tells that everything was told.
     pub fn finish(&mut self) {
-        self.flush();
-        self.forward(Some(Message::Flushed));
+        self.tell_counts(|to, counted| {
+            to.send(counted);
+            true
+        });
+        self.to.send(Message::Flushed);
+    }
+
+    fn tell_counts(&mut self, tell: fn(&ToReporter, Message) -> bool) {
+        self.allowed += self.untold.take();
+        let tell_count = |count: &mut u64, message: fn(u64) -> Message| {
+            if *count > 0 && tell(&self.to, message(*count)) {
+                *count = 0;
+            }
+        };
+        tell_count(&mut self.allowed, Message::Allowed);
+        tell_count(&mut self.late, Message::Late);
+        tell_count(&mut self.not_followed, Message::NotFollowed);
+        if self.unreported.violations > 0 && tell(&self.to, Message::Unreported(self.unreported)) {
+            self.unreported = Unreported::default();
+        }
+    }
+
+    /// Who decides in the kernel has counted it.
+    fn count_allowed(&mut self) {
+        if !self.kernel_decides {
+            self.allowed += 1;
+        }
     }
 
     /// Another profile, at once: nothing that was decided by the old one is remembered.
@@ -298,10 +332,24 @@ impl Consumer {
         self.mode = mode;
     }
 
-    fn forward(&self, message: Option<Message>) {
-        if let Some(message) = message {
-            // The reporter only goes away at the very end, when nobody listens any more.
-            let _ = self.to.send(message);
+    fn forward(&mut self, message: Option<Message>) {
+        const A_MOMENT: Duration = Duration::from_millis(1);
+        let Some(mut message) = message else { return };
+        while let Err(refused) = self.to.offer(message) {
+            if self.mode != Mode::Profile {
+                return self.count_refused(&refused);
+            }
+            // Nobody waits for a decision: what has no room in the ring buffer meanwhile is counted there.
+            std::thread::sleep(A_MOMENT);
+            message = refused;
+        }
+    }
+
+    /// A return that is not told is an effect that was not seen, and a process that is not told a name less in events.
+    fn count_refused(&mut self, message: &Message) {
+        if let Message::Call(call) = message {
+            self.unreported.violations += 1;
+            self.unreported.missed += u64::from(matches!(call.action, Action::Missed(_)));
         }
     }
 
@@ -319,7 +367,7 @@ impl Consumer {
         if self.policy.is_some() {
             let site = id(record.hash);
             let policy = self.site_policy(&self.names.site(site), &[]);
-            self.sites.insert(site, policy);
+            remember(&mut self.sites, site, policy);
         }
     }
 
@@ -341,7 +389,8 @@ impl Consumer {
         if kind != intf::REC_EXIT && self.policy.is_some() {
             let key = (id(who.origin), id(who.program));
             if !self.programs.contains_key(&key) {
-                self.programs.insert(key, self.program_policy(key));
+                let policy = self.program_policy(key);
+                remember(&mut self.programs, key, policy);
             }
         }
         if kind == intf::REC_EXEC {
@@ -386,7 +435,7 @@ impl Consumer {
             self.judge_program(&who, Op::EXEC, &ArgsView::default())
         };
         if self.mode != Mode::Profile && verdict == Verdict::Allowed {
-            self.allowed += 1;
+            self.count_allowed();
             return;
         }
         let action = if verdict == Verdict::Allowed {
@@ -412,7 +461,8 @@ impl Consumer {
         if read_call(bytes, &mut record) {
             let call =
                 self.call_of(record, Arc::new(Site::unknown()), Verdict::Allowed, Action::Logged, false);
-            self.forward(Some(Message::Taint(Box::new(call))));
+            // At most one for each request: it holds until that ends.
+            self.to.send(Message::Taint(Box::new(call)));
         }
     }
 
@@ -428,7 +478,7 @@ impl Consumer {
         if verdict == Verdict::Allowed && self.mode != Mode::Profile {
             self.remember_allowed(record, op, &told);
             if !self.is_protected(record, op) {
-                self.allowed += 1;
+                self.count_allowed();
                 return;
             }
             verdict = Verdict::violation(Reason::ProtectedObject);
@@ -507,7 +557,7 @@ impl Consumer {
         }
         let site = self.names.site(site_id);
         let policy = self.site_policy(&site, &self.callers(record));
-        self.sites.insert(as_called, policy.clone());
+        remember(&mut self.sites, as_called, policy.clone());
         Told::Site(site, policy)
     }
 
@@ -582,7 +632,8 @@ impl Consumer {
         }
         let key = (id(who.origin), id(who.program));
         if !self.programs.contains_key(&key) {
-            self.programs.insert(key, self.program_policy(key));
+            let policy = self.program_policy(key);
+            remember(&mut self.programs, key, policy);
         }
         self.programs[&key].decide(op, args)
     }
@@ -689,7 +740,7 @@ impl Consumer {
     }
 
     fn tell(
-        &self,
+        &mut self,
         record: Box<intf::rec_call>,
         site: Arc<Site>,
         verdict: Verdict,

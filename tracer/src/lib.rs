@@ -24,6 +24,7 @@ pub mod persist;
 pub mod probe;
 pub mod process;
 pub mod protect;
+mod queue;
 pub mod report;
 mod scripts;
 pub mod selfcheck;

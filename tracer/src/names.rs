@@ -1,6 +1,6 @@
 //! What records call by a hash: sites, paths and origins, as the kernel side named them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -21,13 +21,49 @@ pub fn id(hash: intf::hash128) -> Id {
 /// No site, no sink, no origin.
 pub const NONE: Id = (0, 0);
 
+/// How many names of a kind are kept for good. The kernel side marks half as many, of all kinds, as told; what comes
+/// after those it tells again each time, just before what refers to it.
+pub const KEPT: usize = 2 * intf::SITES_MAX as usize;
+/// How many are kept beyond: of all tasks' records the last.
+const PASSING: usize = 8192;
+
+/// What was told by its id: whoever names things without end has the last of them here, and no more.
+struct Told<T> {
+    all: HashMap<Id, T>,
+    passing: VecDeque<Id>,
+}
+
+impl<T> Default for Told<T> {
+    fn default() -> Self {
+        Self { all: HashMap::new(), passing: VecDeque::new() }
+    }
+}
+
+impl<T> Told<T> {
+    fn get(&self, id: Id) -> Option<&T> {
+        self.all.get(&id)
+    }
+
+    fn insert(&mut self, id: Id, told: T) {
+        if self.all.insert(id, told).is_some() || self.all.len() <= KEPT {
+            return;
+        }
+        self.passing.push_back(id);
+        if self.passing.len() > PASSING
+            && let Some(oldest) = self.passing.pop_front()
+        {
+            self.all.remove(&oldest);
+        }
+    }
+}
+
 /// Names that were told so far.
 #[derive(Default)]
 pub struct Names {
-    sites: HashMap<Id, Arc<Site>>,
-    files: HashMap<Id, Name>,
-    paths: HashMap<Id, Name>,
-    origins: HashMap<Id, Arc<[OriginEntry]>>,
+    sites: Told<Arc<Site>>,
+    files: Told<Name>,
+    paths: Told<Name>,
+    origins: Told<Arc<[OriginEntry]>>,
 }
 
 impl Names {
@@ -87,8 +123,8 @@ impl Names {
 
     fn name_told(&mut self, id: Id, name: &intf::site_name) {
         match file_of(name) {
-            Some(file) => drop(self.files.insert(id, file)),
-            None => drop(self.sites.insert(id, Arc::new(Site::from_raw(name)))),
+            Some(file) => self.files.insert(id, file),
+            None => self.sites.insert(id, Arc::new(Site::from_raw(name))),
         }
     }
 
@@ -111,27 +147,27 @@ impl Names {
 
     /// All sites that were told.
     pub fn sites(&self) -> impl Iterator<Item = (Id, &Site)> {
-        self.sites.iter().map(|(id, site)| (*id, &**site))
+        self.sites.all.iter().map(|(id, site)| (*id, &**site))
     }
 
     /// All files of frames that were told.
     pub fn files(&self) -> impl Iterator<Item = (Id, &Name)> {
-        self.files.iter().map(|(id, file)| (*id, file))
+        self.files.all.iter().map(|(id, file)| (*id, file))
     }
 
     /// The file of a frame; `None` where it was never told.
     pub fn file(&self, id: Id) -> Option<&Name> {
-        self.files.get(&id)
+        self.files.get(id)
     }
 
     /// The site; `{unknown}` where it was never told (fails closed).
     pub fn site(&self, id: Id) -> Arc<Site> {
-        self.sites.get(&id).cloned().unwrap_or_else(|| Arc::new(Site::unknown()))
+        self.sites.get(id).cloned().unwrap_or_else(|| Arc::new(Site::unknown()))
     }
 
     /// The name of a sink: `unlink`, `ZipArchive::extractTo`.
     pub fn sink(&self, id: Id) -> Option<Name> {
-        let site = self.sites.get(&id)?;
+        let site = self.sites.get(id)?;
         let function = site.function.as_ref()?;
         Some(match &site.class {
             Some(class) => [class.as_bytes(), b"::", function.as_bytes()].concat().into(),
@@ -141,7 +177,7 @@ impl Names {
 
     /// The path; `None` where there is none.
     pub fn path(&self, id: Id) -> Option<Name> {
-        self.paths.get(&id).cloned()
+        self.paths.get(id).cloned()
     }
 
     /// The entries; none for a task that is no descendant. One that was never told is `{unknown}`, which nothing
@@ -151,7 +187,7 @@ impl Names {
             return Arc::from([]);
         }
         self.origins
-            .get(&id)
+            .get(id)
             .cloned()
             .unwrap_or_else(|| Arc::from([OriginEntry { site: Site::unknown(), sink: None }]))
     }
@@ -174,5 +210,21 @@ mod tests {
         names.origin_told(&told);
         assert_eq!(names.origin((5, 6)).len(), 2);
         assert_eq!(names.origin((5, 6))[0].site, Site::unknown());
+    }
+
+    #[test]
+    fn of_names_without_end_the_first_and_the_last_are_known() {
+        let mut told = Told::default();
+        let all = (KEPT + 3 * PASSING) as u64;
+        for n in 1..=all {
+            told.insert((n, 0), n);
+            told.insert((n, 0), n);
+            assert_eq!(told.get((n, 0)), Some(&n));
+        }
+        assert_eq!(told.all.len(), KEPT + PASSING);
+        assert_eq!(told.get((KEPT as u64, 0)), Some(&(KEPT as u64)));
+        assert_eq!(told.get((all + 1 - PASSING as u64, 0)), Some(&(all + 1 - PASSING as u64)));
+        assert_eq!(told.get((all - PASSING as u64, 0)), None);
+        assert!(told.passing.len() <= PASSING);
     }
 }

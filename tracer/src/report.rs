@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
@@ -24,7 +24,7 @@ use shared::profile::{Context, Php, Profile, Root, View};
 use shared::site::{Name, Site, text};
 
 use crate::cli::{self, Args, Mode};
-use crate::consumer::{Call, Message, bytes};
+use crate::consumer::{Call, Message, Unreported, bytes};
 use crate::context::has_unknown_context;
 use crate::enforce::Action;
 use crate::events::{Events, Sink};
@@ -32,6 +32,7 @@ use crate::files::Files;
 use crate::follow::file_at;
 use crate::kernel::{bytes_of, read_as, read_stat, read_stats};
 use crate::live;
+use crate::queue::Messages;
 use crate::say;
 use crate::session::from_profile;
 use crate::wrappers;
@@ -106,6 +107,10 @@ const LOOK_FOR_LOSSES_EVERY: Duration = Duration::from_millis(100);
 const PROGRAMS_KEPT: usize = 256;
 /// Lines above, below and under the head, none between rows: as `comfy_table` spells it.
 pub(crate) const PLAIN_TABLE: &str = "  ── ══      ──    ";
+/// Rows of the table; whoever makes violations at sites without end has one for the rest.
+const ROWS: usize = 4096;
+/// By whom those are.
+const OTHERS: &str = "{others}";
 /// Lines for one (site, operation); the table has the rest.
 const LINES_EACH: u64 = 10;
 
@@ -137,6 +142,7 @@ pub struct Reporter {
     allowed: u64,
     late: u64,
     not_followed: u64,
+    unreported: u64,
     tainted: u64,
     saw_image: bool,
     last_lost: u64,
@@ -193,6 +199,7 @@ impl Reporter {
             allowed: 0,
             late: 0,
             not_followed: 0,
+            unreported: 0,
             tainted: 0,
             saw_image: false,
             last_lost: 0,
@@ -204,11 +211,11 @@ impl Reporter {
     }
 
     /// Until the consumer has told everything.
-    pub fn run(mut self, messages: &Receiver<Message>) -> Outcome {
+    pub fn run(mut self, messages: &Messages) -> Outcome {
         let mut written = Instant::now();
         let mut looked_for_losses = Instant::now();
         loop {
-            match messages.recv_timeout(Duration::from_millis(250)) {
+            match messages.next(Duration::from_millis(250)) {
                 Ok(Message::Flushed) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(message) => self.take(message),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -272,6 +279,7 @@ impl Reporter {
             Message::Allowed(n) => self.allowed += n,
             Message::Late(n) => self.late += n,
             Message::NotFollowed(n) => self.not_followed += n,
+            Message::Unreported(of) => self.unreported(of),
             Message::File(file) => {
                 self.learner.file(&file);
                 self.files.add(&file, None);
@@ -283,6 +291,16 @@ impl Reporter {
             Message::Mode(mode) => self.settings.mode = mode,
             Message::Flushed => {}
         }
+    }
+
+    fn unreported(&mut self, of: Unreported) {
+        if self.unreported == 0 {
+            say("warning: more violations at once than can be told: some are only counted");
+        }
+        self.unreported += of.violations;
+        self.violations += of.violations;
+        self.missed += of.missed;
+        self.write_loss(of.violations, "more violations at once than can be told");
     }
 
     fn process(&mut self, kind: u32, who: &intf::who, program: Option<Name>) {
@@ -389,7 +407,11 @@ impl Reporter {
             .filter(|(_, l)| l.parse::<u32>().is_ok())
             .map_or(who.as_str(), |(w, _)| w)
             .to_owned();
-        let tally = self.table.entry((event.operation.clone().unwrap_or_default(), who)).or_default();
+        let mut row = (event.operation.clone().unwrap_or_default(), who);
+        if self.table.len() >= ROWS && !self.table.contains_key(&row) {
+            row.1 = OTHERS.into();
+        }
+        let tally = self.table.entry(row).or_default();
         tally.attempts += 1;
         match event.effect {
             Some(event::Effect::Yes) => {
@@ -605,13 +627,17 @@ impl Reporter {
         let more = lost - self.last_lost;
         self.last_lost = lost;
         self.learner.lost(more);
+        self.write_loss(more, "the ring buffer was full");
+    }
+
+    fn write_loss(&mut self, count: u64, cause: &str) {
         let mut event = Event::new(Kind::Lost, Timestamp::now());
         event.host.clone_from(&self.host);
         event.session.clone_from(&self.session);
         event.mode = self.settings.mode.name().into();
         event.strategy = self.settings.strategy.into();
-        event.count = more;
-        event.cause = Some("the ring buffer was full".into());
+        event.count = count;
+        event.cause = Some(cause.into());
         self.write(&event);
     }
 
@@ -735,6 +761,12 @@ impl Reporter {
             if count > 0 && wrong.iter().any(|w| name.contains(w)) {
                 say(&format!("  {told}: {count}"));
             }
+        }
+        if self.unreported > 0 {
+            say(&format!(
+                "  violations that were only counted, more at once than can be told: {}",
+                self.unreported
+            ));
         }
         if self.late > 0 {
             say(&format!("  names read late, from the opcode cache: {}", self.late));

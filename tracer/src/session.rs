@@ -38,6 +38,7 @@ use crate::persist::{self, Found, Pins};
 use crate::probe::calls_can_be_denied;
 use crate::process::{self, Process};
 use crate::protect::Protected;
+use crate::queue::{ToReporter, queue};
 use crate::report::{Ended, Outcome, Reporter, Settings};
 use crate::scripts::ScriptFiles;
 use crate::selfcheck::SelfChecks;
@@ -437,7 +438,7 @@ struct Session {
     orders: Sender<Order>,
     consumer: Option<JoinHandle<()>>,
     reporter: Option<JoinHandle<Outcome>>,
-    to_reporter: Sender<Message>,
+    to_reporter: ToReporter,
     generation: u32,
     summary: String,
     write_now: Arc<AtomicBool>,
@@ -553,7 +554,7 @@ impl Session {
         let stats = kernel.map("stats")?;
         let adoptions = kernel.map("adoptions")?;
 
-        let (to_reporter, messages) = channel();
+        let (to_reporter, messages) = queue();
         let self_checks = SelfChecks::default();
         let summary = profile.as_ref().map_or_else(String::new, summarize);
         let policy = match mode {
@@ -965,7 +966,7 @@ impl Session {
                 self.wrappers.keep_only(next);
                 self.images.tell_unexcused(&profile.wrappers);
                 let _ = self.orders.send(Order::Swap(policy.clone(), self.generation));
-                let _ = self.to_reporter.send(Message::Swapped(policy, profile.checksum()));
+                self.to_reporter.send(Message::Swapped(policy, profile.checksum()));
                 self.summary = summarize(&profile);
                 let now = self.summary.trim_end_matches(", ");
                 let told = format!("notice: {} loaded again: {now}", args.profile_file.display());
@@ -1007,7 +1008,7 @@ impl Session {
         }
         let _ = self.orders.send(Order::Mode(mode));
         self.switch.set_mode(mode);
-        let _ = self.to_reporter.send(Message::Mode(mode));
+        self.to_reporter.send(Message::Mode(mode));
         crate::say(&format!("notice: the mode is {} now", mode.name()));
         format!("mode {}\n", mode.name())
     }
@@ -1091,7 +1092,7 @@ impl Session {
         if let Some(consumer) = self.consumer.take() {
             let _ = consumer.join();
         }
-        let _ = self.to_reporter.send(Message::Flushed);
+        self.to_reporter.send(Message::Flushed);
         self.reporter.take().and_then(|r| r.join().ok())
     }
 

@@ -93,6 +93,7 @@ fn run_all(names: &[String]) -> Results {
             Some("full disk") => world.on_a_full_disk(attempt, ran),
             Some("slow reader") => world.with_a_slow_reader(attempt, ran),
             Some("persistent") => world.where_enforcement_persists(attempt, ran),
+            Some("crowded") => world.where_names_are_many(attempt, ran),
             other => panic!("no session is called {other:?}"),
         }
     }
@@ -396,6 +397,20 @@ impl World {
         untold(attempt, &did, ran);
         drop(reader);
         assert_eq!(session.stop().status, 0);
+    }
+
+    /// In a session of its own, which honest processes come to afterwards.
+    fn where_names_are_many(&self, attempt: &Attempt, ran: &mut Ran) {
+        let folder = self.with_the_profile("crowded");
+        let session = self.session_in(&folder, "--sandbox").start();
+        let did = self.run(attempt, "attack");
+        untold(attempt, &did, ran);
+        self.twin(attempt, ran, "where names are many");
+        let said = session.stop().stderr;
+        // Who decides in the kernel is told no chain of what it allows.
+        if strategy() == Strategy::Phase1 && !said.contains("no room for another site") {
+            ran.wrong.push(format!("there was room for all names: {said}"));
+        }
     }
 
     /// In a session of its own, which the attacker may outlive. What is told of it is not looked at.

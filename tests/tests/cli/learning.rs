@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         test("the_same_script_elsewhere_is_a_violation", elsewhere),
         test("a_plugin_that_was_reviewed_is_no_violation", plugin),
         test("monitor_lets_everything_go_and_tells_it", monitor),
+        test("violations_that_come_faster_than_they_can_be_told_are_counted", too_many),
         test("a_violation_after_allowed_calls_of_its_pair_is_told_in_full", after_allowed),
         test("overwriting_or_renaming_over_a_profiled_script_is_a_violation", protected_object),
     ]
@@ -78,28 +79,28 @@ fn resident(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }
 
-fn until(start: Instant, seconds: u64) {
-    std::thread::sleep((start + Duration::from_secs(seconds)).saturating_duration_since(Instant::now()));
-}
-
 fn flat_out() {
     let place = Place::with("many.php");
+    let known = known_grants(&place);
     let tracer = flat_out_session(&place, "p.profile", "20");
     let start = Instant::now();
-    until(start, 5);
+    let told = || fs::read_to_string(place.path("events.jsonl")).unwrap_or_default().lines().count();
+    while told() < known.len() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{} of {} grants were seen", told(), known.len());
+        std::thread::sleep(Duration::from_millis(100));
+    }
     let warm = resident(tracer.id());
-    until(start, 18);
+    std::thread::sleep(Duration::from_secs(9));
     let late = resident(tracer.id());
     let ran = finished(&tracer.wait_with_output().expect("wait for the tracer"));
     assert_eq!(ran.status, 0, "{}{}", ran.stdout, ran.stderr);
-    assert!(late < warm + (4 << 20), "from {warm} to {late} bytes resident in 13 s");
+    assert!(late < warm + (4 << 20), "from {warm} to {late} bytes resident in 9 s");
 
-    let known = known_grants(&place);
     let profile = place.profile();
     assert_eq!(grants(&profile), known, "not the known set");
     assert_eq!(profile["complete"], true);
     assert_eq!(profile["learned"]["lost"], 0, "{}", profile["learned"]);
-    let events = fs::read_to_string(place.path("events.jsonl")).expect("events").lines().count();
+    let events = told();
     let count = profile["grants"].as_array().map_or(0, Vec::len);
     assert!(events <= 2 * count, "{events} events for {count} grants");
     let seen = profile["learned"]["events"].as_u64().expect("events");
@@ -242,6 +243,25 @@ fn plugin() {
         assert_clean(&ran);
         assert_eq!((ran.status, ran.stdout.trim()), (0, "hello"), "{}", ran.stderr);
     }
+}
+
+fn too_many() {
+    const CALLS: u64 = 100_000;
+    let place = Place::new();
+    let script = some(&place);
+    place.learn(&[&script, "one", "1"]);
+    let ran = place.ordinary("--monitor").run(php(&[&script, "two", &CALLS.to_string()]));
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    let lost = |cause: &str| -> u64 {
+        let of = ran.events.iter().filter(|e| e["kind"] == "lost" && e["cause"] == cause);
+        of.filter_map(|e| e["count"].as_u64()).sum()
+    };
+    let (told, counted) = (ran.violations().len() as u64, lost("more violations at once than can be told"));
+    assert!(counted > 0, "all were told: {}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("monitor: {} violations", told + counted)), "{}", ran.stderr);
+    assert!(told + counted <= CALLS, "{told} told, {counted} counted");
+    let unheard = lost("the ring buffer was full");
+    assert!(told + counted + unheard >= CALLS, "{told} told, {counted} counted, {unheard} lost");
 }
 
 fn monitor() {
