@@ -26,5 +26,6 @@ static __always_inline void returned(struct task *task)
 }
 
 #include "ends.bpf.h"
+#include "killed.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";

@@ -743,5 +743,6 @@ long BPF_PROG(call_vmsplice)
 }
 
 #include "returns.bpf.h"
+#include "killed.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";

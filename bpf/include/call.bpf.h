@@ -279,18 +279,25 @@ static __always_inline int on_return(s64 ret)
 }
 
 /*
- * A task that was killed at a call dies where that returns, before it does anything else: its registers have what it
- * returned. So nobody needs to listen at every return of the machine for that. (Kernel's workers of an io_uring have
- * no call that returns.)
+ * A task that was killed at a call does nothing else: its registers have what that returned. (Kernel's workers of an
+ * io_uring have no call that returns.)
  */
+static __always_inline void tell_last_return(struct task_struct *t, struct task *task)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(t);
+
+	if (!(t->flags & PF_IO_WORKER))
+		tell_return(t, task, regs->ax);
+}
+
+/* At the end of a task: what its signal did not tell. */
 static __always_inline void on_last_return(void)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct task *task = bpf_task_storage_get(&tasks, t, NULL, 0);
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(t);
 
-	if (task && DECIDES_HERE && !(t->flags & PF_IO_WORKER))
-		tell_return(t, task, regs->ax);
+	if (task && DECIDES_HERE)
+		tell_last_return(t, task);
 }
 
 #endif

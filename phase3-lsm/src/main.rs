@@ -12,7 +12,7 @@ use tracer::cli::{Actions, hinted};
 use tracer::enforce::Enforcer;
 use tracer::kernel::{Loaded, ReadOnly};
 use tracer::probe::Strategy;
-use tracer::{Phase, Returns};
+use tracer::{KILLED_PROGRAM, Phase, Returns};
 
 /// At the system call: its argument is rewritten, so that it fails.
 struct Rewrite;
@@ -47,6 +47,10 @@ impl Phase for Rewrite {
 
     fn load(&self, config: &ReadOnly) -> Result<Box<dyn Loaded>> {
         skel::load_rewrite(config)
+    }
+
+    fn returns(&self) -> Returns {
+        Returns::OfSurvivors
     }
 
     fn decides_in_kernel(&self) -> bool {
@@ -100,7 +104,7 @@ impl Phase for Lsm {
 
     fn call_programs(&self) -> Vec<&'static str> {
         let functions = BY_FUNCTION.iter().map(|(_, program)| *program);
-        HOOKS.iter().map(|hook| hook.name).chain(functions).collect()
+        [KILLED_PROGRAM].into_iter().chain(HOOKS.iter().map(|hook| hook.name)).chain(functions).collect()
     }
 
     fn returns(&self) -> Returns {

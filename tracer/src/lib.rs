@@ -83,7 +83,8 @@ pub trait Phase {
     fn load(&self, config: &ReadOnly) -> Result<Box<dyn Loaded>>;
     /// Its programs that see calls, in the order in which those that are loaded are attached.
     fn call_programs(&self) -> Vec<&'static str> {
-        vec!["sys_enter", "sys_enter_held"]
+        let killed = self.decides_in_kernel().then_some(KILLED_PROGRAM);
+        killed.into_iter().chain(["sys_enter", "sys_enter_held"]).collect()
     }
     /// When it needs to see calls return.
     fn returns(&self) -> Returns {
@@ -102,13 +103,16 @@ pub trait Phase {
 /// What sees calls return.
 pub const RETURN_PROGRAMS: [&str; 2] = ["sys_exit", "sys_exit_held"];
 
+/// What sees the end of calls whose task was killed there; before anybody is.
+pub const KILLED_PROGRAM: &str = "signal_delivered";
+
 /// When a strategy needs [`RETURN_PROGRAMS`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Returns {
     /// From the start: it acts there.
     Always,
     /// To tell what became of calls whose process goes on: from the first such violation on, which is told as not
-    /// seen. Where a process is killed at a call, its end tells.
+    /// seen. Where a process is killed at a call, [`KILLED_PROGRAM`] tells.
     OfSurvivors,
 }
 

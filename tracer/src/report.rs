@@ -351,7 +351,8 @@ impl Reporter {
             self.conclude(&call, Some(0));
             return;
         }
-        if call.action != Action::Killed && !self.settings.returns_wanted.swap(true, Ordering::Relaxed) {
+        let is_killed = call.action == Action::Killed || call.record.flags & intf::CALL_KILLED != 0;
+        if !is_killed && !self.settings.returns_wanted.swap(true, Ordering::Relaxed) {
             self.conclude(&call, None);
             return;
         }

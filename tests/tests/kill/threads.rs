@@ -107,6 +107,8 @@ fn eight() {
         for event in ran.violations() {
             assert_eq!(event["site"]["class"], "Bad", "{event:#}");
         }
+        let told = ran.violations().iter().filter(|event| event["effect"] == "yes").count();
+        assert_eq!(told, done.iter().sum::<usize>(), "what was told is not what got through: {}", ran.stderr);
         leaks.extend(done);
     }
     // One of them attacks, and the others do what they may.
