@@ -77,6 +77,7 @@ struct scratch {
 	struct hash128 as_called; /* the site and its callers together, where it has any that decide */
 	/* the path being built, from its end; slack for one name */
 	u64 mnt, dentry;
+	u64 mnt_root; /* of mnt; 0: not read yet */
 	u32 path_off, path_end;
 	u32 path_state;
 	u32 pad2;

@@ -143,8 +143,7 @@ __noinline int climb(struct scratch *s, u32 second)
 
 	if (!s)
 		return 0;
-	s->path_off = s->path_end = PATH_ROOM;
-	s->path_state = 0;
+	begin_climb(s);
 	c.s = s;
 	bpf_loop(64, climb_step, &c, 0);
 	if (!c.done)

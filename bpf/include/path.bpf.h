@@ -61,20 +61,51 @@ static __always_inline void name_without_place(struct scratch *s, struct dentry 
 	s->path_state = 0;
 }
 
+/* What a step needs of a dentry. */
+struct dentry_head {
+	u64 parent;
+	u32 hash, len;
+	u64 name;
+};
+
+/* In one read where the kernel has it in one piece: each costs as much as all the rest of a step. */
+static __always_inline void read_head(struct dentry_head *h, struct dentry *d)
+{
+	u32 at = bpf_core_field_offset(struct dentry, d_parent);
+
+	if (bpf_core_field_offset(struct dentry, d_name.len) == at + offsetof(struct dentry_head, len) &&
+	    bpf_core_field_offset(struct dentry, d_name.name) == at + offsetof(struct dentry_head, name)) {
+		bpf_probe_read_kernel(h, sizeof(*h), (void *)d + at);
+		return;
+	}
+	h->parent = (u64)BPF_CORE_READ(d, d_parent);
+	h->len = BPF_CORE_READ(d, d_name.len);
+	h->name = (u64)BPF_CORE_READ(d, d_name.name);
+}
+
+/* From s->dentry in s->mnt up: path_step() goes. */
+static __always_inline void begin_climb(struct scratch *s)
+{
+	s->path_off = s->path_end = PATH_ROOM;
+	s->path_state = 0;
+	s->mnt_root = 0;
+}
+
 /* One step up from s->dentry; 1 when the root was reached or the room is used up. */
 __noinline int path_step(struct scratch *s)
 {
-	struct dentry *d, *parent, *root;
+	struct dentry_head head = {};
 	struct vfsmount *mnt;
-	struct qstr name;
+	struct dentry *d;
 	u32 off, len;
 
 	if (!s)
 		return 1;
 	d = (struct dentry *)s->dentry;
 	mnt = (struct vfsmount *)s->mnt;
-	root = BPF_CORE_READ(mnt, mnt_root);
-	if (d == root) {
+	if (!s->mnt_root)
+		s->mnt_root = (u64)BPF_CORE_READ(mnt, mnt_root);
+	if ((u64)d == s->mnt_root) {
 		struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
 		struct mount *up = BPF_CORE_READ(m, mnt_parent);
 
@@ -82,30 +113,29 @@ __noinline int path_step(struct scratch *s)
 			return 1;
 		s->dentry = (u64)BPF_CORE_READ(m, mnt_mountpoint);
 		s->mnt = (u64)up + bpf_core_field_offset(struct mount, mnt);
+		s->mnt_root = 0;
 		return 0;
 	}
-	parent = BPF_CORE_READ(d, d_parent);
-	if (parent == d) {
+	read_head(&head, d);
+	if (head.parent == (u64)d) {
 		name_without_place(s, d);
 		return 1;
 	}
-	name.len = BPF_CORE_READ(d, d_name.len);
-	name.name = BPF_CORE_READ(d, d_name.name);
-	len = name.len;
+	len = head.len;
 	off = s->path_off;
 	if (len == 0 || len > 255 || off > PATH_ROOM || off < len + 1) {
 		s->path_state = 1; /* truncated: never granted */
 		return 1;
 	}
 	off -= len;
-	if (bpf_probe_read_kernel(&s->path[off & (PATH_ROOM - 1)], len & 255, name.name)) {
+	if (bpf_probe_read_kernel(&s->path[off & (PATH_ROOM - 1)], len & 255, (void *)head.name)) {
 		s->path_state = 1;
 		return 1;
 	}
 	off--;
 	s->path[off & (PATH_ROOM - 1)] = '/';
 	s->path_off = off;
-	s->dentry = (u64)parent;
+	s->dentry = head.parent;
 	return 0;
 }
 
@@ -131,8 +161,7 @@ static __always_inline u32 path_of_file(struct scratch *s, struct file *f)
 
 	s->mnt = (u64)BPF_CORE_READ(f, f_path.mnt);
 	s->dentry = (u64)d;
-	s->path_off = s->path_end = PATH_ROOM;
-	s->path_state = 0;
+	begin_climb(s);
 	/* An unlinked file must not pass for what its name used to be. */
 	if (!BPF_CORE_READ(d, d_hash.pprev) && BPF_CORE_READ(d, d_parent) != d) {
 		s->path_off = PATH_ROOM - 10;
@@ -179,8 +208,7 @@ __noinline int tell_folder(struct scratch *s)
 	r = &s->out.path;
 	s->mnt = (u64)BPF_CORE_READ(t, fs, pwd.mnt);
 	s->dentry = (u64)BPF_CORE_READ(t, fs, pwd.dentry);
-	s->path_off = PATH_ROOM;
-	s->path_state = 0;
+	begin_climb(s);
 	r->hash.lo = (u32)t->pid;
 	r->len = 0;
 	r->truncated = climb_to_root(s);
