@@ -80,6 +80,9 @@ struct Vm {
     /// Says on standard error how long booting took.
     #[arg(long)]
     verbose: bool,
+    /// Emulates, and lets a nanosecond of the guest's pass with each instruction: times in it are counts.
+    #[arg(long)]
+    count_instructions: bool,
     /// The command.
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -151,6 +154,7 @@ fn vm(options: Vm) -> Result<u8> {
         append: options.append,
         timeout: Duration::from_secs(options.timeout),
         verbose: options.verbose,
+        count_instructions: options.count_instructions,
     };
     let job = Job {
         command: options.command,

@@ -51,6 +51,7 @@ fn one(kernel: &Kernel, suite: &Suite, built: &Built, arguments: &[OsString], lo
         append: suite.append.into(),
         timeout: Duration::from_secs(suite.seconds),
         verbose: false,
+        count_instructions: false,
     };
     let mut file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     let end = match guest::run(&machine, &built.job(suite, arguments)?, &mut file)? {

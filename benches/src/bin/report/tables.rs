@@ -233,8 +233,9 @@ fn overhead(text: &mut String, all: &Benches) {
     for guest in all.in_guests("overhead") {
         let _ = write!(
             text,
-            "In a guest, Linux {}:\n\n{}\n",
+            "In a guest, Linux {} ({}):\n\n{}\n",
             guest.run.kernel,
+            guest.run.guest.as_deref().unwrap_or_default(),
             table(&without(guest, "CPU per request, absolute"), APP, "attached", &told)
         );
     }
