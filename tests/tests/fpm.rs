@@ -632,7 +632,8 @@ fn another_release_folder_is_no_violation() {
     // The root is a folder of releases, and not any folder.
     fpm.make_targets("a", MANY);
     fpm.deploy("elsewhere/3");
-    fpm.get("do=page").expect_err("the same code elsewhere is not in the profile");
+    // Slow enough for a kill that comes after the call.
+    fpm.get("do=slow&us=300000").expect_err("the same code elsewhere is not in the profile");
     running.stop();
 }
 
