@@ -387,11 +387,8 @@ impl Consumer {
             }
         }
         if kind != intf::REC_EXIT && self.policy.is_some() {
-            let key = (id(who.origin), id(who.program));
-            if !self.programs.contains_key(&key) {
-                let policy = self.program_policy(key);
-                remember(&mut self.programs, key, policy);
-            }
+            // Looked up now, as a site is when it is told.
+            self.program((id(who.origin), id(who.program)));
         }
         if kind == intf::REC_EXEC {
             self.exec(&record);
@@ -630,12 +627,15 @@ impl Consumer {
         if who.proc_flags & intf::PROC_ORIGIN_UNKNOWN != 0 {
             return UNKNOWN_SITE;
         }
-        let key = (id(who.origin), id(who.program));
+        self.program((id(who.origin), id(who.program))).decide(op, args)
+    }
+
+    fn program(&mut self, key: (Id, Id)) -> &ProgramPolicy {
         if !self.programs.contains_key(&key) {
             let policy = self.program_policy(key);
             remember(&mut self.programs, key, policy);
         }
-        self.programs[&key].decide(op, args)
+        &self.programs[&key]
     }
 
     fn program_policy(&self, (origin, program): (Id, Id)) -> ProgramPolicy {

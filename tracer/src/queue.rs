@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::consumer::Message;
 
 /// How many messages may wait before a call is refused: with their chains, some 60 MiB.
-pub const CALLS_WAITING: usize = 8_192;
+const CALLS_WAITING: usize = 8_192;
 /// How many before all others are, which are small.
 const OTHERS_WAITING: usize = 4 * CALLS_WAITING;
 
