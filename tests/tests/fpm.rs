@@ -609,6 +609,8 @@ fn an_upgraded_executable_is_unknown_until_it_was_looked_at() {
 
 fn an_upgraded_executable_that_was_not_looked_at_is_blocked() {
     let (mut fpm, _, mut running) = upgraded_while_the_tracer_sleeps("--sandbox");
+    // Else it may be looked at while it is loaded: it is the master then, and its calls are only told.
+    wait_until("it has begun", || !fpm.lives() || fpm.socket().exists());
     running.signal(Signal::SIGCONT);
     running.wait_for("watched from its first instruction");
     wait_until("it is killed", || !fpm.lives());
