@@ -270,9 +270,12 @@ static __always_inline int on_return(s64 ret)
 
 	if (!told_of_returns)
 		tell_of_returns();
-	task = may_be_watched(t->tgid) ? bpf_task_storage_get(&tasks, t, NULL, 0) : NULL;
-	if (!task)
+	if (!somebody_waits())
 		return 0;
+	task = may_be_watched(t->tgid) ? bpf_task_storage_get(&tasks, t, NULL, 0) : NULL;
+	if (!task || !task->waits)
+		return 0;
+	waits_no_longer(task);
 	returned(task);
 	tell_return(t, task, ret);
 	return 0;
@@ -296,7 +299,10 @@ static __always_inline void on_last_return(void)
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct task *task = bpf_task_storage_get(&tasks, t, NULL, 0);
 
-	if (task && DECIDES_HERE)
+	if (!task)
+		return;
+	waits_no_longer(task);
+	if (DECIDES_HERE)
 		tell_last_return(t, task);
 }
 

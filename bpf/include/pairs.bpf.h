@@ -186,6 +186,7 @@ static __always_inline void want_return(struct task *task, struct rec_call *c)
 	}
 	task->want_return++;
 	task->urgent |= is_urgent(c);
+	begins_to_wait(task);
 }
 
 /* The record of a call, with its chain; its return is told too, where somebody asks what became of it. */

@@ -78,6 +78,7 @@ __noinline u32 rewrite_step(struct task *task, u64 addr, u32 len, u32 ones)
 	task->rewritten_was = was;
 	task->rewritten_ones = ones;
 	task->rewritten_len = len;
+	begins_to_wait(task);
 	return SPARED_NONE;
 }
 

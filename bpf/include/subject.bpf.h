@@ -101,6 +101,8 @@ struct task {
 	struct hash128 ring_site;
 	u32 request; /* how many it has begun; of another program than before, one more; 0: none */
 	u32 urgent; /* one of those that wait for their sys_exit may be a violation */
+	u32 waits; /* it is one of `waiting` */
+	u32 pad;
 };
 
 struct {
@@ -109,6 +111,42 @@ struct {
 	__type(key, int);
 	__type(value, struct task);
 } tasks SEC(".maps");
+
+/* How many tasks have something left to be done where their call returns, at least. Read at each return of the machine. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u32);
+} waiting SEC(".maps");
+
+static __always_inline bool somebody_waits(void)
+{
+	u32 zero = 0, *n = bpf_map_lookup_elem(&waiting, &zero);
+
+	return !n || *n;
+}
+
+/* The current task's: counted before it can return. */
+static __always_inline void begins_to_wait(struct task *task)
+{
+	u32 zero = 0, *n = bpf_map_lookup_elem(&waiting, &zero);
+
+	if (task->waits || !n)
+		return;
+	task->waits = 1;
+	__sync_fetch_and_add(n, 1);
+}
+
+static __always_inline void waits_no_longer(struct task *task)
+{
+	u32 zero = 0, *n = bpf_map_lookup_elem(&waiting, &zero);
+
+	if (!task->waits || !n)
+		return;
+	task->waits = 0;
+	__sync_fetch_and_sub(n, 1);
+}
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
