@@ -23,7 +23,7 @@ enum known {
 static __always_inline u32 knows_file(struct scratch *s);
 
 /*
- * What a task's request has found known already: functions in the opcode cache's memory, and names of files there of
+ * What a task has found known already: functions in the opcode cache's memory, and names of files there of
  * functions that are elsewhere, by address, for the reasons that recent.bpf.h gives. A function there has one file,
  * and a name is what it is.
  */
@@ -56,7 +56,7 @@ static __always_inline struct known_code *known_code_of(struct scratch *s, struc
 				 BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!k)
 		return NULL;
-	fresh = begins_request(&k->cache, task->request);
+	fresh = begins_anew(&k->cache, task);
 	if (fresh || k->generation != s->generation)
 		__builtin_memset(k->at, 0, sizeof(k->at));
 	k->generation = s->generation;

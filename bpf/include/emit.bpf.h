@@ -97,6 +97,8 @@ struct scratch {
 	u32 patterned;
 	u32 slot;
 	struct hash128 names_id; /* whose names `names` has */
+	u32 names_kept; /* they are told and kept: they need not be read again */
+	u32 pad_names;
 	struct zname file; /* a path that is looked up like a script's name */
 	struct policy policy; /* united */
 	struct way {

@@ -343,7 +343,6 @@ static __always_inline u32 brief_site(struct scratch *s, struct image *img, stru
 {
 	struct rec_call *c = &s->call;
 	bool is_kept = r && is_cached_code(r, function);
-	struct recent *entry;
 
 	read_function(s, img);
 	if (s->names.unknown)
@@ -356,12 +355,8 @@ static __always_inline u32 brief_site(struct scratch *s, struct image *img, stru
 	/* Its names are told: they will not be read again, or those of other frames follow them. */
 	if (names_intern(s, &c->site))
 		return 0;
-	if (!is_kept)
-		return 1;
-	entry = recent_of(r, function);
-	entry->function = function;
-	entry->site = c->site;
-	entry->kind = c->site_kind;
+	if (is_kept && s->names_kept)
+		remember_site(r, function, c);
 	return 1;
 }
 
@@ -386,7 +381,7 @@ __noinline int brief_step(struct scratch *s, struct image *img, struct recents *
 	if (r) {
 		struct recent *known = recent_of(r, function);
 
-		if (known->function == function) {
+		if (known) {
 			s->call.site = known->site;
 			s->call.site_kind = known->kind;
 			s->have_site = 1;

@@ -155,8 +155,10 @@ __noinline int names_intern(struct scratch *s, struct hash128 *id)
 	h = names_hash(s);
 	*id = h;
 	s->names_id = h;
+	s->names_kept = 1;
 	if (bpf_map_lookup_elem(&sites, &h))
 		return 0;
+	s->names_kept = 0;
 	names_copy(&s->out.site.name, &s->names);
 	s->out.site.hash = h;
 	kept = keep_names(s, &h);
@@ -166,6 +168,8 @@ __noinline int names_intern(struct scratch *s, struct hash128 *id)
 	/* Not marked as told before its names are kept: the next call tells it again. */
 	if (!kept || bpf_map_update_elem(&sites, &h, &one, BPF_ANY))
 		count(STAT_SITES_FULL);
+	else
+		s->names_kept = 1;
 	return 0;
 }
 

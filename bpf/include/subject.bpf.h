@@ -102,7 +102,7 @@ struct task {
 	u32 request; /* how many it has begun; of another program than before, one more; 0: none */
 	u32 urgent; /* one of those that wait for their sys_exit may be a violation */
 	u32 waits; /* it is one of `waiting` */
-	u32 pad;
+	u32 execs; /* how many programs it was before */
 };
 
 struct {
@@ -569,6 +569,7 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 		task->phase = PHASE_STARTUP;
 		task->kind = SITE_NONE;
 		task->taint = 0;
+		task->execs++;
 		if (task->request)
 			task->request++;
 		task->rewritten_len = 0; /* of memory that is not its own any more */

@@ -47,6 +47,11 @@ fn the_walker_tells_sites_and_never_takes_a_fault_for_absence() {
 }
 
 #[test]
+fn what_is_known_of_the_opcode_cache_is_kept_until_it_is_restarted() {
+    passes("recent");
+}
+
+#[test]
 fn argument_classes_are_what_programs_mean() {
     passes("op_class");
 }

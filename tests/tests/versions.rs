@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use e2e::session::{Ran, Session};
 use e2e::suite::{self, test};
 use libtest_mimic::Trial;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 const FILES: usize = 3000;
@@ -108,6 +113,7 @@ fn learns_and_sandboxes(php: &Php) {
     forged_names_are_seen(&arena);
     names_from_listed_wrappers_are_told(&arena);
     foreign_files_are_seen(&arena);
+    who_is_where_another_function_was_is_told_apart(&Arena::new(php));
 }
 
 /// Where a file's name is before it is compiled differs by version.
@@ -217,6 +223,68 @@ fn names_from_listed_wrappers_are_told(arena: &Arena) {
     assert_eq!(honest.is_empty(), is_seen, "{honest:?}");
     let forged = reasons(Some("plain.php"));
     assert!(!forged.is_empty() && forged.iter().all(|reason| reason == "tainted-identity"), "{forged:?}");
+}
+
+/// What is remembered of a function is forgotten once the opcode cache is restarted: at the same address is another
+/// file's function of the same name then. Where the cache counts that could differ by version.
+fn who_is_where_another_function_was_is_told_apart(arena: &Arena) {
+    let erase = "<?php function erase($file) { return unlink($file); } var_dump(erase(__DIR__ . '/file'));";
+    let scripts = [("one", erase), ("two", erase), ("reset", "<?php var_dump(opcache_reset());")];
+    for (name, code) in scripts {
+        fs::write(arena.path().join(format!("{name}.php")), code).expect("write a script");
+    }
+    let learnt = serve(arena, "--profile", &["one", "one", "reset", "one"]);
+    assert!(learnt.violations().is_empty(), "{}", learnt.stderr);
+    let ran = serve(arena, "--monitor", &["one", "one", "reset", "two"]);
+    let files: Vec<_> = ran.violations().iter().map(|event| event["site"]["file"].clone()).collect();
+    assert!(!files.is_empty(), "{}", ran.stderr);
+    let two = arena.path().join("two.php").display().to_string();
+    assert!(files.iter().all(|file| *file == two), "{files:?}");
+}
+
+/// PHP's own server with the opcode cache: one process, which answers these requests.
+fn serve(arena: &Arena, mode: &str, scripts: &[&str]) -> Ran {
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let pid_file = arena.path().join("pid");
+    let _ = fs::remove_file(&pid_file);
+    let script = format!(
+        "export PHP_OPCACHE=on; cd '{}'; echo $$ >pid; exec '{}' -d opcache.file_update_protection=0 -S {address} \
+         2>/dev/null",
+        arena.path().display(),
+        arena.php.run
+    );
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let answers: Vec<_> = scripts
+                .iter()
+                .map(|script| {
+                    fs::write(arena.path().join("file"), "").expect("write a file");
+                    ask(address, script)
+                })
+                .collect();
+            // Before anything can fail: the session lasts as long as its command.
+            let pid: i32 = fs::read_to_string(&pid_file).expect("a pid").trim().parse().expect("a number");
+            kill(Pid::from_raw(pid), Signal::SIGKILL).expect("end the server");
+            answers
+        });
+        let ran = arena.session(mode).run(["sh", "-c", &script]);
+        for answer in client.join().expect("all was asked") {
+            assert!(answer.as_ref().is_ok_and(|answer| answer.contains("bool(true)")), "{answer:?}");
+        }
+        ran
+    })
+}
+
+fn ask(address: SocketAddr, script: &str) -> std::io::Result<String> {
+    const A_WHILE: Duration = Duration::from_millis(100);
+    let connect =
+        || (0..300).find_map(|_| TcpStream::connect(address).map_err(|_| std::thread::sleep(A_WHILE)).ok());
+    let mut connection = connect().ok_or(std::io::ErrorKind::TimedOut)?;
+    connection.set_read_timeout(Some(300 * A_WHILE))?;
+    connection.write_all(format!("GET /{script}.php HTTP/1.0\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 fn is_the_attack(event: &Value, script: &Path) {

@@ -55,8 +55,14 @@ static struct recents *recents_of(struct task *task, struct image *img)
 
 static struct recent *recent_of(struct recents *r, u64 function)
 {
-	(void)function;
-	return &r->only;
+	return r->only.function == function ? &r->only : NULL;
+}
+
+static void remember_site(struct recents *r, u64 function, struct rec_call *c)
+{
+	r->only.function = function;
+	r->only.site = c->site;
+	r->only.kind = c->site_kind;
 }
 
 static bool is_cached_code(struct recents *r, u64 function)
@@ -80,11 +86,12 @@ static bool can_remember(struct task *task, struct image *img)
 	return task && task->request;
 }
 
-static bool begins_request(struct cache_seen *c, u32 request)
+/* As where nothing tells of restarts: each request is another. */
+static bool begins_anew(struct cache_seen *c, struct task *task)
 {
-	bool fresh = c->request != request;
+	bool fresh = c->request != task->request;
 
-	c->request = request;
+	c->request = task->request;
 	return fresh;
 }
 

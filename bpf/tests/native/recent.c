@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * How long what is known of the opcode cache is kept, on a cache whose head is laid out here as PHP has it: until it is
+ * restarted, or another program runs; and no longer than a request where its head does not say.
+ */
+#include "shim.h"
+
+#define CHECK(what)                                                                                          \
+	do {                                                                                                 \
+		if (!(what)) {                                                                               \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what);                           \
+			exit(1);                                                                             \
+		}                                                                                            \
+	} while (0)
+
+struct vm_area_struct {
+	u64 vm_flags, vm_start, vm_end;
+};
+
+struct task {
+	u32 request, execs;
+};
+
+enum { VM_SHARED = 8 };
+
+#define BPF_CORE_READ(p, field) ((p)->field)
+
+/* Two mappings; of the first there is what PHP keeps at its start. */
+static struct vm_area_struct mappings[2];
+static int looked_up;
+
+static long bpf_find_vma(void *task, u64 address, void *found, void *context, u64 flags)
+{
+	long (*call)(void *, void *, void *) = (long (*)(void *, void *, void *))found;
+
+	(void)flags;
+	looked_up++;
+	for (int i = 0; i < 2; i++)
+		if (address >= mappings[i].vm_start && address < mappings[i].vm_end)
+			return call(task, &mappings[i], context);
+	return -2;
+}
+
+static u64 storage[1024];
+
+#define bpf_get_current_task_btf() NULL
+#define bpf_task_storage_get(map, task, value, flags) ((void *)storage)
+
+#define task_struct vm_area_struct /* nobody looks into it */
+#include "recent.bpf.h"
+
+static struct cache {
+	u64 segments, count, rest[3], positions, free, app;
+	u64 hits[3], restarts[3];
+	char code[1024];
+} cache, other;
+
+static struct task task = { .request = 1 };
+static struct image image;
+
+static struct recents *next_request(void)
+{
+	task.request++;
+	return recents_of(&task, &image);
+}
+
+/* Remembers this function, as the walk to it does. */
+static void remember(u64 function, u64 kind)
+{
+	struct rec_call call = { .site_kind = kind };
+	struct recents *r = recents_of(&task, &image);
+
+	CHECK(is_cached_code(r, function));
+	remember_site(r, function, &call);
+	CHECK(recent_of(r, function)->kind == kind);
+}
+
+static void lay_out_head(struct cache *c)
+{
+	memset(c, 0, sizeof(*c));
+	c->segments = (u64)&c->code;
+	c->count = 0x7f0000000001; /* an int: what is above it is left from something else */
+	c->positions = (u64)&c->code;
+	c->app = (u64)&c->hits;
+}
+
+static void lay_out(void)
+{
+	memset(storage, 0, sizeof(storage));
+	lay_out_head(&cache);
+	lay_out_head(&other);
+	mappings[0] = (struct vm_area_struct){ VM_SHARED, (u64)&cache, (u64)(&cache + 1) };
+	mappings[1] = (struct vm_area_struct){ 0, (u64)&other, (u64)(&other + 1) };
+	task.request = 1;
+}
+
+static u64 at(u32 offset)
+{
+	return (u64)&cache.code[offset];
+}
+
+static bool is_kept(u64 function)
+{
+	struct recents *r = next_request();
+
+	return recent_of(r, function) != NULL;
+}
+
+static void until_it_is_restarted(void)
+{
+	for (int reason = 0; reason < 3; reason++) {
+		lay_out();
+		remember(at(0), 1);
+		remember(at(64), 2);
+		CHECK(is_kept(at(0)) && is_kept(at(64)) && recent_of(next_request(), at(64))->kind == 2);
+		CHECK(!recent_of(next_request(), at(128)));
+		cache.hits[0]++;
+		CHECK(is_kept(at(0)));
+		cache.restarts[reason]++;
+		CHECK(recent_of(recents_of(&task, &image), at(0))); /* not amid a request: it cannot be */
+		CHECK(!is_kept(at(0)) && !is_kept(at(64)));
+		remember(at(0), 3);
+		CHECK(is_kept(at(0)) && !is_kept(at(64)));
+	}
+}
+
+static void until_another_program_runs(void)
+{
+	lay_out();
+	remember(at(0), 1);
+	task.execs++;
+	CHECK(!is_kept(at(0)));
+	remember(at(0), 1);
+	CHECK(is_kept(at(0)));
+}
+
+/* One thing about its head is not as it should be: what is known is known for a request. */
+static void for_a_request(u64 *word, u64 value)
+{
+	lay_out();
+	*word = value;
+	remember(at(0), 1);
+	CHECK(recent_of(recents_of(&task, &image), at(0)));
+	CHECK(!is_kept(at(0)));
+}
+
+static void where_its_head_does_not_say(void)
+{
+	for_a_request(&cache.count, 2);
+	for_a_request(&cache.segments, (u64)&other);
+	for_a_request(&cache.positions, 0);
+	for_a_request(&cache.app, (u64)&other.hits);
+	lay_out();
+	fault(&cache.restarts, 8);
+	remember(at(0), 1);
+	CHECK(!is_kept(at(0)));
+	no_faults();
+	/* it could be read then, and not now */
+	lay_out();
+	remember(at(0), 1);
+	fault(&cache.restarts, 8);
+	CHECK(!is_kept(at(0)));
+	no_faults();
+}
+
+/* Of two shared mappings it cannot be told whose functions are known. */
+static void where_there_are_two(void)
+{
+	lay_out();
+	mappings[1].vm_flags = VM_SHARED;
+	remember(at(0), 1);
+	remember((u64)&other.code, 2);
+	CHECK(recent_of(recents_of(&task, &image), at(0)));
+	CHECK(!is_kept(at(0)) && !is_kept((u64)&other.code));
+}
+
+static void nothing_elsewhere(void)
+{
+	struct recents *r;
+
+	lay_out();
+	r = next_request();
+	looked_up = 0;
+	CHECK(!is_cached_code(r, (u64)&other.code) && !is_cached_code(r, (u64)&other.code));
+	CHECK(looked_up == 1);
+	for (u32 i = 0; i < 20; i++)
+		is_cached_code(r, (u64)&other.code[i + 1]);
+	CHECK(looked_up == RECENT_TRIES);
+	CHECK(is_cached_code(next_request(), at(0)));
+}
+
+static void nothing_of_threads_or_without_a_request(void)
+{
+	lay_out();
+	image.flags = IMAGE_ZTS;
+	CHECK(!recents_of(&task, &image));
+	image.flags = 0;
+	task.request = 0;
+	CHECK(!recents_of(&task, &image));
+	CHECK(!recents_of(NULL, &image));
+}
+
+int main(void)
+{
+	until_it_is_restarted();
+	until_another_program_runs();
+	where_its_head_does_not_say();
+	where_there_are_two();
+	nothing_elsewhere();
+	nothing_of_threads_or_without_a_request();
+	return 0;
+}
