@@ -33,6 +33,16 @@ request = function()
     n = n % #pages + 1
     return wrk.format("GET", "/doku.php?" .. pages[n])
 end
+local most, answered = tonumber(os.getenv("MOST") or ""), 0
+if most then
+    response = function()
+        answered = answered + 1
+        if answered < most then return end
+        print(answered .. " requests in all") -- by itself it would go on for as long as it was told
+        io.stdout:flush()
+        os.exit(0)
+    end
+end
 "#;
 const WORKERS: usize = 2;
 const GROUP: &str = "DokuWiki, php-fpm";
@@ -93,6 +103,14 @@ fn ways(here: &[Strategy]) -> Vec<(String, Way)> {
         ),
     ]);
     ways
+}
+
+/// How long a pool is asked.
+#[derive(Clone, Copy)]
+enum Load {
+    Seconds(u64),
+    /// So many requests, one after the other: the same ones each time, and none is half done at the end.
+    Requests(u32),
 }
 
 /// One visit's figures.
@@ -249,15 +267,21 @@ impl App {
         let pid = self.path(&door.file("pid"));
         let pool = Pool { child: command.spawn().context("start php-fpm")?, exe: fpm, pid };
         // It answers, and is warm.
-        wait("php-fpm answers", || self.load(door, 1).is_ok())?;
+        wait("php-fpm answers", || self.load(door, Load::Seconds(1)).is_ok())?;
         Ok(pool)
     }
 
-    /// Requests for so long: how many, and how many a second.
-    fn load(&self, door: &Door, seconds: u64) -> Result<(u64, f64)> {
+    /// How many requests were answered, and how many a second.
+    fn load(&self, door: &Door, load: Load) -> Result<(u64, f64)> {
         interrupt::check()?;
-        let output = Command::new("wrk")
-            .args(["-t1", "-c2", &format!("-d{seconds}s"), "-s"])
+        let since = Instant::now();
+        let mut wrk = Command::new("wrk");
+        match load {
+            Load::Seconds(seconds) => wrk.args(["-t1", "-c2", &format!("-d{seconds}s")]),
+            Load::Requests(most) => wrk.args(["-t1", "-c1", "-d600s"]).env("MOST", most.to_string()),
+        };
+        let output = wrk
+            .arg("-s")
             .arg(self.path("pages.lua"))
             .arg(format!("http://127.0.0.1:{}", door.port))
             .output()
@@ -272,8 +296,13 @@ impl App {
             line.trim().strip_prefix(after).unwrap_or(line).split_ascii_whitespace().next()?.parse().ok()
         };
         let requests = number(" requests in ", "").context("wrk said nothing of requests")?;
-        let rate = number("Requests/sec:", "Requests/sec:").context("wrk said nothing of a rate")?;
         ensure!(requests >= 1.0, "no request was answered:\n{text}");
+        let rate = match load {
+            Load::Seconds(_) => {
+                number("Requests/sec:", "Requests/sec:").context("wrk said nothing of a rate")?
+            }
+            Load::Requests(_) => requests / since.elapsed().as_secs_f64(),
+        };
         Ok((requests as u64, rate))
     }
 
@@ -284,12 +313,12 @@ impl App {
         }
         let session = self.session(strategy, "--profile", options, &profile)?;
         let pool = self.pool(&self.watched, &[], options.contains(&"usdt"))?;
-        self.load(&self.watched, 3)?;
+        self.load(&self.watched, Load::Seconds(3))?;
         pool.stop()?;
         session.stop()
     }
 
-    fn visit(&self, way: &Way, seconds: u64) -> Result<Seen> {
+    fn visit(&self, way: &Way, load: Load) -> Result<Seen> {
         wait_until_alone()?;
         let (mut session, mut empty) = (None, None);
         match way {
@@ -311,7 +340,7 @@ impl App {
         }
         let pool = self.pool(&self.watched, way.under(), way.needs_probes())?;
         let watcher = self.watcher(way, session.as_ref(), &pool)?;
-        let (requests, seen) = self.measure(&self.watched, &pool, seconds)?;
+        let (requests, seen) = self.measure(&self.watched, &pool, load)?;
         let watcher = ratio(self.watcher(way, session.as_ref(), &pool)? - watcher, requests);
         pool.stop()?;
         drop(empty);
@@ -319,10 +348,10 @@ impl App {
         Ok(Seen { watcher, ..seen })
     }
 
-    /// Requests to a pool for so long: how many, and what they cost.
-    fn measure(&self, door: &Door, pool: &Pool, seconds: u64) -> Result<(u64, Seen)> {
+    /// Requests to a pool: how many, and what they cost.
+    fn measure(&self, door: &Door, pool: &Pool, load: Load) -> Result<(u64, Seen)> {
         let before = pool.cpu()?;
-        let (requests, rate) = self.load(door, seconds)?;
+        let (requests, rate) = self.load(door, load)?;
         let after = pool.cpu()?;
         ensure!(before.0 == after.0, "a worker was lost: {:?}, {:?}", before.0, after.0);
         Ok((requests, Seen { cpu: ratio(after.1 - before.1, requests), watcher: 0.0, rate }))
@@ -418,22 +447,22 @@ pub fn measure(quick: bool, here: &[Strategy], record: &mut Record) -> Result<()
     let app = App::new()?;
     let bare = app.pool(&app.bare, &[], false)?;
     let ways = ways(here);
-    let (rounds, seconds) = match (quick, programs::is_guest()) {
-        (true, _) => (2, 1),
+    let (rounds, load) = match (quick, programs::is_guest()) {
+        (true, _) => (2, Load::Seconds(1)),
         // Instructions are counted there: what differs from round to round is what PHP does.
-        (_, true) => (3, 3),
-        _ => (5, 2),
+        (_, true) => (3, Load::Requests(160)),
+        _ => (5, Load::Seconds(2)),
     };
     let mut seen: Vec<Vec<Seen>> = ways.iter().map(|_| Vec::new()).collect();
     let mut absolute = Vec::new();
-    let mut before = app.measure(&app.bare, &bare, seconds)?.1;
+    let mut before = app.measure(&app.bare, &bare, load)?.1;
     for round in 0..rounds {
         for turn in 0..ways.len() {
             // Nobody is always the first.
             let way = (turn + round) % ways.len();
             eprint!("\rround {} of {rounds}: {:<50}", round + 1, ways[way].0);
-            let it = app.visit(&ways[way].1, seconds).with_context(|| ways[way].0.clone())?;
-            let after = app.measure(&app.bare, &bare, seconds)?.1;
+            let it = app.visit(&ways[way].1, load).with_context(|| ways[way].0.clone())?;
+            let after = app.measure(&app.bare, &bare, load)?.1;
             seen[way].push(it.over(&before, &after));
             absolute.push(after.cpu / 1e6);
             before = after;
