@@ -4,11 +4,10 @@
 //! `cargo bench --bench latency [-- --quick]`, as root.
 
 use std::os::unix::process::CommandExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use benches::record::Record;
 use benches::strategy::{self, PLAIN, Strategy};
 use benches::tracer::Tracer;
@@ -127,14 +126,16 @@ impl Scene {
 }
 
 fn main() -> Result<()> {
+    interrupt::deferred(run)
+}
+
+fn run() -> Result<()> {
     let quick = std::env::args().any(|arg| arg == "--quick");
-    interrupt::defer()?;
     programs::build()?;
     let guest = programs::is_guest();
     let mut record = Record::begin("latency", quick)?;
     let here = strategy::here(&mut record)?;
-    let ended = catch_unwind(AssertUnwindSafe(|| measure(quick, guest, &here, &mut record)));
-    ended.unwrap_or_else(|_| bail!("interrupted, or failed: see above"))?;
+    measure(quick, guest, &here, &mut record)?;
     record.end()
 }
 

@@ -5,7 +5,6 @@
 //! attacks, each recorded.
 
 use std::io::ErrorKind;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -77,16 +76,17 @@ fn effort(shape: Shape) -> (u64, usize) {
 }
 
 fn main() -> Result<()> {
+    interrupt::deferred(run)
+}
+
+fn run() -> Result<()> {
     let quick = std::env::args().any(|arg| arg == "--quick");
-    interrupt::defer()?;
     programs::build()?;
     let guest = programs::is_guest().then_some(if quick { 3 } else { 20 });
     let plan = Plan { quick, guest };
     let mut record = Record::begin("leak", quick)?;
     let here = strategy::here(&mut record)?;
-    // A panic of criterion's or of a helper's must not leave a session or a pool behind.
-    let ended = catch_unwind(AssertUnwindSafe(|| measure(&plan, &here, &mut record)));
-    ended.unwrap_or_else(|_| anyhow::bail!("interrupted, or failed: see above"))?;
+    measure(&plan, &here, &mut record)?;
     record.end()
 }
 

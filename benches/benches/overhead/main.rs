@@ -104,7 +104,10 @@ impl Arena {
 fn main() -> Result<()> {
     let args = Args::parse();
     ensure!(nix::unistd::geteuid().is_root(), "this needs root: AS_ROOT=1, or sudo");
-    interrupt::defer()?;
+    interrupt::deferred(|| run(&args))
+}
+
+fn run(args: &Args) -> Result<()> {
     programs::build()?;
     let mut record = Record::begin("overhead", args.quick)?;
     let here = strategy::here(&mut record)?;
