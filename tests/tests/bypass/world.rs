@@ -29,7 +29,7 @@ use super::trap::{Trap, remove_pins};
 pub const USER: u32 = 58111;
 
 /// For one run, also where processors are emulated.
-const TOO_LONG: Duration = Duration::from_secs(20);
+const TOO_LONG: Duration = Duration::from_secs(60);
 
 /// What came of an attempt, and what should not have.
 #[derive(Default)]
