@@ -30,6 +30,8 @@ pub const USER: u32 = 58111;
 
 /// For one run, also where processors are emulated.
 const TOO_LONG: Duration = Duration::from_secs(60);
+/// In it a violation is told that nobody waits for.
+const A_MOMENT: Duration = Duration::from_millis(300);
 
 /// What came of an attempt, and what should not have.
 #[derive(Default)]
@@ -352,7 +354,7 @@ impl World {
                 ran.wrong.push(format!("{} violations of the twin: {first:#}", violations.len()));
             }
         }
-        let late = told.new_ones(Duration::from_millis(300));
+        let late = told.new_ones(A_MOMENT);
         assert!(late.is_empty(), "violations of twins: {late:#?}");
     }
 
@@ -465,7 +467,8 @@ impl World {
 
     fn attack(&self, told: &mut Told, attempt: &Attempt, is_possible: bool, ran: &mut Ran) {
         let did = self.run(attempt, "attack");
-        let told = told.new_ones(Duration::from_millis(300));
+        let is_told = is_possible && attempt.expected(strategy()) != Expect::Open;
+        let told = told.new_ones(if is_told { TOO_LONG } else { A_MOMENT });
         if let Some(forged) = told.iter().find(|event| event["kind"] != "violation") {
             ran.wrong.push(format!("not an event of the tracer's: {forged:#}"));
         }
