@@ -44,14 +44,13 @@ fn built(bench: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{bench} is not built: cargo build --workspace --all-targets"))
 }
 
-/// What there is of a process group.
-fn members(group: Pid) -> Vec<String> {
-    let of_group = |entry: fs::DirEntry| {
-        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-        let (name, rest) = stat.rsplit_once(") ")?;
-        (rest.split(' ').nth(2)? == group.to_string()).then(|| name.to_owned())
+/// How many processes a group has.
+fn members(group: Pid) -> usize {
+    let is_of_group = |entry: &fs::DirEntry| {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(2)) == Some(&group.to_string())
     };
-    fs::read_dir("/proc").expect("read /proc").flatten().filter_map(of_group).collect()
+    fs::read_dir("/proc").expect("read /proc").flatten().filter(is_of_group).count()
 }
 
 fn in_folder(path: &str) -> Vec<PathBuf> {
@@ -69,7 +68,7 @@ fn interrupted(bench: &str) {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
     let mut child = ends_with_test(&mut command).spawn().expect("start a benchmark");
     let group = Pid::from_raw(child.id() as i32);
-    wait_until("it is at work", || members(group).len() > 1 && !in_folder(FOLDER).is_empty());
+    wait_until("it is at work", || members(group) > 1 && !in_folder(FOLDER).is_empty());
     std::thread::sleep(Duration::from_secs(1));
     killpg(group, Signal::SIGINT).expect("interrupt it");
     let since = Instant::now();
@@ -79,7 +78,8 @@ fn interrupted(bench: &str) {
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("interrupted"), "{said}");
     assert!(since.elapsed() < Duration::from_secs(60), "{:?}", since.elapsed());
-    assert_eq!(members(group), Vec::<String>::new());
+    // Who is killed with it needs a moment.
+    wait_until("all have ended", || members(group) == 0);
     assert_eq!(in_folder(FOLDER), Vec::<PathBuf>::new());
     assert!(!Path::new(PINS).exists(), "{PINS} is left");
 }
