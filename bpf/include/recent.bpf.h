@@ -111,16 +111,17 @@ static __noinline u64 restarts_of(struct memory_range *r)
 static __always_inline bool begins_anew(struct cache_seen *c, struct task *task)
 {
 	u64 restarts = 0;
+	bool same_program = c->execs == task->execs;
 
-	if (c->request == task->request)
+	if (same_program && c->request == task->request)
 		return false;
 	c->request = task->request;
+	c->execs = task->execs;
 	c->tries = 0;
 	c->elsewhere = 0;
-	if (c->execs == task->execs && count_restarts(c->restarts_at, &restarts) && restarts == c->restarts)
+	if (same_program && count_restarts(c->restarts_at, &restarts) && restarts == c->restarts)
 		return false;
 	c->at.from = c->at.to = c->restarts_at = 0;
-	c->execs = task->execs;
 	return true;
 }
 

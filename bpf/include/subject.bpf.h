@@ -99,7 +99,7 @@ struct task {
 	u32 ring_kind;
 	u32 taint; /* enum taint, of its request */
 	struct hash128 ring_site;
-	u32 request; /* how many it has begun; of another program than before, one more; 0: none */
+	u32 request; /* how many it has begun; 0: none */
 	u32 urgent; /* one of those that wait for their sys_exit may be a violation */
 	u32 waits; /* it is one of `waiting` */
 	u32 execs; /* how many programs it was before */
@@ -120,9 +120,16 @@ struct {
 	__type(value, u32);
 } waiting SEC(".maps");
 
+static __always_inline u32 *waiting_tasks(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&waiting, &zero);
+}
+
 static __always_inline bool somebody_waits(void)
 {
-	u32 zero = 0, *n = bpf_map_lookup_elem(&waiting, &zero);
+	u32 *n = waiting_tasks();
 
 	return !n || *n;
 }
@@ -130,7 +137,7 @@ static __always_inline bool somebody_waits(void)
 /* The current task's: counted before it can return. */
 static __always_inline void begins_to_wait(struct task *task)
 {
-	u32 zero = 0, *n = bpf_map_lookup_elem(&waiting, &zero);
+	u32 *n = waiting_tasks();
 
 	if (task->waits || !n)
 		return;
@@ -140,7 +147,7 @@ static __always_inline void begins_to_wait(struct task *task)
 
 static __always_inline void waits_no_longer(struct task *task)
 {
-	u32 zero = 0, *n = bpf_map_lookup_elem(&waiting, &zero);
+	u32 *n = waiting_tasks();
 
 	if (!task->waits || !n)
 		return;
@@ -570,8 +577,6 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 		task->kind = SITE_NONE;
 		task->taint = 0;
 		task->execs++;
-		if (task->request)
-			task->request++;
 		task->rewritten_len = 0; /* of memory that is not its own any more */
 		if (usdt_attribution)
 			usdt_reset(task);

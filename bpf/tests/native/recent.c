@@ -5,14 +5,6 @@
  */
 #include "shim.h"
 
-#define CHECK(what)                                                                                          \
-	do {                                                                                                 \
-		if (!(what)) {                                                                               \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what);                           \
-			exit(1);                                                                             \
-		}                                                                                            \
-	} while (0)
-
 struct vm_area_struct {
 	u64 vm_flags, vm_start, vm_end;
 };
@@ -129,6 +121,7 @@ static void until_another_program_runs(void)
 	lay_out();
 	remember(at(0), 1);
 	task.execs++;
+	CHECK(!recent_of(recents_of(&task, &image), at(0))); /* before its first request, too */
 	CHECK(!is_kept(at(0)));
 	remember(at(0), 1);
 	CHECK(is_kept(at(0)));

@@ -34,6 +34,14 @@
 #define BPF_ANY 0
 #define BPF_RB_FORCE_WAKEUP 2
 
+#define CHECK(what)                                                                                          \
+	do {                                                                                                 \
+		if (!(what)) {                                                                               \
+			printf("%s:%d: %s\n", __FILE__, __LINE__, #what);                                    \
+			exit(1);                                                                             \
+		}                                                                                            \
+	} while (0)
+
 /* ---- memory that faults ---- */
 
 static struct {

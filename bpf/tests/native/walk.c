@@ -214,14 +214,6 @@ static struct ex *frame(struct function *f, struct ex *prev)
 	return e;
 }
 
-#define CHECK(what)                                                                                                    \
-	do {                                                                                                           \
-		if (!(what)) {                                                                                         \
-			printf("%s:%d: %s\n", __FILE__, __LINE__, #what);                                              \
-			exit(1);                                                                                       \
-		}                                                                                                      \
-	} while (0)
-
 /*
  * The site alone is the same one; where the walk in full does not find it, it is not found, unless it was not told or
  * what could not be read of a frame was its line.
