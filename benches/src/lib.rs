@@ -47,6 +47,11 @@ impl Spread {
         format!("{verdict}{near}")
     }
 
+    /// Whether the middle halves of both have something in common.
+    pub fn meets(&self, other: &Self) -> bool {
+        self.low <= other.high && other.low <= self.high
+    }
+
     /// `123 (120..130)`, with so many decimals.
     pub fn told(&self, decimals: usize) -> String {
         format!("{:.decimals$} ({:.decimals$}..{:.decimals$})", self.median, self.low, self.high)
@@ -75,5 +80,15 @@ mod tests {
         assert_eq!(spread.verdict(4.0), "met");
         assert_eq!(spread.verdict(2.5), "met, within the spread");
         assert_eq!(spread.verdict(0.5), "MISSED");
+    }
+
+    #[test]
+    fn spreads_meet_where_one_value_is_in_both() {
+        let spread = |low, high| Spread { low, median: low, high };
+        assert!(spread(1.0, 2.0).meets(&spread(2.0, 3.0)));
+        assert!(spread(2.0, 3.0).meets(&spread(1.0, 2.0)));
+        assert!(spread(1.0, 4.0).meets(&spread(2.0, 3.0)));
+        assert!(!spread(1.0, 2.0).meets(&spread(2.1, 3.0)));
+        assert!(!spread(2.1, 3.0).meets(&spread(1.0, 2.0)));
     }
 }

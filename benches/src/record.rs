@@ -1,6 +1,7 @@
 //! What was measured, a JSON line for each: the report is made of nothing else.
 //!
-//! `target/bench/NAME.jsonl`; in a guest on standard output, each line after `@bench `.
+//! `target/bench/NAME.jsonl`, and `NAME-before.jsonl` of the whole run before it; `NAME-quick.jsonl` of a quick one. In a
+//! guest on standard output, each line after `@bench `.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -78,7 +79,7 @@ impl Record {
     /// Begins it anew.
     pub fn begin(bench: &str, quick: bool) -> Result<Self> {
         let guest = std::env::var(IN_GUEST).ok();
-        let path = folder()?.join(format!("{bench}.jsonl"));
+        let path = folder()?.join(format!("{bench}{}.jsonl", if quick { "-quick" } else { "" }));
         let mut file = None;
         if guest.is_none() {
             fs::create_dir_all(path.parent().context("a folder")?)?;
@@ -130,13 +131,22 @@ impl Record {
         Ok(())
     }
 
-    /// The run came to its end.
+    /// The run came to its end: the last one is the one before.
     pub fn end(self) -> Result<()> {
-        if self.file.is_some() {
-            fs::rename(self.path.with_extension("part"), &self.path).context("keep the record")?;
+        if self.file.is_none() {
+            return Ok(());
         }
-        Ok(())
+        if self.path.exists() {
+            fs::rename(&self.path, before(&self.path)).context("keep the record before")?;
+        }
+        fs::rename(self.path.with_extension("part"), &self.path).context("keep the record")
     }
+}
+
+/// Where the record of the run before is.
+pub fn before(path: &Path) -> PathBuf {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{name}-before.jsonl"))
 }
 
 /// Where records are: below the folder that cargo builds in.
@@ -193,5 +203,19 @@ mod tests {
         for line in lines {
             assert_eq!(serde_json::from_str::<Line>(&serde_json::to_string(&line).unwrap()).unwrap(), line);
         }
+    }
+
+    #[test]
+    fn the_record_before_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("leak.jsonl");
+        for run in ["first", "second", "third"] {
+            let part = path.with_extension("part");
+            fs::write(&part, run).unwrap();
+            Record { file: Some(File::open(&part).unwrap()), path: path.clone() }.end().unwrap();
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "third");
+        assert_eq!(fs::read_to_string(before(&path)).unwrap(), "second");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
     }
 }

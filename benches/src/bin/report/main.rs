@@ -2,6 +2,7 @@
 
 mod plots;
 mod tables;
+mod twice;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -77,6 +78,8 @@ pub struct Benches {
     pub overhead: Bench,
     /// What was measured in guests.
     pub guests: Vec<Bench>,
+    /// `leak` and `overhead` of the run before, where that was of the same commit.
+    pub before: Vec<Bench>,
 }
 
 impl Benches {
@@ -96,8 +99,14 @@ impl Benches {
         }
         let mut guests = joined(guests);
         guests.sort_by_key(|g| (g.run.kernel.clone(), g.run.bench.clone()));
-        let all =
-            Self { leak: read("leak")?, latency: read("latency")?, overhead: read("overhead")?, guests };
+        let (leak, latency, overhead) = (read("leak")?, read("latency")?, read("overhead")?);
+        let mut before = Vec::new();
+        for now in [&leak, &overhead] {
+            let path = record::before(&folder.join(format!("{}.jsonl", now.run.bench)));
+            let read = path.exists().then(|| Bench::read(&path)).transpose()?;
+            before.extend(read.filter(|bench| bench.run.commit == now.run.commit));
+        }
+        let all = Self { leak, latency, overhead, guests, before };
         for bench in [&all.leak, &all.latency, &all.overhead] {
             ensure!(
                 !bench.run.quick,
