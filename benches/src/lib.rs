@@ -3,6 +3,7 @@
 pub mod attack;
 pub mod empty;
 pub mod interrupt;
+pub mod pace;
 pub mod programs;
 pub mod record;
 pub mod strategy;

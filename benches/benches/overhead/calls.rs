@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use benches::empty::Empty;
+use benches::pace::{Timed, scaled_median};
 use benches::record::Record;
 use benches::strategy::{self, Strategy};
 use benches::tracer::Tracer;
@@ -35,6 +36,11 @@ impl Kind {
     /// Those by which the tracer's own time for a call is told, and those that come to many calls.
     const CALLS: [Self; 4] = [Self::Unlink, Self::Open, Self::Unpoliced, Self::Code];
     const WORK: [Self; 2] = [Self::File, Self::Program];
+
+    /// Which work its pace is of: PHP's, or this program's.
+    fn whose(self) -> usize {
+        usize::from(self == Self::Stranger)
+    }
 
     /// Calls of a batch: a few milliseconds, so that few batches meet another process on their processor.
     fn calls(self) -> u64 {
@@ -78,7 +84,7 @@ for ($batch = 0; $batch <= $batches; $batch++) {
         $start = hrtime(true);
         $function((int)$argv[2 + $kind]);
         $took = hrtime(true) - $start;
-        $pace = max($before, pace());
+        $pace = intdiv($before + pace(), 2);
         if ($batch) $out .= "$kind $start $took $pace\n"; // the first one is to warm up
     }
 }
@@ -100,15 +106,8 @@ struct Batch {
     kind: usize,
     start: u64,
     took: u64,
-    /// ns that a fixed piece of work took beside it.
+    /// ns that a fixed piece of work took beside it: the mean of before and after.
     pace: u64,
-}
-
-impl Batch {
-    /// Which work its pace is of: PHP's, or this program's.
-    fn whose(&self) -> usize {
-        usize::from(self.kind == Kind::Stranger as usize)
-    }
 }
 
 /// What is attached.
@@ -155,35 +154,35 @@ fn configs(here: &[Strategy]) -> Vec<(String, Config)> {
 const BARE: usize = 0;
 const EMPTY: usize = 1;
 
-/// The batches of one round: pace, by that of the undisturbed ones, and ns per call.
+/// What undisturbed batches' paces are: of PHP's, and of this program's.
+type Usual = [u64; 2];
+
+/// The batches of one round, by what they are of.
 #[derive(Default)]
-struct Batches([Vec<(f64, f64)>; Kind::ALL.len()]);
+struct Batches([Vec<Timed>; Kind::ALL.len()]);
 
 impl Batches {
-    fn calm(batches: &[(f64, f64)]) -> usize {
-        batches.iter().filter(|(pace, _)| *pace <= DISTURBED).count()
+    fn calm(&self, usual: Usual) -> bool {
+        let calm = |(timed, kind): (&Vec<Timed>, Kind)| {
+            timed.iter().filter(|t| t.slower(usual[kind.whose()]) <= DISTURBED).count() >= ENOUGH
+        };
+        self.0.iter().zip(Kind::ALL).all(calm)
     }
 
-    fn enough(&self, least: fn(&[(f64, f64)]) -> usize) -> bool {
-        self.0.iter().all(|batches| least(batches) >= ENOUGH)
+    fn enough(&self) -> bool {
+        self.0.iter().all(|timed| timed.len() >= ENOUGH)
     }
 
-    /// Of those that were disturbed least; and whether some were all the same.
-    fn medians(mut self) -> ([f64; Kind::ALL.len()], bool) {
-        let disturbed = !self.enough(Self::calm);
-        let medians = self.0.each_mut().map(|batches| {
-            batches.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-            let mut calls: Vec<f64> = batches[..ENOUGH].iter().map(|(_, ns)| *ns).collect();
-            calls.sort_unstable_by(f64::total_cmp);
-            percentile(&calls, 50)
-        });
-        (medians, disturbed)
+    fn medians(&self, usual: Usual) -> [f64; Kind::ALL.len()] {
+        Kind::ALL.map(|kind| scaled_median(&self.0[kind as usize], ENOUGH, usual[kind.whose()]))
     }
 }
 
 /// What one configuration has come to, a value for each round.
 #[derive(Default)]
 struct Rounds {
+    batches: Vec<Batches>,
+    /// ns for each call.
     calls: Vec<[f64; Kind::ALL.len()]>,
     /// ns of the tracer's own time for each policed call.
     tracer: Vec<f64>,
@@ -194,6 +193,12 @@ struct Rounds {
 impl Rounds {
     fn of(&self, kind: Kind) -> impl Iterator<Item = f64> {
         self.calls.iter().map(move |round| round[kind as usize])
+    }
+
+    /// With every pace that was seen: of the first rounds it was not known which were undisturbed.
+    fn settle(&mut self, usual: Usual) {
+        self.calls = self.batches.iter().map(|batches| batches.medians(usual)).collect();
+        self.disturbed = self.batches.iter().filter(|batches| !batches.calm(usual)).count();
     }
 }
 
@@ -280,7 +285,7 @@ impl Bench {
         let mut batches = Batches::default();
         let (mut cpu, mut policed) = (0, 0);
         let (since, mut tries) = (Instant::now(), 0);
-        while tries < TRIES && !batches.enough(Batches::calm) || !batches.enough(<[_]>::len) {
+        while !batches.enough() || tries < TRIES && !batches.calm(self.usual()) {
             interrupt::check()?;
             ensure!(
                 since.elapsed() < PATIENCE,
@@ -297,16 +302,15 @@ impl Bench {
             measured.extend((0..BATCHES).map(|_| stranger()));
             let seen = watch.end(own);
             for batch in &measured {
-                self.paces[batch.whose()].push(batch.pace);
+                self.paces[Kind::ALL[batch.kind].whose()].push(batch.pace);
             }
             for paces in &mut self.paces {
                 paces.sort_unstable();
             }
             for batch in measured {
                 if seen.alone(batch.start, batch.start + batch.took) {
-                    let usual = percentile(&self.paces[batch.whose()], UNDISTURBED);
-                    let calls = Kind::ALL[batch.kind].calls();
-                    batches.0[batch.kind].push((ratio(batch.pace, usual), ratio(batch.took, calls)));
+                    let each = ratio(batch.took, Kind::ALL[batch.kind].calls());
+                    batches.0[batch.kind].push(Timed { each, pace: batch.pace });
                 }
             }
         }
@@ -315,10 +319,12 @@ impl Bench {
             session.stop()?;
             rounds.tracer.push(ratio(cpu, policed));
         }
-        let (calls, disturbed) = batches.medians();
-        rounds.calls.push(calls);
-        rounds.disturbed += usize::from(disturbed);
+        rounds.batches.push(batches);
         Ok(())
+    }
+
+    fn usual(&self) -> Usual {
+        self.paces.each_ref().map(|paces| percentile(paces, UNDISTURBED))
     }
 }
 
@@ -331,7 +337,7 @@ fn stranger() -> Batch {
         unsafe { libc::unlink(c"".as_ptr()) };
     }
     let took = now() - start;
-    Batch { kind: Kind::Stranger as usize, start, took, pace: before.max(pace()) }
+    Batch { kind: Kind::Stranger as usize, start, took, pace: u64::midpoint(before, pace()) }
 }
 
 fn pace() -> u64 {
@@ -395,6 +401,9 @@ pub fn measure(quick: bool, here: &[Strategy], record: &mut Record) -> Result<()
         }
     }
     eprintln!();
+    for rounds in &mut rounds {
+        rounds.settle(bench.usual());
+    }
     keep(&configs, &rounds, record)?;
     tell(&configs, &rounds, count);
     Ok(())
@@ -431,8 +440,8 @@ fn keep(configs: &[(String, Config)], rounds: &[Rounds], record: &mut Record) ->
 fn tell(configs: &[(String, Config)], rounds: &[Rounds], count: usize) {
     let disturbed: usize = rounds.iter().map(|rounds| rounds.disturbed).sum();
     println!(
-        "ns for each call: median and quartiles of {count} rounds; {disturbed} of {} measurements were disturbed by \
-         others\n",
+        "ns for each call, scaled to the pace of the undisturbed processor: median and quartiles of {count} rounds; \
+         {disturbed} of {} measurements were disturbed by others\n",
         count * rounds.len()
     );
     print!("{:<38}", "");

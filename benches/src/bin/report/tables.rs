@@ -267,7 +267,8 @@ fn overhead(text: &mut String, all: &Benches) {
     let calls = |values: &[f64], column: &str| spread(values, usize::from(column == "a PHP function call"));
     let _ = write!(
         text,
-        "### A call\n\nns, in a loop of a PHP function; the last ones of a process that has nothing to do with PHP, and of PHP code without system calls.\n\n{}\n",
+        "### A call\n\nns, in a loop of a PHP function; the last ones of a process that has nothing to do with PHP, and of PHP code without system calls. \
+         Each is scaled by how long a fixed piece of work took beside it, because a processor whose sibling is busy does everything a third slower.\n\n{}\n",
         table(&all.overhead, "a call", "attached", &calls)
     );
     let _ = write!(
