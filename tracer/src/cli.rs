@@ -220,6 +220,11 @@ impl std::fmt::Display for Hinted {
 
 impl std::error::Error for Hinted {}
 
+/// What to do about an error, where that is known.
+pub fn hinted_of(error: &anyhow::Error) -> Option<&Hinted> {
+    error.chain().find_map(|e| e.downcast_ref())
+}
+
 /// Error of the tracer, or wrong usage.
 pub const STATUS_ERROR: u8 = 125;
 /// COMMAND cannot be executed.

@@ -40,7 +40,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use shared::profile::View;
 
-use crate::cli::{Actions, Args, Hinted, STATUS_ERROR};
+use crate::cli::{Actions, Args, STATUS_ERROR, hinted_of};
 use crate::enforce::Enforcer;
 use crate::kernel::{Loaded, ReadOnly};
 use crate::probe::Strategy;
@@ -165,7 +165,7 @@ fn exit(phase: &dyn Phase, result: Result<u8>) -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            let hinted = error.chain().find_map(|e| e.downcast_ref::<Hinted>());
+            let hinted = hinted_of(&error);
             say(&format!("{}: {error:#}", phase.title()));
             if let Some(hint) = hinted.map(|h| &h.hint) {
                 say(&format!("Hint: {hint}"));

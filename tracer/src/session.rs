@@ -25,7 +25,7 @@ use shared::op::{OpSet, Selection};
 use shared::policy::Policy;
 use shared::profile::{Context, PhpMatch, Profile, View};
 
-use crate::cli::{Actions, Args, Attribution, Hinted, Mode, STATUS_VIOLATION, hinted};
+use crate::cli::{Actions, Args, Attribution, Hinted, Mode, STATUS_VIOLATION, hinted, hinted_of};
 use crate::command::{self, Command};
 use crate::consumer::{By, Consumer, Message, Untold};
 use crate::context;
@@ -283,17 +283,30 @@ fn operations(phase: &dyn Phase, args: &Args, mode: Mode, profile: Option<&Profi
         (None, Some(learnt)) => return Ok(learnt),
         (Some(asked), Some(learnt)) => (asked, learnt),
     };
+    check_operations(phase.view(), &learnt, &asked, || {
+        format!("leave --syscalls out, or learn again: --profile --syscalls {asked}")
+    })?;
     let set = |of: &Selection| in_view(phase.view(), of);
-    if !set(&asked).is_subset(&set(&learnt)) {
-        return Err(hinted(
-            format!("the profile was learnt with --syscalls {learnt}, and does not speak of all of {asked}"),
-            format!("leave --syscalls out, or learn again: --profile --syscalls {asked}"),
-        ));
-    }
     if set(&asked) != set(&learnt) {
         crate::say(&format!("warning: less is policed than the profile was learnt with ({learnt})"));
     }
     Ok(asked)
+}
+
+/// Whether a profile speaks of all that is policed: whatever else is honest would be a violation.
+fn check_operations(
+    view: View,
+    learnt: &Selection,
+    policed: &Selection,
+    hint: impl FnOnce() -> String,
+) -> Result<()> {
+    if in_view(view, policed).is_subset(&in_view(view, learnt)) {
+        return Ok(());
+    }
+    Err(hinted(
+        format!("the profile was learnt with --syscalls {learnt}, and does not speak of all of {policed}"),
+        hint(),
+    ))
 }
 
 /// An image to be watched.
@@ -931,6 +944,15 @@ impl Session {
         }
     }
 
+    /// Whether it answers what this session asks from start to end.
+    fn fits(&self, profile: &Profile) -> Result<()> {
+        profile.check_view(self.view).map_err(from_profile)?;
+        profile.check_context(self.context).map_err(from_profile)?;
+        check_operations(self.view, &profile.operations, &self.operations, || {
+            format!("learn it with --syscalls {}, or start anew with it", self.operations)
+        })
+    }
+
     /// SIGHUP: a good profile replaces the old one at once, a bad one changes nothing. What people should know.
     fn reload(&mut self, args: &Args) -> String {
         let loaded = match self.mode {
@@ -941,21 +963,20 @@ impl Session {
             Mode::Monitor => Profile::load(&args.profile_file),
             Mode::Sandbox => Profile::load_for_sandbox(&args.profile_file, args.force),
         };
-        let fits = |p: &Profile| p.check_view(self.view).and_then(|()| p.check_context(self.context));
-        match loaded.and_then(|p| fits(&p).map(|()| p)) {
+        match loaded.map_err(from_profile).and_then(|p| self.fits(&p).map(|()| p)) {
             Ok(profile) => {
                 let policy = Arc::new(Policy::in_context(&profile, self.context));
                 let next = self.generation + 1;
                 let patterned = match self.tables.as_ref().map(|tables| tables.load(&policy, next)) {
                     None => false,
                     Some(Ok(patterned)) => patterned,
-                    Some(Err(error)) => return format!("warning: the profile stays as it was: {error:#}"),
+                    Some(Err(error)) => return unchanged(&error),
                 };
                 if let Err(error) = self.wrappers.load(&profile.wrappers, next) {
-                    return format!("warning: the profile stays as it was: {error:#}");
+                    return unchanged(&error);
                 }
                 if let Some(Err(error)) = self.scripts.as_mut().map(|s| s.swap(&mut self.kernel, &policy)) {
-                    return format!("warning: the profile stays as it was: {error:#}");
+                    return unchanged(&error);
                 }
                 // The kernel side first: from then on nothing of the old profile is known to be allowed.
                 self.switch.set(next, self.mode, patterned);
@@ -979,7 +1000,7 @@ impl Session {
                     profile.operations, self.operations
                 )
             }
-            Err(error) => format!("warning: the profile stays as it was: {error}"),
+            Err(error) => unchanged(&error),
         }
     }
 
@@ -1183,6 +1204,12 @@ fn own_files(args: &Args) -> Vec<PathBuf> {
 /// With the folders of its pins and its socket, which may not be there yet.
 fn protected_files(args: &Args) -> Vec<PathBuf> {
     own_files(args).into_iter().chain(persist::FOLDERS.iter().map(PathBuf::from)).collect()
+}
+
+/// Of a profile that was to be swapped in.
+fn unchanged(error: &anyhow::Error) -> String {
+    let hint = hinted_of(error).map_or(String::new(), |hinted| format!("\nHint: {}", hinted.hint));
+    format!("warning: the profile stays as it was: {error:#}{hint}")
 }
 
 fn summarize(profile: &Profile) -> String {

@@ -14,6 +14,7 @@ use super::place::Place;
 pub fn tests() -> Vec<Trial> {
     vec![
         test("the_mode_changes_by_its_name_while_running", by_name),
+        test("a_profile_that_does_not_speak_of_all_that_is_policed_is_not_swapped_in", narrower),
         test("ctl_without_a_session_says_so", nobody),
     ]
 }
@@ -50,6 +51,46 @@ fn by_name() {
     assert_eq!(String::from_utf8_lossy(&switched.stdout), "mode sandbox\n");
     assert_eq!(victim.wait().expect("wait").signal(), Some(libc::SIGKILL));
     session.stop();
+}
+
+fn narrower() {
+    let place = Place::new();
+    // A file of its own, so that no other PHP of this machine is watched.
+    fs::copy("/usr/bin/php8.2", place.path("php")).expect("copy PHP");
+    place.file("ok.php", "<?php function ok($d) { mkdir(\"$d/ok\"); rmdir(\"$d/ok\"); } ok($argv[1]);");
+    let php = place.arg("php");
+    let learn = |operations: &str| {
+        let options = ["--php", &php, "--syscalls", operations, "--force"];
+        let learning = place.session("--profile").args(options).start();
+        let run = Command::new(&php).args([place.arg("ok.php"), place.arg("data")]).status();
+        assert!(run.expect("run PHP").success());
+        assert_eq!(learning.stop().status, 0);
+        fs::read(place.path("p.profile")).expect("read the profile")
+    };
+    let (narrow, wide) = (learn("mkdir"), learn("mkdir,rmdir"));
+    let swapped = |first: &[u8], second: &[u8]| {
+        fs::write(place.path("p.profile"), first).expect("write the profile");
+        let session = place.session("--monitor").arg("--php").arg(&php).start();
+        fs::write(place.path("p.profile"), second).expect("write the profile");
+        let told = String::from_utf8_lossy(&ctl(session.pid(), &["reload"]).stdout).into_owned();
+        let run = Command::new(&php).args([place.arg("ok.php"), place.arg("data")]).status();
+        assert!(run.expect("run PHP").success());
+        let ran = session.stop();
+        assert!(ran.violations().is_empty(), "{}", ran.stderr);
+        told
+    };
+    let told = swapped(&wide, &narrow);
+    assert!(told.starts_with("warning: the profile stays as it was: "), "{told}");
+    assert!(
+        told.contains("learnt with --syscalls mkdir, and does not speak of all of mkdir,rmdir"),
+        "{told}"
+    );
+    assert!(told.contains("Hint: learn it with --syscalls mkdir,rmdir"), "{told}");
+    let told = swapped(&narrow, &wide);
+    assert!(told.contains("loaded again"), "{told}");
+    assert!(told.contains("until the next start only mkdir is policed"), "{told}");
+    let told = swapped(&wide, &wide);
+    assert!(told.contains("loaded again") && !told.contains("warning"), "{told}");
 }
 
 fn nobody() {
