@@ -14,6 +14,7 @@ use shared::site::{Name, OriginEntry, Site, file_of};
 
 use crate::cli::Mode;
 use crate::context::{Files, callers, context_id, has_unknown_context};
+use crate::drift::Drift;
 use crate::enforce::{Action, Enforcer};
 use crate::kernel::{bytes_of, read_as, read_stat};
 use crate::late;
@@ -82,6 +83,8 @@ pub enum Message {
     File(Name),
     /// Another profile decides from now on; its checksum.
     Swapped(Arc<Policy>, String),
+    /// Scripts have changed since the profile was learnt.
+    Drift(Drift),
     /// The mode from now on.
     Mode(Mode),
     /// Everything up to here has been told.

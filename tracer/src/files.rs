@@ -61,7 +61,7 @@ impl Files {
 }
 
 /// A pipe of this name does not hold it up.
-fn open(path: &Path, root: Option<&OwnedFd>) -> io::Result<File> {
+pub(crate) fn open(path: &Path, root: Option<&OwnedFd>) -> io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let Some(root) = root else { return Ok(nix::fcntl::open(path, flags, Mode::empty())?.into()) };
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);

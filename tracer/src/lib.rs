@@ -10,6 +10,7 @@ pub mod context;
 mod control;
 mod demo;
 pub mod doctor;
+mod drift;
 pub mod enforce;
 pub mod events;
 pub mod files;

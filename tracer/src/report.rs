@@ -26,6 +26,7 @@ use shared::site::{Name, Site, text};
 use crate::cli::{self, Args, Mode};
 use crate::consumer::{Call, Message, Unreported, bytes};
 use crate::context::has_unknown_context;
+use crate::drift::Drift;
 use crate::enforce::Action;
 use crate::events::{Events, Sink};
 use crate::files::Files;
@@ -288,6 +289,7 @@ impl Reporter {
                 self.policy = Some(policy);
                 self.checksum = Some(checksum);
             }
+            Message::Drift(drift) => self.drift(&drift),
             Message::Mode(mode) => self.settings.mode = mode,
             Message::Flushed => {}
         }
@@ -632,14 +634,30 @@ impl Reporter {
     }
 
     fn write_loss(&mut self, count: u64, cause: &str) {
-        let mut event = Event::new(Kind::Lost, Timestamp::now());
+        let event = Event { count, ..self.about_session(Kind::Lost, cause) };
+        self.write(&event);
+    }
+
+    /// For people in a line, for machines an event for each file.
+    fn drift(&mut self, drift: &Drift) {
+        say(&drift.to_string());
+        for path in &drift.changed {
+            let mut event = self.about_session(Kind::Notice, "script-changed");
+            event.profile.clone_from(&self.checksum);
+            event.args = event::args([("path", text(path.as_os_str().as_bytes()))].into_iter());
+            self.write(&event);
+        }
+    }
+
+    /// What no process has done.
+    fn about_session(&self, kind: Kind, cause: &str) -> Event {
+        let mut event = Event::new(kind, Timestamp::now());
         event.host.clone_from(&self.host);
         event.session.clone_from(&self.session);
         event.mode = self.settings.mode.name().into();
         event.strategy = self.settings.strategy.into();
-        event.count = count;
         event.cause = Some(cause.into());
-        self.write(&event);
+        event
     }
 
     fn stat(&self, which: u32) -> u64 {

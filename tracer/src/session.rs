@@ -45,7 +45,7 @@ use crate::selfcheck::SelfChecks;
 use crate::switch::Switch;
 use crate::tables::KernelTables;
 use crate::wrappers::{self, Wrappers};
-use crate::{Phase, RETURN_PROGRAMS, Returns};
+use crate::{Phase, RETURN_PROGRAMS, Returns, drift};
 
 /// How long a COMMAND may take to end before it is told louder, or is no longer waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -452,6 +452,8 @@ struct Session {
     consumer: Option<JoinHandle<()>>,
     reporter: Option<JoinHandle<Outcome>>,
     to_reporter: ToReporter,
+    /// Whether scripts have changed.
+    looking: Vec<JoinHandle<()>>,
     generation: u32,
     summary: String,
     write_now: Arc<AtomicBool>,
@@ -574,6 +576,8 @@ impl Session {
             Mode::Profile => None,
             _ => profile.as_ref().map(|p| Arc::new(Policy::in_context(p, context))),
         };
+        let enforced = profile.as_ref().filter(|_| mode != Mode::Profile);
+        let looking = enforced.and_then(|profile| drift::look(profile, &to_reporter));
         if let (Some(protected), Some(policy)) = (&mut protected, &policy) {
             protected.look_at_scripts(policy);
         }
@@ -711,6 +715,7 @@ impl Session {
             consumer: Some(consumer),
             reporter: Some(reporter),
             to_reporter,
+            looking: looking.into_iter().collect(),
             generation,
             summary,
             write_now,
@@ -988,6 +993,7 @@ impl Session {
                 self.images.tell_unexcused(&profile.wrappers);
                 let _ = self.orders.send(Order::Swap(policy.clone(), self.generation));
                 self.to_reporter.send(Message::Swapped(policy, profile.checksum()));
+                self.looking.extend(drift::look(&profile, &self.to_reporter));
                 self.summary = summarize(&profile);
                 let now = self.summary.trim_end_matches(", ");
                 let told = format!("notice: {} loaded again: {now}", args.profile_file.display());
@@ -1112,6 +1118,10 @@ impl Session {
         let _ = self.stop.write(1); // fails only where it says so already
         if let Some(consumer) = self.consumer.take() {
             let _ = consumer.join();
+        }
+        // Also of a command that was over at once.
+        for looking in self.looking.drain(..) {
+            let _ = looking.join();
         }
         self.to_reporter.send(Message::Flushed);
         self.reporter.take().and_then(|r| r.join().ok())

@@ -6,6 +6,7 @@ use std::fs;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use e2e::session::Ran;
 use e2e::suite::test;
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -22,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         test("a_profile_counts_what_was_only_counted", counts),
         test("another_release_folder_is_no_violation", releases),
         test("the_same_script_elsewhere_is_a_violation", elsewhere),
+        test("scripts_that_have_changed_since_they_were_learnt_are_told", drift),
         test("a_plugin_that_was_reviewed_is_no_violation", plugin),
         test("monitor_lets_everything_go_and_tells_it", monitor),
         test("violations_that_come_faster_than_they_can_be_told_are_counted", too_many),
@@ -215,6 +217,36 @@ fn elsewhere() {
     let ran = place.sandbox(&[&second, &place.arg("data")]);
     assert_eq!(ran.status, 137, "{}", ran.stderr);
     assert_eq!(ran.violations()[0]["reason"], "site-not-in-profile");
+}
+
+fn drift() {
+    let place = Place::new();
+    let (first, second) = (release(&place, "20260101"), release(&place, "20260202"));
+    let (root, data) = (format!("app={}", place.arg("releases/*")), place.arg("data"));
+    let learnt = place.ordinary("--profile").arg("--root").arg(&root).run(php(&[&first, &data]));
+    assert_eq!(learnt.status, 0, "{}", learnt.stderr);
+    let told = |ran: &Ran| -> Vec<String> {
+        let notices = ran.events.iter().filter(|event| event["kind"] == "notice");
+        let path = |event: &Value| {
+            assert_eq!(event["cause"], "script-changed", "{event}");
+            event["args"]["path"].as_str().expect("a path").to_owned()
+        };
+        notices.map(path).collect()
+    };
+    let same = place.sandbox(&[&second, &data]);
+    assert_eq!(told(&same), Vec::<String>::new());
+    assert!(!same.stderr.contains("have changed"), "{}", same.stderr);
+    let changed = place.arg("releases/20260202/src/lib.php");
+    let code = fs::read_to_string(&changed).expect("read a script");
+    fs::write(&changed, code + "// another version\n").expect("change a script");
+    let other = place.sandbox(&[&second, &data]);
+    // Told, and no more: whoever deploys a release changes scripts.
+    assert_clean(&other);
+    assert_eq!(other.status, 0, "{}", other.stderr);
+    assert_eq!(told(&other), [&changed[..]]);
+    let line =
+        format!("1 file(s) of the profile's 2 scripts have changed since they were learnt: {changed};");
+    assert!(other.stderr.contains(&line), "{}", other.stderr);
 }
 
 fn plugin() {
