@@ -71,7 +71,7 @@ pub struct Args {
     /// Watch only processes of this user
     #[arg(long, value_name = "UID")]
     pub uid: Option<u32>,
-    /// Accept subjects that run as root or could end the tracer
+    /// Accept subjects that run as root or have capabilities to end the tracer
     #[arg(long)]
     pub allow_privileged: bool,
 

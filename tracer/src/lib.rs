@@ -22,6 +22,7 @@ pub mod layout;
 pub mod live;
 pub mod names;
 pub mod persist;
+mod privilege;
 pub mod probe;
 pub mod process;
 pub mod protect;

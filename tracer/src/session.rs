@@ -45,7 +45,7 @@ use crate::selfcheck::SelfChecks;
 use crate::switch::Switch;
 use crate::tables::KernelTables;
 use crate::wrappers::{self, Wrappers};
-use crate::{Phase, RETURN_PROGRAMS, Returns, drift};
+use crate::{Phase, RETURN_PROGRAMS, Returns, drift, privilege};
 
 /// How long a COMMAND may take to end before it is told louder, or is no longer waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -548,7 +548,7 @@ impl Session {
         }
         if found.is_some() {
             if !phase.contains_root(actions) {
-                refuse_root_subjects(args, mode, &kernel.map("procs")?)?;
+                refuse_privileged_subjects(args, mode, &kernel.map("procs")?)?;
             }
             // What an earlier session was asked to watch is not what this one is.
             for name in ["watched", "cgroups", "adoptions"] {
@@ -786,7 +786,7 @@ impl Session {
         if self.contains_root {
             return Ok(());
         }
-        let checked = refuse_root_subjects(args, self.mode, &self.procs);
+        let checked = refuse_privileged_subjects(args, self.mode, &self.procs);
         if checked.is_err() {
             // Refused: nothing of it may go on.
             if let Some(pins) = self.pins.take() {
@@ -1017,13 +1017,9 @@ impl Session {
             if let Err(error) = Profile::load_for_sandbox(&args.profile_file, args.force) {
                 return format!("error: the mode stays {}: {error}\n", self.mode.name());
             }
-            let as_root =
-                !self.contains_root && images::subjects(&self.procs).into_iter().any(serves_as_root);
-            if as_root && !args.allow_privileged {
-                return format!(
-                    "error: the mode stays {}: subjects run as root (--allow-privileged)\n",
-                    self.mode.name()
-                );
+            let found = if self.contains_root { None } else { privilege::of(images::subjects(&self.procs)) };
+            if let Some(found) = found.filter(|_| !args.allow_privileged) {
+                return format!("error: the mode stays {}: {found} (--allow-privileged)\n", self.mode.name());
             }
         }
         self.mode = mode;
@@ -1177,23 +1173,11 @@ fn attach_returns(kernel: &mut Kernel) -> Result<()> {
     RETURN_PROGRAMS.into_iter().try_for_each(|program| kernel.attach_loaded(program))
 }
 
-fn refuse_root_subjects(args: &Args, mode: Mode, procs: &MapHandle) -> Result<()> {
-    let as_root = images::subjects(procs).into_iter().filter(|pid| serves_as_root(*pid)).count();
-    if as_root == 0 {
-        return Ok(());
+fn refuse_privileged_subjects(args: &Args, mode: Mode, procs: &MapHandle) -> Result<()> {
+    match privilege::of(images::subjects(procs)) {
+        None => Ok(()),
+        Some(found) => refuse_privileged(args, mode, &found),
     }
-    refuse_privileged(args, mode, &format!("{as_root} subject(s) run as root"))
-}
-
-fn serves_as_root(pid: u32) -> bool {
-    let exe = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let uid =
-        status.lines().find_map(|l| l.strip_prefix("Uid:")).and_then(|l| l.split_ascii_whitespace().nth(1));
-    let parent = status.lines().find_map(|l| l.strip_prefix("PPid:")).map_or("", str::trim);
-    let parent_exe = std::fs::read_link(format!("/proc/{parent}/exe")).unwrap_or_default();
-    // The fpm master is root by design and serves nobody.
-    uid == Some("0") && (parent_exe == exe || !exe.to_string_lossy().contains("fpm"))
 }
 
 /// Where a path leads, also if the file is not there yet.

@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("the_mode_changes_by_its_name_while_running", by_name),
         test("a_profile_that_does_not_speak_of_all_that_is_policed_is_not_swapped_in", narrower),
+        test("subjects_that_may_signal_the_tracer_are_refused_in_a_sandbox", may_signal),
         test("ctl_without_a_session_says_so", nobody),
     ]
 }
@@ -91,6 +92,38 @@ fn narrower() {
     assert!(told.contains("until the next start only mkdir is policed"), "{told}");
     let told = swapped(&wide, &wide);
     assert!(told.contains("loaded again") && !told.contains("warning"), "{told}");
+}
+
+/// Not root, but with a capability that reaches it.
+fn may_signal() {
+    let place = Place::new();
+    // A file of its own, so that no other PHP of this machine is watched.
+    fs::copy("/usr/bin/php8.2", place.path("php")).expect("copy PHP");
+    place.file("ok.php", "<?php touch($argv[1] . '/ok');");
+    let php = place.arg("php");
+    let learning = place.session("--profile").arg("--php").arg(&php).start();
+    let run = Command::new(&php).args([place.arg("ok.php"), place.arg("data")]).status();
+    assert!(run.expect("run PHP").success());
+    assert_eq!(learning.stop().status, 0);
+    let sandbox = |capabilities: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.arg(format!("--inh-caps={capabilities}")).arg(format!("--ambient-caps={capabilities}"));
+        let mut subject = command.args([&php, "-r", "sleep(60);"]).spawn().expect("run PHP");
+        e2e::fpm::wait_until("it is PHP", || {
+            fs::read_link(format!("/proc/{}/exe", subject.id())).is_ok_and(|exe| exe == place.path("php"))
+        });
+        let ran = place.session("--sandbox").args(["--php", &php, "--duration", "1"]).watch();
+        subject.kill().expect("end it");
+        subject.wait().expect("wait");
+        ran
+    };
+    let refused = sandbox("+kill");
+    assert_eq!(refused.status, 125, "{}", refused.stderr);
+    assert!(refused.stderr.contains("1 subject(s) have CAP_KILL: one call"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--allow-privileged"), "{}", refused.stderr);
+    let harmless = sandbox("+net_bind_service");
+    assert_eq!(harmless.status, 0, "{}", harmless.stderr);
 }
 
 fn nobody() {
