@@ -51,6 +51,7 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 {
 	struct rec_call *c = &s->call;
 	u32 phase = task ? task->phase : PHASE_UNKNOWN, found;
+	struct recents *recents = NULL;
 	bool own_thread, tainted;
 
 	if (!img || (img->flags & IMAGE_FAILED)) {
@@ -74,16 +75,19 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 		}
 		return;
 	}
+	/* before it is asked who is tainted: a restart of the cache may do that */
+	if (s->mode != MODE_PROFILE && !usdt_attribution)
+		recents = recents_of(task, img);
 	tainted = is_tainted(task, p);
 	s->brief = s->may_be_brief && !tainted && !usdt_attribution;
 	if (context_decides())
 		s->have_site = 0; /* of a walk before, where none begins now */
-	found = usdt_attribution ? usdt_site(s, task, img) : walk_site(s, img, task);
+	found = usdt_attribution ? usdt_site(s, task, img) : walk_site(s, img, recents);
 	/* Also where a name of the site itself is still to be read: user space may do that. */
 	if (context_files && s->have_site && !tainted)
 		walk_context(s, img, task);
 	if (context_frames > 1 && s->have_site && !tainted)
-		walk_callers(s, img, task);
+		walk_callers(s, img, recents);
 	switch (found) {
 	case WALK_SITE:
 	case WALK_INTERNAL:
@@ -275,8 +279,11 @@ static __always_inline int on_return(s64 ret)
 	task = may_be_watched(t->tgid) ? bpf_task_storage_get(&tasks, t, NULL, 0) : NULL;
 	if (!task || !task->waits)
 		return 0;
-	waits_no_longer(task);
 	returned(task);
+	/* amid an adoption the other object tells it, and must find that the task waits */
+	if (!acts())
+		return 0;
+	waits_no_longer(task);
 	tell_return(t, task, ret);
 	return 0;
 }

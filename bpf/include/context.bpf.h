@@ -251,10 +251,8 @@ __noinline int find_callers(struct scratch *s, struct image *img, struct recents
 }
 
 /* As walk_context, for --context N. */
-static __always_inline void walk_callers(struct scratch *s, struct image *img, struct task *task)
+static __always_inline void walk_callers(struct scratch *s, struct image *img, struct recents *r)
 {
-	struct recents *r = recents_of(task, img);
-
 	s->call.flags |= CALL_CONTEXT_UNKNOWN;
 	find_callers(s, img, r);
 }

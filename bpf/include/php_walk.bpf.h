@@ -339,10 +339,11 @@ static __always_inline bool walk_on(struct scratch *s, struct image *img)
 const volatile u32 context_frames = 1;
 
 /* The site of the user function in s->func; 0 where only a walk in full can tell. */
-static __always_inline u32 brief_site(struct scratch *s, struct image *img, struct recents *r, u64 function)
+static __always_inline u32 brief_site(struct scratch *s, struct image *img, struct recents *r, u64 function,
+				      u32 flags)
 {
 	struct rec_call *c = &s->call;
-	bool is_kept = r && is_cached_code(r, function);
+	bool is_kept = r && is_cached_code(r, function, func_u64(s, img->filename), flags);
 
 	read_function(s, img);
 	if (s->names.unknown)
@@ -356,7 +357,7 @@ static __always_inline u32 brief_site(struct scratch *s, struct image *img, stru
 	if (names_intern(s, &c->site))
 		return 0;
 	if (is_kept && s->names_kept)
-		remember_site(r, function, c);
+		remember_site(r, function, flags, c);
 	return 1;
 }
 
@@ -401,7 +402,7 @@ __noinline int brief_step(struct scratch *s, struct image *img, struct recents *
 		s->have_sink |= func_u64(s, FN_NAME) != 0;
 		return 0;
 	}
-	s->have_site = whole && is_user(type) && brief_site(s, img, r, function);
+	s->have_site = whole && is_user(type) && brief_site(s, img, r, function, flags);
 	return 1;
 }
 
@@ -500,15 +501,11 @@ __noinline u32 walk_once(struct scratch *s, struct image *img)
 }
 
 /* Briefly where that is asked for and does it: s->brief is 0 where everything was found out. */
-static __always_inline u32 walk_site(struct scratch *s, struct image *img, struct task *task)
+static __always_inline u32 walk_site(struct scratch *s, struct image *img, struct recents *r)
 {
 	count(STAT_WALKS);
-	if (s->brief) {
-		struct recents *r = recents_of(task, img);
-
-		if (walk_briefly(s, img, r))
-			return WALK_SITE;
-	}
+	if (s->brief && walk_briefly(s, img, r))
+		return WALK_SITE;
 	s->brief = 0;
 	return walk_once(s, img);
 }

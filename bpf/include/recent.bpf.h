@@ -5,14 +5,20 @@
 
 /*
  * Functions in the opcode cache's memory, by address. What is there stays what it is until the cache is restarted: it
- * frees nothing before, and it is not restarted while any process is in a request. Its memory says how often it was.
- * Everywhere else an address may become another function's at any time, and so it may for threads of one process:
- * nothing is remembered of them. A task's own, so that nobody else writes it while it is read.
+ * frees nothing before. Its memory says how often it was, which is asked at each call: a request may make calls before the
+ * cache is restarted for it (.user.ini, sessions). Everywhere else an address may become another function's at any time,
+ * and so it may for threads of one process: nothing is remembered of them. A task's own, so that nobody else writes it
+ * while it is read.
+ *
+ * Amid a request whose code is the cache's own it is not restarted: PHP has a lock for that. But code can give the lock
+ * up (whoever closes any descriptor of its file does), have the cache restarted, and go on, while another file's code is
+ * put where its own names were. So a restart seen amid such a request taints it.
  */
 struct recent {
 	u64 function;
 	struct hash128 site;
-	u64 kind;
+	u32 kind;
+	u32 preloaded; /* it outlives restarts */
 	u64 era; /* of another one than its `recents` have: of nobody */
 };
 
@@ -45,10 +51,11 @@ struct cache_seen {
 	u32 request; /* which one of its task */
 	u32 tries;
 	u64 elsewhere; /* who was looked up last and is not there: top-level code makes many calls */
-	u64 restarts_at; /* 0: how often it was restarted cannot be told, and nothing is known longer than a request */
+	u64 restarts_at; /* where it counts them */
 	u64 restarts;
 	u32 execs; /* the task's, then */
-	u32 pad;
+	u32 relied_on; /* code of it was seen running in this request */
+	u64 head[SMM_HEAD]; /* for what is read: on the way to a site no stack is left */
 };
 
 struct recents {
@@ -73,6 +80,9 @@ static long find_range(struct task_struct *t, struct vm_area_struct *vma, struct
 	return 0;
 }
 
+/* In zend_function's flags. Same in PHP 7.4 to 8.5. */
+enum { FN_PRELOADED = 1 << 10 };
+
 /* Whether anything is: not where a request's start was not seen, or another thread might change what is remembered. */
 static __always_inline bool can_remember(struct task *task, struct image *img)
 {
@@ -80,11 +90,11 @@ static __always_inline bool can_remember(struct task *task, struct image *img)
 }
 
 /* False where it cannot be read. */
-static __always_inline bool count_restarts(u64 at, u64 *n)
+static __always_inline bool count_restarts(struct cache_seen *c, u64 at, u64 *n)
 {
-	u64 by_reason[ACCEL_REASONS];
+	u64 *by_reason = c->head;
 
-	if (!at || bpf_probe_read_user(by_reason, sizeof(by_reason), (void *)at))
+	if (!at || bpf_probe_read_user(by_reason, ACCEL_REASONS * sizeof(u64), (void *)at))
 		return false;
 	*n = by_reason[0] + by_reason[1] + by_reason[2];
 	return true;
@@ -96,31 +106,54 @@ static __always_inline bool is_within(struct memory_range *r, u64 address)
 }
 
 /* Where the cache at `r` counts its restarts; 0 where its head is not what it should be, or it has several parts. */
-static __noinline u64 restarts_of(struct memory_range *r)
+static __always_inline u64 restarts_of(struct cache_seen *c, struct memory_range *r)
 {
-	u64 head[SMM_HEAD];
+	u64 *head = c->head;
 
-	if (!r || bpf_probe_read_user(head, sizeof(head), (void *)r->from) || (u32)head[SMM_COUNT] != 1 ||
+	if (bpf_probe_read_user(head, sizeof(c->head), (void *)r->from) || (u32)head[SMM_COUNT] != 1 ||
 	    !is_within(r, head[SMM_SEGMENTS]) || !is_within(r, head[SMM_POSITIONS]) ||
 	    !is_within(r, head[SMM_APP]))
 		return 0;
 	return head[SMM_APP] + ACCEL_RESTARTS;
 }
 
-/* Whether what is known of the cache may be wrong: of another request it is, unless the cache was seen to be the same. */
-static __always_inline bool begins_anew(struct cache_seen *c, struct task *task)
+static __always_inline void taint_by_restart(struct task *task)
 {
-	u64 restarts = 0;
-	bool same_program = c->execs == task->execs;
+	if (task->taint & TAINT_FORGED)
+		return;
+	task->taint |= TAINT_FORGED;
+	count(STAT_TAINT_REQUESTS);
+}
 
-	if (same_program && c->request == task->request)
-		return false;
+static __always_inline void begin_request(struct cache_seen *c, struct task *task)
+{
 	c->request = task->request;
 	c->execs = task->execs;
 	c->tries = 0;
 	c->elsewhere = 0;
-	if (same_program && count_restarts(c->restarts_at, &restarts) && restarts == c->restarts)
-		return false;
+	c->relied_on = 0;
+}
+
+/* Whether what is known of the cache may be wrong: it was restarted, or another program runs. Asked before each walk. */
+static __always_inline bool begins_anew(struct cache_seen *c, struct task *task)
+{
+	bool same_program = c->execs == task->execs;
+	bool same_request = same_program && c->request == task->request;
+	u64 restarts = 0;
+
+	if (!same_request)
+		begin_request(c, task);
+	if (!c->at.to)
+		return !same_request;
+	if (same_program) {
+		/* fails closed: nothing is known until it can be told again */
+		if (!count_restarts(c, c->restarts_at, &restarts))
+			return true;
+		if (restarts == c->restarts)
+			return false;
+		if (c->relied_on)
+			taint_by_restart(task);
+	}
 	c->at.from = c->at.to = c->restarts_at = 0;
 	return true;
 }
@@ -139,29 +172,43 @@ static __always_inline struct recents *recents_of(struct task *task, struct imag
 	return r;
 }
 
-static __always_inline bool is_cached(struct cache_seen *c, u64 address)
+/* Looks in the memory map. Not where it cannot be told how often it was restarted. */
+static __noinline bool find_cache(struct cache_seen *c, u64 address)
 {
 	struct memory_range found = {};
+	u64 restarts_at;
 
-	if (is_within(&c->at, address))
-		return true;
-	if (address == c->elsewhere || c->tries >= RECENT_TRIES)
+	if (!c)
 		return false;
 	c->tries++;
 	c->elsewhere = address;
 	if (bpf_find_vma(bpf_get_current_task_btf(), address, find_range, &found, 0) || !found.to)
 		return false;
-	/* of two such ranges, what is known may be of either: until the request ends */
-	c->restarts_at = c->at.to ? 0 : restarts_of(&found);
-	if (!count_restarts(c->restarts_at, &c->restarts))
-		c->restarts_at = 0;
+	restarts_at = restarts_of(c, &found);
+	if (!count_restarts(c, restarts_at, &c->restarts))
+		return false;
+	c->restarts_at = restarts_at;
 	c->at = found;
 	return true;
 }
 
-static __always_inline bool is_cached_code(struct recents *r, u64 function)
+static __always_inline bool is_cached(struct cache_seen *c, u64 address)
 {
-	return is_cached(&r->cache, function);
+	if (is_within(&c->at, address))
+		return true;
+	if (c->at.to || address == c->elsewhere || c->tries >= RECENT_TRIES)
+		return false;
+	return find_cache(c, address);
+}
+
+/* Of a function that runs, and the name of its file: in the cache's memory also where the function is a copy. */
+static __always_inline bool is_cached_code(struct recents *r, u64 function, u64 file, u32 flags)
+{
+	bool cached = is_cached(&r->cache, function);
+
+	if (!(flags & FN_PRELOADED) && (cached || is_cached(&r->cache, file)))
+		r->cache.relied_on = 1;
+	return cached;
 }
 
 static __always_inline struct recent *place_of(struct recents *r, u64 function)
@@ -174,16 +221,21 @@ static __always_inline struct recent *recent_of(struct recents *r, u64 function)
 {
 	struct recent *known = place_of(r, function);
 
-	return known->function == function && known->era == r->era ? known : NULL;
+	if (known->function != function || known->era != r->era)
+		return NULL;
+	if (!known->preloaded)
+		r->cache.relied_on = 1;
+	return known;
 }
 
-static __always_inline void remember_site(struct recents *r, u64 function, struct rec_call *c)
+static __always_inline void remember_site(struct recents *r, u64 function, u32 flags, struct rec_call *c)
 {
 	struct recent *place = place_of(r, function);
 
 	place->function = function;
 	place->site = c->site;
 	place->kind = c->site_kind;
+	place->preloaded = flags & FN_PRELOADED;
 	place->era = r->era;
 }
 

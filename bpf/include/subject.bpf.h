@@ -577,6 +577,7 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 		task->kind = SITE_NONE;
 		task->taint = 0;
 		task->execs++;
+		task->request = 0; /* it has begun none */
 		task->rewritten_len = 0; /* of memory that is not its own any more */
 		if (usdt_attribution)
 			usdt_reset(task);

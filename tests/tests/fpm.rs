@@ -1044,6 +1044,83 @@ fn add_script(fpm: &Fpm, name: &str, code: &str) -> PathBuf {
     path
 }
 
+/// Logs to a file, which may be that of the opcode cache's lock: who closes any descriptor of it has the lock no longer.
+/// Empties the cache, waits while somebody else's request restarts it, and goes on, with nothing but what it has used
+/// before: a restart takes its strings away.
+const GIVES_UP_THE_LOCK: &str = r"
+function clear_up($files, $pause) {
+    $n = 0;
+    foreach ($files as $file) {
+        if ($n++ === $pause) usleep(1200000);
+        unlink($file);
+    }
+    return $n;
+}
+function note($file) { ini_set('error_log', $file); return error_log('a note'); }
+function log_file($folder) {
+    foreach (scandir('/proc/self/fd') as $n) {
+        $name = @readlink($file = '/proc/self/fd/' . $n);
+        if (isset($_GET['lock']) && preg_match('/ZendSem|opcache_lock/', $name)) return $file;
+    }
+    return $folder . '/log';
+}
+note(log_file(dirname($targets[0])));
+$waits = isset($_GET['wait']) && opcache_reset();
+return clear_up($targets, $waits ? 1 : -1);
+";
+
+/// The opcode cache is not restarted under code of its own, but for who gives its lock up: other code may lie where the
+/// names of what runs were.
+fn who_gives_up_the_opcode_caches_lock_is_tainted_once_it_is_restarted() {
+    let mut fpm = Fpm::prepare(Setup::workers(2));
+    let script = add_script(&fpm, "templates/lock.php", GIVES_UP_THE_LOCK);
+    // Lies before it in the cache, and what the other request compiles anew is put there, not where it runs: else it crashes.
+    let statements: String = (0..4000).map(|n| format!("$all['key{n}'] = $all . 'value{n}';\n")).collect();
+    let large = add_script(
+        &fpm,
+        "templates/large.php",
+        &format!("function large($all) {{ if ($all) {{ {statements} }} return 0; }} return 0;"),
+    );
+    let large = format!("do=include&in=a&file={}", large.display());
+    let query = |more: &str| format!("do=include&in=a&file={}{more}", script.display());
+    let learning = fpm.session("--profile").start();
+    fpm.start();
+    for more in ["", "&wait"] {
+        fpm.make_targets("a", 5);
+        fpm.ok(&large);
+        fpm.ok(&query(more));
+        fpm.ok("do=page");
+    }
+    no_violation(&learning.stop());
+    let running = fpm.session("--sandbox").start();
+    // Beside a request of somebody else, by which the cache is restarted if nobody has it locked.
+    let beside = |more: &str| {
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| fpm.get(&query(more)));
+            std::thread::sleep(Duration::from_millis(400));
+            fpm.ok("do=page");
+            waits.join().expect("it is answered or lost")
+        })
+    };
+    let folder = fpm.make_targets("a", MANY);
+    fpm.ok(&large);
+    let honest = beside("&wait").expect("it is answered").text().to_owned();
+    // But for what it has logged.
+    assert_eq!((honest, left(&folder)), (MANY.to_string(), 1), "{:#?}", violations(&fpm));
+    assert_eq!(violations(&fpm), Vec::<Value>::new());
+    fpm.make_targets("a", MANY);
+    fpm.ok(&large);
+    beside("&wait&lock").expect_err("the worker is killed");
+    assert!(left(&folder) > 0, "it has deleted all of them");
+    let ran = running.stop();
+    let told = ran.violations();
+    assert!(
+        !told.is_empty() && told.iter().all(|event| event["reason"] == "tainted-identity"),
+        "{}",
+        ran.stderr
+    );
+}
+
 /// What runs a pattern first in a process, or includes a file first in a pool, differs from day to day. Code that did
 /// nothing else while learning is the profile's all the same.
 fn code_that_does_nothing_by_itself_may_be_the_first_in_another_order() {
@@ -1299,6 +1376,7 @@ fn main() {
         a_daemon_is_learnt_and_enforced,
         a_pool_in_a_chroot_is_learnt_and_enforced,
         who_is_where_another_function_was_is_told_apart,
+        who_gives_up_the_opcode_caches_lock_is_tainted_once_it_is_restarted,
         code_that_does_nothing_by_itself_may_be_the_first_in_another_order,
         a_preloaded_pool_keeps_its_master_apart,
         behind_nginx_an_attack_is_one_bad_gateway,

@@ -233,23 +233,27 @@ fn who_is_where_another_function_was_is_told_apart(arena: &Arena) {
     for (name, code) in scripts {
         fs::write(arena.path().join(format!("{name}.php")), code).expect("write a script");
     }
-    let learnt = serve(arena, "--profile", &["one", "one", "reset", "one"]);
-    assert!(learnt.violations().is_empty(), "{}", learnt.stderr);
-    let ran = serve(arena, "--monitor", &["one", "one", "reset", "two"]);
-    let files: Vec<_> = ran.violations().iter().map(|event| event["site"]["file"].clone()).collect();
-    assert!(!files.is_empty(), "{}", ran.stderr);
-    let two = arena.path().join("two.php").display().to_string();
-    assert!(files.iter().all(|file| *file == two), "{files:?}");
+    // With a session a request makes calls before the cache is restarted for it.
+    let sessions = format!("-d session.auto_start=1 -d session.save_path={}", arena.path().display());
+    for options in ["", &sessions] {
+        let learnt = serve(arena, "--profile", options, &["one", "one", "reset", "one"]);
+        assert!(learnt.violations().is_empty(), "{}", learnt.stderr);
+        let ran = serve(arena, "--monitor", options, &["one", "one", "reset", "two"]);
+        let files: Vec<_> = ran.violations().iter().map(|event| event["site"]["file"].clone()).collect();
+        assert!(!files.is_empty(), "{options}: {}", ran.stderr);
+        let two = arena.path().join("two.php").display().to_string();
+        assert!(files.iter().all(|file| *file == two), "{options}: {files:?}");
+    }
 }
 
 /// PHP's own server with the opcode cache: one process, which answers these requests.
-fn serve(arena: &Arena, mode: &str, scripts: &[&str]) -> Ran {
+fn serve(arena: &Arena, mode: &str, options: &str, scripts: &[&str]) -> Ran {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
     let pid_file = arena.path().join("pid");
     let _ = fs::remove_file(&pid_file);
     let script = format!(
-        "export PHP_OPCACHE=on; cd '{}'; echo $$ >pid; exec '{}' -d opcache.file_update_protection=0 -S {address} \
-         2>/dev/null",
+        "export PHP_OPCACHE=on; cd '{}'; echo $$ >pid; exec '{}' -d opcache.file_update_protection=0 {options} \
+         -S {address} 2>/dev/null",
         arena.path().display(),
         arena.php.run
     );
@@ -267,7 +271,7 @@ fn serve(arena: &Arena, mode: &str, scripts: &[&str]) -> Ran {
             kill(Pid::from_raw(pid), Signal::SIGKILL).expect("end the server");
             answers
         });
-        let ran = arena.session(mode).run(["sh", "-c", &script]);
+        let ran = arena.session(mode).arg("--force").run(["sh", "-c", &script]);
         for answer in client.join().expect("all was asked") {
             assert!(answer.as_ref().is_ok_and(|answer| answer.contains("bool(true)")), "{answer:?}");
         }
@@ -281,7 +285,8 @@ fn ask(address: SocketAddr, script: &str) -> std::io::Result<String> {
         || (0..300).find_map(|_| TcpStream::connect(address).map_err(|_| std::thread::sleep(A_WHILE)).ok());
     let mut connection = connect().ok_or(std::io::ErrorKind::TimedOut)?;
     connection.set_read_timeout(Some(300 * A_WHILE))?;
-    connection.write_all(format!("GET /{script}.php HTTP/1.0\r\n\r\n").as_bytes())?;
+    let request = format!("GET /{script}.php HTTP/1.0\r\nCookie: PHPSESSID=it\r\n\r\n");
+    connection.write_all(request.as_bytes())?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer)?;
     Ok(answer)

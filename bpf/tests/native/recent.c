@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * How long what is known of the opcode cache is kept, on a cache whose head is laid out here as PHP has it: until it is
- * restarted, or another program runs; and no longer than a request where its head does not say.
+ * restarted, or another program runs; and not at all where its head does not say. Who is tainted by a restart: a request
+ * that runs code of the cache, which then has it locked.
  */
 #include "shim.h"
 
@@ -10,10 +11,18 @@ struct vm_area_struct {
 };
 
 struct task {
-	u32 request, execs;
+	u32 request, execs, taint;
 };
 
-enum { VM_SHARED = 8 };
+enum { VM_SHARED = 8, TAINT_FORGED = 1 };
+
+static int counted;
+
+static void count(u32 what)
+{
+	CHECK(what == STAT_TAINT_REQUESTS);
+	counted++;
+}
 
 #define BPF_CORE_READ(p, field) ((p)->field)
 
@@ -62,8 +71,8 @@ static void remember(u64 function, u64 kind)
 	struct rec_call call = { .site_kind = kind };
 	struct recents *r = recents_of(&task, &image);
 
-	CHECK(is_cached_code(r, function));
-	remember_site(r, function, &call);
+	CHECK(is_cached_code(r, function, 0, 0));
+	remember_site(r, function, 0, &call);
 	CHECK(recent_of(r, function)->kind == kind);
 }
 
@@ -84,6 +93,7 @@ static void lay_out(void)
 	mappings[0] = (struct vm_area_struct){ VM_SHARED, (u64)&cache, (u64)(&cache + 1) };
 	mappings[1] = (struct vm_area_struct){ 0, (u64)&other, (u64)(&other + 1) };
 	task.request = 1;
+	task.taint = 0;
 }
 
 static u64 at(u32 offset)
@@ -109,8 +119,8 @@ static void until_it_is_restarted(void)
 		cache.hits[0]++;
 		CHECK(is_kept(at(0)));
 		cache.restarts[reason]++;
-		CHECK(recent_of(recents_of(&task, &image), at(0))); /* not amid a request: it cannot be */
 		CHECK(!is_kept(at(0)) && !is_kept(at(64)));
+		CHECK(!task.taint);
 		remember(at(0), 3);
 		CHECK(is_kept(at(0)) && !is_kept(at(64)));
 	}
@@ -127,44 +137,119 @@ static void until_another_program_runs(void)
 	CHECK(is_kept(at(0)));
 }
 
-/* One thing about its head is not as it should be: what is known is known for a request. */
-static void for_a_request(u64 *word, u64 value)
+/* As at each walk. */
+static bool is_known_now(u64 function)
+{
+	return recent_of(recents_of(&task, &image), function) != NULL;
+}
+
+/* A request may make calls before the cache is restarted for it. */
+static void also_amid_a_request(void)
+{
+	lay_out();
+	remember(at(0), 1);
+	task.request++;
+	CHECK(is_known_now(at(64)) == false); /* {engine}: nobody's code runs yet */
+	cache.restarts[2]++;
+	CHECK(!is_known_now(at(0)));
+	CHECK(!task.taint);
+}
+
+/* Of the cache's own code none can be replaced before it has ended: it gave the lock up. */
+static void whose_code_is_replaced_while_it_runs_is_tainted(void)
+{
+	lay_out();
+	remember(at(0), 1);
+	cache.restarts[2]++;
+	CHECK(!is_known_now(at(0)) && task.taint == TAINT_FORGED);
+	/* in a later request, too, where it is known from before */
+	lay_out();
+	remember(at(0), 1);
+	CHECK(is_kept(at(0)));
+	cache.restarts[0]++;
+	CHECK(!is_known_now(at(0)) && task.taint == TAINT_FORGED);
+	/* a copy of a function, whose names are the cache's */
+	lay_out();
+	CHECK(!is_cached_code(recents_of(&task, &image), (u64)&other.code, at(64), 0));
+	cache.restarts[1]++;
+	recents_of(&task, &image);
+	CHECK(task.taint == TAINT_FORGED);
+	/* once, and not the next request */
+	counted = 0;
+	remember(at(0), 1);
+	cache.restarts[1]++;
+	recents_of(&task, &image);
+	CHECK(!counted);
+	task.taint = 0;
+	CHECK(!is_kept(at(0)) && !task.taint);
+}
+
+/* Where a restart is no sign of anything. */
+static void who_runs_no_code_that_a_restart_takes_is_not(void)
+{
+	struct rec_call call = {};
+	struct recents *r;
+
+	/* code of its own, compiled while the cache was waiting for its restart */
+	lay_out();
+	r = recents_of(&task, &image);
+	CHECK(!is_cached_code(r, (u64)&other.code, (u64)&other.code[64], 0));
+	remember(at(0), 1);
+	task.request++;
+	CHECK(!is_cached_code(recents_of(&task, &image), (u64)&other.code, (u64)&other.code[64], 0));
+	cache.restarts[0]++;
+	CHECK(!is_known_now(at(0)) && !task.taint);
+	/* what was loaded before all requests stays where it is */
+	lay_out();
+	r = recents_of(&task, &image);
+	CHECK(is_cached_code(r, at(0), at(64), FN_PRELOADED));
+	remember_site(r, at(0), FN_PRELOADED, &call);
+	CHECK(is_kept(at(0)));
+	cache.restarts[0]++;
+	CHECK(!is_known_now(at(0)) && !task.taint);
+}
+
+/* One thing about its head is not as it should be: nothing is known. */
+static void for_nothing(u64 *word, u64 value)
 {
 	lay_out();
 	*word = value;
-	remember(at(0), 1);
-	CHECK(recent_of(recents_of(&task, &image), at(0)));
-	CHECK(!is_kept(at(0)));
+	CHECK(!is_cached_code(recents_of(&task, &image), at(0), at(64), 0));
 }
 
 static void where_its_head_does_not_say(void)
 {
-	for_a_request(&cache.count, 2);
-	for_a_request(&cache.segments, (u64)&other);
-	for_a_request(&cache.positions, 0);
-	for_a_request(&cache.app, (u64)&other.hits);
+	for_nothing(&cache.count, 2);
+	for_nothing(&cache.segments, (u64)&other);
+	for_nothing(&cache.positions, 0);
+	for_nothing(&cache.app, (u64)&other.hits);
 	lay_out();
 	fault(&cache.restarts, 8);
-	remember(at(0), 1);
-	CHECK(!is_kept(at(0)));
+	CHECK(!is_cached_code(recents_of(&task, &image), at(0), at(64), 0));
 	no_faults();
-	/* it could be read then, and not now */
+	/* it could be read then, and not now; what it was then is kept */
 	lay_out();
 	remember(at(0), 1);
 	fault(&cache.restarts, 8);
-	CHECK(!is_kept(at(0)));
+	CHECK(!is_known_now(at(0)) && !is_kept(at(0)) && !task.taint);
 	no_faults();
+	lay_out();
+	remember(at(0), 1);
+	fault(&cache.restarts, 8);
+	CHECK(!is_known_now(at(0)) && !task.taint);
+	no_faults();
+	cache.restarts[0]++;
+	CHECK(!is_known_now(at(0)) && task.taint == TAINT_FORGED);
 }
 
-/* Of two shared mappings it cannot be told whose functions are known. */
+/* Who finds another mapping that could be one has found no other cache. */
 static void where_there_are_two(void)
 {
 	lay_out();
 	mappings[1].vm_flags = VM_SHARED;
 	remember(at(0), 1);
-	remember((u64)&other.code, 2);
-	CHECK(recent_of(recents_of(&task, &image), at(0)));
-	CHECK(!is_kept(at(0)) && !is_kept((u64)&other.code));
+	CHECK(!is_cached_code(recents_of(&task, &image), (u64)&other.code, (u64)&other.code, 0));
+	CHECK(is_kept(at(0)));
 }
 
 static void nothing_elsewhere(void)
@@ -174,12 +259,12 @@ static void nothing_elsewhere(void)
 	lay_out();
 	r = next_request();
 	looked_up = 0;
-	CHECK(!is_cached_code(r, (u64)&other.code) && !is_cached_code(r, (u64)&other.code));
+	CHECK(!is_cached(&r->cache, (u64)&other.code) && !is_cached(&r->cache, (u64)&other.code));
 	CHECK(looked_up == 1);
 	for (u32 i = 0; i < 20; i++)
-		is_cached_code(r, (u64)&other.code[i + 1]);
+		is_cached(&r->cache, (u64)&other.code[i + 1]);
 	CHECK(looked_up == RECENT_TRIES);
-	CHECK(is_cached_code(next_request(), at(0)));
+	CHECK(is_cached(&next_request()->cache, at(0)));
 }
 
 static void nothing_of_threads_or_without_a_request(void)
@@ -196,6 +281,9 @@ static void nothing_of_threads_or_without_a_request(void)
 int main(void)
 {
 	until_it_is_restarted();
+	also_amid_a_request();
+	whose_code_is_replaced_while_it_runs_is_tainted();
+	who_runs_no_code_that_a_restart_takes_is_not();
 	until_another_program_runs();
 	where_its_head_does_not_say();
 	where_there_are_two();

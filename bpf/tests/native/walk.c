@@ -58,16 +58,17 @@ static struct recent *recent_of(struct recents *r, u64 function)
 	return r->only.function == function ? &r->only : NULL;
 }
 
-static void remember_site(struct recents *r, u64 function, struct rec_call *c)
+static void remember_site(struct recents *r, u64 function, u32 flags, struct rec_call *c)
 {
+	(void)flags;
 	r->only.function = function;
 	r->only.site = c->site;
 	r->only.kind = c->site_kind;
 }
 
-static bool is_cached_code(struct recents *r, u64 function)
+static bool is_cached_code(struct recents *r, u64 function, u64 file, u32 flags)
 {
-	(void)r, (void)function;
+	(void)r, (void)function, (void)file, (void)flags;
 	return true;
 }
 
