@@ -450,7 +450,7 @@ pub fn measure(quick: bool, here: &[Strategy], record: &mut Record) -> Result<()
     let (rounds, load) = match (quick, programs::is_guest()) {
         (true, _) => (2, Load::Seconds(1)),
         // Instructions are counted there: what differs from round to round is what PHP does.
-        (_, true) => (3, Load::Requests(160)),
+        (_, true) => (5, Load::Requests(160)),
         _ => (5, Load::Seconds(2)),
     };
     let mut seen: Vec<Vec<Seen>> = ways.iter().map(|_| Vec::new()).collect();
