@@ -18,7 +18,7 @@ use shared::profile::Context;
     group(ArgGroup::new("what").args(["profile", "monitor", "sandbox", "doctor", "unpersist"])),
     after_help = "Without COMMAND the running php-fpm processes are watched, or those of the images named by --php.\n\
                   Exit status: COMMAND's own (128+N for a signal); 125 error of the tracer, 126 COMMAND not\n\
-                  executable, 127 COMMAND not found; with --exit-code 3 if there was a violation.\n\
+                  executable, 127 COMMAND not found; 3 if --exit-code was given and there was a violation.\n\
                   `ctl mode monitor|sandbox`, `ctl reload` and `ctl status`, as the only arguments, ask a running session."
 )]
 pub struct Args {

@@ -196,11 +196,14 @@ fn dispatch(phase: &dyn Phase, args: &Args) -> Result<u8> {
 
 fn unpersist(phase: &dyn Phase) -> Result<u8> {
     session::check_environment()?;
-    let text = if persist::unpersist(phase.title())? {
-        "enforcement has ended"
+    let title = phase.title();
+    if persist::unpersist(title)? {
+        say("enforcement has ended");
     } else {
-        "nothing was left by an earlier session"
-    };
-    say(text);
+        say(&format!("nothing was left by an earlier session of {title}"));
+    }
+    for other in persist::Pins::others(title) {
+        say(&format!("notice: what {other} left goes on enforcing: {other} --unpersist ends it"));
+    }
     Ok(0)
 }

@@ -31,6 +31,9 @@ const OWN: &str = "/run/php-tracer/bpf";
 const RUN: &str = "/run/php-tracer";
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
+/// Who can leave something: strategies that decide in the kernel.
+const TITLES: [&str; 3] = ["phase2-kernel-kill", "phase3-lsm", "phase3-lsm --lsm"];
+
 /// Folders that no subject may reach for.
 pub const FOLDERS: [&str; 2] = ["/sys/fs/bpf/php-tracer", RUN];
 
@@ -68,6 +71,11 @@ impl Pins {
             ensure_bpffs(Path::new(at))?;
         }
         Ok(Self { name, _lock: lock })
+    }
+
+    /// Strategies but `name`, whose earlier sessions left something.
+    pub fn others(name: &str) -> impl Iterator<Item = &'static str> {
+        TITLES.into_iter().filter(move |other| *other != name && Self::exist(other))
     }
 
     /// Whether an earlier session left something, without taking hold of it.

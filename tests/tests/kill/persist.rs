@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use e2e::fpm::wait_until;
-use e2e::session::{Ran, Running, Session, tracer};
+use e2e::session::{Ran, Running, Session, rewriting, tracer};
 use e2e::suite::test;
 use libtest_mimic::Trial;
 use nix::mount::{MntFlags, umount2};
@@ -182,6 +182,10 @@ fn refused(ran: &Ran, words: &[&str]) {
 
 fn refused_without_persist(arena: &Arena) {
     refused(&arena.session("--sandbox").watch(), &["an earlier session", "--persist", "--unpersist"]);
+    let other = Command::new(rewriting()).arg("--unpersist").output().expect("run --unpersist");
+    let said = String::from_utf8_lossy(&other.stderr);
+    assert!(other.status.success() && said.contains("of phase3-lsm\n"), "{said}");
+    assert!(said.contains("phase2-kernel-kill --unpersist ends it"), "{said}");
 }
 
 fn held_by_another(arena: &Arena) {
