@@ -1075,7 +1075,8 @@ fn who_gives_up_the_opcode_caches_lock_is_tainted_once_it_is_restarted() {
     let mut fpm = Fpm::prepare(Setup::workers(2));
     let script = add_script(&fpm, "templates/lock.php", GIVES_UP_THE_LOCK);
     // Lies before it in the cache, and what the other request compiles anew is put there, not where it runs: else it crashes.
-    let statements: String = (0..4000).map(|n| format!("$all['key{n}'] = $all . 'value{n}';\n")).collect();
+    let statements: Vec<_> = (0..4000).map(|n| format!("$all['key{n}'] = $all . 'value{n}';")).collect();
+    let statements = statements.join("\n");
     let large = add_script(
         &fpm,
         "templates/large.php",
