@@ -78,6 +78,8 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 	/* before it is asked who is tainted: a restart of the cache may do that */
 	if (s->mode != MODE_PROFILE && !usdt_attribution)
 		recents = recents_of(task, img);
+	if (may_rely_on_cache(recents, task, img))
+		find_reliance(s, img, recents);
 	tainted = is_tainted(task, p);
 	s->brief = s->may_be_brief && !tainted && !usdt_attribution;
 	if (context_decides())
@@ -88,6 +90,8 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 		walk_context(s, img, task);
 	if (context_frames > 1 && s->have_site && !tainted)
 		walk_callers(s, img, recents);
+	if (recents && was_restarted(recents))
+		tainted = true;
 	switch (found) {
 	case WALK_SITE:
 	case WALK_INTERNAL:

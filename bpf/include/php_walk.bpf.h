@@ -339,11 +339,10 @@ static __always_inline bool walk_on(struct scratch *s, struct image *img)
 const volatile u32 context_frames = 1;
 
 /* The site of the user function in s->func; 0 where only a walk in full can tell. */
-static __always_inline u32 brief_site(struct scratch *s, struct image *img, struct recents *r, u64 function,
-				      u32 flags)
+static __always_inline u32 brief_site(struct scratch *s, struct image *img, struct recents *r, u64 function)
 {
 	struct rec_call *c = &s->call;
-	bool is_kept = r && is_cached_code(r, function, func_u64(s, img->filename), flags);
+	bool is_kept = r && is_cached_code(r, function);
 
 	read_function(s, img);
 	if (s->names.unknown)
@@ -357,7 +356,7 @@ static __always_inline u32 brief_site(struct scratch *s, struct image *img, stru
 	if (names_intern(s, &c->site))
 		return 0;
 	if (is_kept && s->names_kept)
-		remember_site(r, function, flags, c);
+		remember_site(r, function, c);
 	return 1;
 }
 
@@ -402,7 +401,7 @@ __noinline int brief_step(struct scratch *s, struct image *img, struct recents *
 		s->have_sink |= func_u64(s, FN_NAME) != 0;
 		return 0;
 	}
-	s->have_site = whole && is_user(type) && brief_site(s, img, r, function, flags);
+	s->have_site = whole && is_user(type) && brief_site(s, img, r, function);
 	return 1;
 }
 
@@ -421,6 +420,42 @@ __noinline u32 walk_briefly(struct scratch *s, struct image *img, struct recents
 		if (brief_step(s, img, r))
 			break;
 	return s->have_site;
+}
+
+/* ---- whether the opcode cache's code runs ---- */
+
+/* One frame; returns 1 to stop. */
+__noinline int reliance_step(struct scratch *s, struct image *img, struct recents *r)
+{
+	u64 function;
+
+	if (!s || !img || !r || !s->next ||
+	    bpf_probe_read_user(&s->frame[EX_FUNC], 8 * (EX_PREV - EX_FUNC + 1),
+				(void *)s->next + 8 * EX_FUNC))
+		return 1;
+	s->next = s->frame[EX_PREV];
+	function = s->frame[EX_FUNC];
+	/* what cannot be read whole is internal */
+	if (!function || bpf_probe_read_user(s->func, sizeof(s->func), (void *)function) || !is_user(s->func[0]))
+		return 0;
+	if (!is_taken_by_restarts(r, function, func_u64(s, img->filename), *(u32 *)&s->func[FN_FLAGS]))
+		return 0;
+	r->cache.relied_on = 1;
+	return 1;
+}
+
+/* At any frame: also where the one that calls is a copy, or was loaded before all requests. */
+static __always_inline void find_reliance(struct scratch *s, struct image *img, struct recents *r)
+{
+	u64 ced = 0;
+	u32 i;
+
+	if (!s->eg || bpf_probe_read_user(&ced, sizeof(ced), (void *)(s->eg + img->current_execute_data)))
+		return;
+	s->next = ced;
+	for (i = 0; i < WALK_MAX; i++)
+		if (reliance_step(s, img, r))
+			break;
 }
 
 /* ---- all there is to say of a call ---- */

@@ -17,15 +17,11 @@
 struct recent {
 	u64 function;
 	struct hash128 site;
-	u32 kind;
-	u32 preloaded; /* it outlives restarts */
+	u64 kind;
 	u64 era; /* of another one than its `recents` have: of nobody */
 };
 
-enum {
-	RECENT = 128,
-	RECENT_TRIES = 8, /* looks at the memory map for each request, of functions that are elsewhere */
-};
+enum { RECENT = 128 };
 
 /*
  * The opcode cache's memory begins with what its allocator knows (zend_smm_shared_globals), and that has where the
@@ -48,13 +44,13 @@ struct memory_range {
 /* The opcode cache's memory, as far as a task knows it. */
 struct cache_seen {
 	struct memory_range at; /* empty: not seen yet */
+	struct memory_range elsewhere; /* a mapping that is another's: what is not in the cache is mostly in that */
 	u32 request; /* which one of its task */
-	u32 tries;
-	u64 elsewhere; /* who was looked up last and is not there: top-level code makes many calls */
+	u32 pad;
 	u64 restarts_at; /* where it counts them */
 	u64 restarts;
 	u32 execs; /* the task's, then */
-	u32 relied_on; /* code of it was seen running in this request */
+	u32 relied_on; /* code of it was seen on the stack in this request */
 	u64 head[SMM_HEAD]; /* for what is read: on the way to a site no stack is left */
 };
 
@@ -71,12 +67,16 @@ struct {
 	__type(value, struct recents);
 } recent_sites SEC(".maps");
 
-static long find_range(struct task_struct *t, struct vm_area_struct *vma, struct memory_range *r)
+struct found_range {
+	struct memory_range at;
+	u64 shared;
+};
+
+static long find_range(struct task_struct *t, struct vm_area_struct *vma, struct found_range *found)
 {
-	if (!(BPF_CORE_READ(vma, vm_flags) & VM_SHARED))
-		return 0;
-	r->from = BPF_CORE_READ(vma, vm_start);
-	r->to = BPF_CORE_READ(vma, vm_end);
+	found->at.from = BPF_CORE_READ(vma, vm_start);
+	found->at.to = BPF_CORE_READ(vma, vm_end);
+	found->shared = BPF_CORE_READ(vma, vm_flags) & VM_SHARED;
 	return 0;
 }
 
@@ -129,8 +129,7 @@ static __always_inline void begin_request(struct cache_seen *c, struct task *tas
 {
 	c->request = task->request;
 	c->execs = task->execs;
-	c->tries = 0;
-	c->elsewhere = 0;
+	c->elsewhere.from = c->elsewhere.to = 0;
 	c->relied_on = 0;
 }
 
@@ -175,20 +174,20 @@ static __always_inline struct recents *recents_of(struct task *task, struct imag
 /* Looks in the memory map. Not where it cannot be told how often it was restarted. */
 static __noinline bool find_cache(struct cache_seen *c, u64 address)
 {
-	struct memory_range found = {};
+	struct found_range found = {};
 	u64 restarts_at;
 
-	if (!c)
+	if (!c || bpf_find_vma(bpf_get_current_task_btf(), address, find_range, &found, 0) || !found.at.to)
 		return false;
-	c->tries++;
-	c->elsewhere = address;
-	if (bpf_find_vma(bpf_get_current_task_btf(), address, find_range, &found, 0) || !found.to)
+	if (!found.shared) {
+		c->elsewhere = found.at;
 		return false;
-	restarts_at = restarts_of(c, &found);
+	}
+	restarts_at = restarts_of(c, &found.at);
 	if (!count_restarts(c, restarts_at, &c->restarts))
 		return false;
 	c->restarts_at = restarts_at;
-	c->at = found;
+	c->at = found.at;
 	return true;
 }
 
@@ -196,19 +195,38 @@ static __always_inline bool is_cached(struct cache_seen *c, u64 address)
 {
 	if (is_within(&c->at, address))
 		return true;
-	if (c->at.to || address == c->elsewhere || c->tries >= RECENT_TRIES)
+	if (c->at.to || is_within(&c->elsewhere, address))
 		return false;
 	return find_cache(c, address);
 }
 
-/* Of a function that runs, and the name of its file: in the cache's memory also where the function is a copy. */
-static __always_inline bool is_cached_code(struct recents *r, u64 function, u64 file, u32 flags)
+static __always_inline bool is_cached_code(struct recents *r, u64 function)
 {
-	bool cached = is_cached(&r->cache, function);
+	return is_cached(&r->cache, function);
+}
 
-	if (!(flags & FN_PRELOADED) && (cached || is_cached(&r->cache, file)))
-		r->cache.relied_on = 1;
-	return cached;
+/* A function that runs, and the name of its file: in the cache's memory also where the function is a copy. */
+static __always_inline bool is_taken_by_restarts(struct recents *r, u64 function, u64 file, u32 flags)
+{
+	return !(flags & FN_PRELOADED) && (is_cached(&r->cache, function) || is_cached(&r->cache, file));
+}
+
+/*
+ * Whether it is to be found out if the task runs code of the cache: once in each request. Not in the first one of a
+ * process that nobody serves by: there is no other to have the cache restarted.
+ */
+static __always_inline bool may_rely_on_cache(struct recents *r, struct task *task, struct image *img)
+{
+	return r && !r->cache.relied_on && (img->flags & (IMAGE_FPM | IMAGE_LIBRARY) || task->request > 1);
+}
+
+/* After a walk on the cache's code: the count changes before the names do, which may be others' now. Fails closed. */
+static __always_inline bool was_restarted(struct recents *r)
+{
+	struct cache_seen *c = &r->cache;
+	u64 restarts = 0;
+
+	return c->relied_on && (!count_restarts(c, c->restarts_at, &restarts) || restarts != c->restarts);
 }
 
 static __always_inline struct recent *place_of(struct recents *r, u64 function)
@@ -221,21 +239,16 @@ static __always_inline struct recent *recent_of(struct recents *r, u64 function)
 {
 	struct recent *known = place_of(r, function);
 
-	if (known->function != function || known->era != r->era)
-		return NULL;
-	if (!known->preloaded)
-		r->cache.relied_on = 1;
-	return known;
+	return known->function == function && known->era == r->era ? known : NULL;
 }
 
-static __always_inline void remember_site(struct recents *r, u64 function, u32 flags, struct rec_call *c)
+static __always_inline void remember_site(struct recents *r, u64 function, struct rec_call *c)
 {
 	struct recent *place = place_of(r, function);
 
 	place->function = function;
 	place->site = c->site;
 	place->kind = c->site_kind;
-	place->preloaded = flags & FN_PRELOADED;
 	place->era = r->era;
 }
 

@@ -1,11 +1,15 @@
 //! Scripts that have changed since the profile was learnt: what was granted to their code is granted to other code now.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use glob::Pattern;
 use sha2::{Digest, Sha256};
@@ -19,43 +23,91 @@ use crate::say;
 
 /// How many of them the line for people names.
 const NAMED: usize = 3;
+/// How long the end of a session waits for a look: files may lie where nobody answers.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What was found.
 pub struct Drift {
-    /// How many scripts the profile has, but for generated ones.
+    /// Checksum of the profile.
+    pub profile: String,
+    /// How many scripts it has, but for generated ones.
     pub scripts: usize,
     /// Files that differ from what was learnt.
     pub changed: Vec<PathBuf>,
 }
 
-/// Looks in a thread of its own, for there may be thousands, and has the reporter tell.
-pub fn look(profile: &Profile, to: &ToReporter) -> Option<JoinHandle<()>> {
-    let scripts: Vec<Script> = profile.protected().cloned().collect();
-    let (roots, to) = (profile.roots.clone(), to.clone());
-    let looking = move || {
-        let changed: Vec<PathBuf> = scripts.iter().flat_map(|script| changed(script, &roots)).collect();
-        if !changed.is_empty() {
-            to.send(Message::Drift(Drift { scripts: scripts.len(), changed }));
-        }
-    };
-    let spawned = thread::Builder::new().name("drift".into()).spawn(looking);
-    spawned
-        .inspect_err(|error| {
+/// A look at scripts, under way or done.
+pub struct Look {
+    thread: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Look {
+    /// Looks in a thread of its own, for there may be thousands, and has the reporter tell.
+    pub fn begin(profile: &Profile, to: &ToReporter) -> Option<Self> {
+        let scripts: Vec<Script> = profile.protected().cloned().collect();
+        let (roots, checksum, to) = (profile.roots.clone(), profile.checksum(), to.clone());
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let looking = move || {
+            let folders = folders_of(&roots);
+            let looked_at = scripts.iter().take_while(|_| !stopped.load(Ordering::Relaxed));
+            let changed: Vec<PathBuf> = looked_at.flat_map(|script| changed(script, &folders)).collect();
+            if !changed.is_empty() {
+                to.send(Message::Drift(Drift { profile: checksum, scripts: scripts.len(), changed }));
+            }
+        };
+        let spawned = thread::Builder::new().name("drift".into()).spawn(looking);
+        let not_known = |error: &io::Error| {
             say(&format!(
                 "warning: whether scripts have changed since they were learnt is not known: {error}"
             ));
-        })
-        .ok()
+        };
+        spawned.inspect_err(not_known).ok().map(|thread| Self { thread, stop })
+    }
+
+    /// Whether it is over.
+    pub fn is_done(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Also of a command that was over at once it is told what has changed; but nobody waits for long.
+    pub fn end(self) {
+        let since = Instant::now();
+        while !self.is_done() && since.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(5));
+        }
+        if self.is_done() {
+            let _ = self.thread.join();
+            return;
+        }
+        self.stop.store(true, Ordering::Relaxed);
+        say(
+            "warning: not all scripts were looked at: whether they have changed since they were learnt is not known",
+        );
+    }
+}
+
+/// Folders that a root stands for now, by its name.
+type Folders = HashMap<String, Vec<PathBuf>>;
+
+fn folders_of(roots: &[Root]) -> Folders {
+    let of = |root: &Root| root.patterns.iter().flat_map(|pattern| matching(pattern)).collect();
+    roots.iter().map(|root| (root.name.clone(), of(root))).collect()
 }
 
 /// Its files, one in each folder that its root stands for, that are not what was learnt.
-fn changed(script: &Script, roots: &[Root]) -> Vec<PathBuf> {
-    paths(&script.file, roots).into_iter().filter(|path| differs(path, script)).collect()
+fn changed(script: &Script, folders: &Folders) -> Vec<PathBuf> {
+    paths(&script.file, folders).into_iter().filter(|path| differs(path, script)).collect()
 }
 
-/// What is not there runs for nobody; in a container it may be, where only its processes see it.
+/// What is not there runs for nobody; in a container it may be, where only its processes see it. What cannot be read may
+/// differ.
 fn differs(path: &Path, script: &Script) -> bool {
-    let Ok(file) = open(path, None) else { return false };
+    let file = match open(path, None) {
+        Ok(file) => file,
+        Err(error) => return !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+    };
     match file.metadata() {
         Ok(about) if !about.is_file() => false,
         Ok(about) if about.len() == script.size => {
@@ -72,18 +124,18 @@ fn digest(file: File, size: u64) -> io::Result<[u8; 32]> {
     Ok(digest.finalize().into())
 }
 
-fn paths(stored: &[u8], roots: &[Root]) -> Vec<PathBuf> {
+fn paths(stored: &[u8], folders: &Folders) -> Vec<PathBuf> {
     if stored.starts_with(b"/") {
         return vec![PathBuf::from(OsStr::from_bytes(stored))];
     }
     let Some(colon) = stored.iter().position(|byte| *byte == b':') else { return Vec::new() };
-    let (name, relative) = (&stored[..colon], OsStr::from_bytes(&stored[colon + 1..]));
-    let patterns = roots.iter().filter(|root| root.name.as_bytes() == name).flat_map(|root| &root.patterns);
-    patterns.flat_map(|pattern| folders(pattern)).map(|folder| folder.join(relative)).collect()
+    let relative = OsStr::from_bytes(&stored[colon + 1..]);
+    let folders = std::str::from_utf8(&stored[..colon]).ok().and_then(|root| folders.get(root));
+    folders.into_iter().flatten().map(|folder| folder.join(relative)).collect()
 }
 
-/// Folders that are there, of a root's pattern.
-fn folders(pattern: &[u8]) -> Vec<PathBuf> {
+/// What is there, of a root's pattern.
+fn matching(pattern: &[u8]) -> Vec<PathBuf> {
     let Ok(pattern) = std::str::from_utf8(pattern) else { return Vec::new() };
     let mut characters = pattern.chars();
     let mut as_glob = String::new();
@@ -132,7 +184,7 @@ mod tests {
     }
 
     fn found(script: &Script, roots: &[Root]) -> Vec<PathBuf> {
-        let mut found = changed(script, roots);
+        let mut found = changed(script, &folders_of(roots));
         found.sort();
         found
     }
@@ -180,7 +232,7 @@ mod tests {
     fn people_are_told_a_few_names() {
         let drift = |n| {
             let changed = (0..n).map(|i| PathBuf::from(format!("/{i}\n.php"))).collect();
-            Drift { scripts: 9, changed }.to_string()
+            Drift { profile: String::new(), scripts: 9, changed }.to_string()
         };
         assert!(drift(1).contains("1 file(s) of the profile's 9 scripts"), "{}", drift(1));
         assert!(drift(1).contains(r"learnt: /0\n.php;"), "{}", drift(1));

@@ -5,13 +5,18 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 /// Capabilities by which a process ends the tracer, becomes root, or changes the kernel: number, and how that is told.
-const CAPABILITIES: [(u32, &str); 7] = [
+const CAPABILITIES: [(u32, &str); 12] = [
+    (0, "have CAP_CHOWN"),
+    (1, "have CAP_DAC_OVERRIDE"),
+    (3, "have CAP_FOWNER"),
     (5, "have CAP_KILL"),
     (7, "have CAP_SETUID"),
     (16, "have CAP_SYS_MODULE"),
     (17, "have CAP_SYS_RAWIO"),
     (19, "have CAP_SYS_PTRACE"),
     (21, "have CAP_SYS_ADMIN"),
+    (27, "have CAP_MKNOD"),
+    (31, "have CAP_SETFCAP"),
     (39, "have CAP_BPF"),
 ];
 
@@ -43,7 +48,8 @@ fn serves_nobody(pid: u32, status: &str) -> bool {
 }
 
 fn told_by(status: &str, in_our_namespace: bool) -> Option<&'static str> {
-    if field(status, "Uid:").and_then(|ids| ids.split_ascii_whitespace().nth(1)) == Some("0") {
+    // Also the real or the saved one: who has it takes it back.
+    if field(status, "Uid:").is_some_and(|ids| ids.split_ascii_whitespace().any(|id| id == "0")) {
         return Some("run as root");
     }
     let permitted = field(status, "CapPrm:").and_then(|caps| u64::from_str_radix(caps, 16).ok())?;
@@ -64,11 +70,13 @@ mod tests {
     }
 
     #[test]
-    fn the_effective_user_decides() {
+    fn who_is_or_may_become_root_is_told() {
         let none = "0000000000000000";
         assert_eq!(told_by(&status("33\t33\t33\t33", none), true), None);
         assert_eq!(told_by(&status("33\t0\t0\t0", none), true), Some("run as root"));
-        assert_eq!(told_by(&status("0\t33\t0\t33", none), true), None);
+        assert_eq!(told_by(&status("0\t33\t33\t33", none), true), Some("run as root"));
+        assert_eq!(told_by(&status("33\t33\t0\t33", none), true), Some("run as root"));
+        assert_eq!(told_by(&status("100\t10\t1000\t10", none), true), None);
         assert_eq!(told_by(&status("0\t0\t0\t0", none), false), Some("run as root"), "root's files are his");
     }
 
@@ -76,6 +84,7 @@ mod tests {
     fn capabilities_count_in_the_tracers_user_namespace() {
         let with = |permitted| status("33\t33\t33\t33", permitted);
         assert_eq!(told_by(&with("0000000000000020"), true), Some("have CAP_KILL"));
+        assert_eq!(told_by(&with("0000000000000002"), true), Some("have CAP_DAC_OVERRIDE"));
         assert_eq!(told_by(&with("0000008000000000"), true), Some("have CAP_BPF"));
         assert_eq!(told_by(&with("0000000000200000"), true), Some("have CAP_SYS_ADMIN"));
         assert_eq!(told_by(&with("000001ffffffffff"), false), None);

@@ -112,6 +112,8 @@ pub(crate) const PLAIN_TABLE: &str = "  ── ══      ──    ";
 const ROWS: usize = 4096;
 /// By whom those are.
 const OTHERS: &str = "{others}";
+/// How many scripts that have changed have an event each: the rest is one, so that violations keep their room.
+const DRIFT_EVENTS: usize = 1_000;
 /// Lines for one (site, operation); the table has the rest.
 const LINES_EACH: u64 = 10;
 
@@ -641,11 +643,15 @@ impl Reporter {
     /// For people in a line, for machines an event for each file.
     fn drift(&mut self, drift: &Drift) {
         say(&drift.to_string());
-        for path in &drift.changed {
+        for path in drift.changed.iter().take(DRIFT_EVENTS) {
             let mut event = self.about_session(Kind::Notice, "script-changed");
-            event.profile.clone_from(&self.checksum);
+            event.profile = Some(drift.profile.clone());
             event.args = event::args([("path", text(path.as_os_str().as_bytes()))].into_iter());
             self.write(&event);
+        }
+        if let Some(more @ 1..) = drift.changed.len().checked_sub(DRIFT_EVENTS) {
+            let about = self.about_session(Kind::Notice, "more-scripts-changed");
+            self.write(&Event { profile: Some(drift.profile.clone()), count: more as u64, ..about });
         }
     }
 

@@ -30,6 +30,7 @@ use crate::command::{self, Command};
 use crate::consumer::{By, Consumer, Message, Untold};
 use crate::context;
 use crate::control::{Control, Request};
+use crate::drift::Look;
 use crate::images::{self, Images};
 use crate::kernel::{Kernel, LIVES, ReadOnly, read_as, read_stats};
 use crate::layout;
@@ -45,7 +46,7 @@ use crate::selfcheck::SelfChecks;
 use crate::switch::Switch;
 use crate::tables::KernelTables;
 use crate::wrappers::{self, Wrappers};
-use crate::{Phase, RETURN_PROGRAMS, Returns, drift, privilege};
+use crate::{Phase, RETURN_PROGRAMS, Returns, privilege};
 
 /// How long a COMMAND may take to end before it is told louder, or is no longer waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -453,7 +454,7 @@ struct Session {
     reporter: Option<JoinHandle<Outcome>>,
     to_reporter: ToReporter,
     /// Whether scripts have changed.
-    looking: Vec<JoinHandle<()>>,
+    looking: Vec<Look>,
     generation: u32,
     summary: String,
     write_now: Arc<AtomicBool>,
@@ -577,7 +578,7 @@ impl Session {
             _ => profile.as_ref().map(|p| Arc::new(Policy::in_context(p, context))),
         };
         let enforced = profile.as_ref().filter(|_| mode != Mode::Profile);
-        let looking = enforced.and_then(|profile| drift::look(profile, &to_reporter));
+        let looking = enforced.and_then(|profile| Look::begin(profile, &to_reporter));
         if let (Some(protected), Some(policy)) = (&mut protected, &policy) {
             protected.look_at_scripts(policy);
         }
@@ -993,7 +994,8 @@ impl Session {
                 self.images.tell_unexcused(&profile.wrappers);
                 let _ = self.orders.send(Order::Swap(policy.clone(), self.generation));
                 self.to_reporter.send(Message::Swapped(policy, profile.checksum()));
-                self.looking.extend(drift::look(&profile, &self.to_reporter));
+                self.looking.retain(|look| !look.is_done());
+                self.looking.extend(Look::begin(&profile, &self.to_reporter));
                 self.summary = summarize(&profile);
                 let now = self.summary.trim_end_matches(", ");
                 let told = format!("notice: {} loaded again: {now}", args.profile_file.display());
@@ -1115,10 +1117,7 @@ impl Session {
         if let Some(consumer) = self.consumer.take() {
             let _ = consumer.join();
         }
-        // Also of a command that was over at once.
-        for looking in self.looking.drain(..) {
-            let _ = looking.join();
-        }
+        self.looking.drain(..).for_each(Look::end);
         self.to_reporter.send(Message::Flushed);
         self.reporter.take().and_then(|r| r.join().ok())
     }

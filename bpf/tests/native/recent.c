@@ -65,14 +65,24 @@ static struct recents *next_request(void)
 	return recents_of(&task, &image);
 }
 
+/* As before each walk, with this function on the stack. */
+static struct recents *runs(u64 function, u64 file, u32 flags)
+{
+	struct recents *r = recents_of(&task, &image);
+
+	if (may_rely_on_cache(r, &task, &image) && is_taken_by_restarts(r, function, file, flags))
+		r->cache.relied_on = 1;
+	return r;
+}
+
 /* Remembers this function, as the walk to it does. */
 static void remember(u64 function, u64 kind)
 {
 	struct rec_call call = { .site_kind = kind };
-	struct recents *r = recents_of(&task, &image);
+	struct recents *r = runs(function, 0, 0);
 
-	CHECK(is_cached_code(r, function, 0, 0));
-	remember_site(r, function, 0, &call);
+	CHECK(is_cached_code(r, function));
+	remember_site(r, function, &call);
 	CHECK(recent_of(r, function)->kind == kind);
 }
 
@@ -92,7 +102,7 @@ static void lay_out(void)
 	lay_out_head(&other);
 	mappings[0] = (struct vm_area_struct){ VM_SHARED, (u64)&cache, (u64)(&cache + 1) };
 	mappings[1] = (struct vm_area_struct){ 0, (u64)&other, (u64)(&other + 1) };
-	task.request = 1;
+	task.request = 2;
 	task.taint = 0;
 }
 
@@ -143,6 +153,11 @@ static bool is_known_now(u64 function)
 	return recent_of(recents_of(&task, &image), function) != NULL;
 }
 
+static bool is_in_cache(u64 function)
+{
+	return is_cached_code(recents_of(&task, &image), function);
+}
+
 /* A request may make calls before the cache is restarted for it. */
 static void also_amid_a_request(void)
 {
@@ -166,17 +181,20 @@ static void whose_code_is_replaced_while_it_runs_is_tainted(void)
 	lay_out();
 	remember(at(0), 1);
 	CHECK(is_kept(at(0)));
+	runs(at(0), 0, 0);
 	cache.restarts[0]++;
 	CHECK(!is_known_now(at(0)) && task.taint == TAINT_FORGED);
-	/* a copy of a function, whose names are the cache's */
+	/* a copy of a function, whose names are the cache's; and after many calls of other code */
 	lay_out();
-	CHECK(!is_cached_code(recents_of(&task, &image), (u64)&other.code, at(64), 0));
+	for (u32 i = 0; i < 20; i++)
+		runs((u64)&other.code[i], (u64)&other.code[i + 1], 0);
+	runs((u64)&other.code, at(64), 0);
 	cache.restarts[1]++;
 	recents_of(&task, &image);
 	CHECK(task.taint == TAINT_FORGED);
 	/* once, and not the next request */
 	counted = 0;
-	remember(at(0), 1);
+	runs(at(0), 0, 0);
 	cache.restarts[1]++;
 	recents_of(&task, &image);
 	CHECK(!counted);
@@ -192,21 +210,45 @@ static void who_runs_no_code_that_a_restart_takes_is_not(void)
 
 	/* code of its own, compiled while the cache was waiting for its restart */
 	lay_out();
-	r = recents_of(&task, &image);
-	CHECK(!is_cached_code(r, (u64)&other.code, (u64)&other.code[64], 0));
 	remember(at(0), 1);
 	task.request++;
-	CHECK(!is_cached_code(recents_of(&task, &image), (u64)&other.code, (u64)&other.code[64], 0));
+	r = runs((u64)&other.code, (u64)&other.code[64], 0);
+	CHECK(!r->cache.relied_on && !was_restarted(r));
 	cache.restarts[0]++;
 	CHECK(!is_known_now(at(0)) && !task.taint);
 	/* what was loaded before all requests stays where it is */
 	lay_out();
-	r = recents_of(&task, &image);
-	CHECK(is_cached_code(r, at(0), at(64), FN_PRELOADED));
-	remember_site(r, at(0), FN_PRELOADED, &call);
+	r = runs(at(0), at(64), FN_PRELOADED);
+	CHECK(is_cached_code(r, at(0)));
+	remember_site(r, at(0), &call);
 	CHECK(is_kept(at(0)));
+	runs(at(0), at(64), FN_PRELOADED);
 	cache.restarts[0]++;
 	CHECK(!is_known_now(at(0)) && !task.taint);
+	/* a process that serves once has nobody beside it; php-fpm's have from the first request on */
+	lay_out();
+	task.request = 1;
+	CHECK(!runs(at(0), 0, 0)->cache.relied_on);
+	image.flags = IMAGE_FPM;
+	CHECK(runs(at(0), 0, 0)->cache.relied_on);
+	image.flags = 0;
+}
+
+/* While the names were read. */
+static void amid_a_walk(void)
+{
+	struct recents *r;
+
+	lay_out();
+	r = runs(at(0), 0, 0);
+	CHECK(!was_restarted(r));
+	cache.restarts[2]++;
+	CHECK(was_restarted(r));
+	lay_out();
+	r = runs(at(0), 0, 0);
+	fault(&cache.restarts, 8);
+	CHECK(was_restarted(r)); /* it cannot be told */
+	no_faults();
 }
 
 /* One thing about its head is not as it should be: nothing is known. */
@@ -214,7 +256,7 @@ static void for_nothing(u64 *word, u64 value)
 {
 	lay_out();
 	*word = value;
-	CHECK(!is_cached_code(recents_of(&task, &image), at(0), at(64), 0));
+	CHECK(!is_in_cache(at(0)));
 }
 
 static void where_its_head_does_not_say(void)
@@ -225,7 +267,7 @@ static void where_its_head_does_not_say(void)
 	for_nothing(&cache.app, (u64)&other.hits);
 	lay_out();
 	fault(&cache.restarts, 8);
-	CHECK(!is_cached_code(recents_of(&task, &image), at(0), at(64), 0));
+	CHECK(!is_in_cache(at(0)));
 	no_faults();
 	/* it could be read then, and not now; what it was then is kept */
 	lay_out();
@@ -248,7 +290,7 @@ static void where_there_are_two(void)
 	lay_out();
 	mappings[1].vm_flags = VM_SHARED;
 	remember(at(0), 1);
-	CHECK(!is_cached_code(recents_of(&task, &image), (u64)&other.code, (u64)&other.code, 0));
+	CHECK(!is_in_cache((u64)&other.code));
 	CHECK(is_kept(at(0)));
 }
 
@@ -259,12 +301,12 @@ static void nothing_elsewhere(void)
 	lay_out();
 	r = next_request();
 	looked_up = 0;
-	CHECK(!is_cached(&r->cache, (u64)&other.code) && !is_cached(&r->cache, (u64)&other.code));
-	CHECK(looked_up == 1);
+	/* what is in one mapping is looked up once in a request */
 	for (u32 i = 0; i < 20; i++)
-		is_cached(&r->cache, (u64)&other.code[i + 1]);
-	CHECK(looked_up == RECENT_TRIES);
-	CHECK(is_cached(&next_request()->cache, at(0)));
+		CHECK(!is_cached(&r->cache, (u64)&other.code[i]));
+	CHECK(looked_up == 1);
+	CHECK(is_cached(&r->cache, at(0)) && is_cached(&r->cache, at(8)) && looked_up == 2);
+	CHECK(!is_cached(&r->cache, (u64)&other.code) && looked_up == 2);
 }
 
 static void nothing_of_threads_or_without_a_request(void)
@@ -284,6 +326,7 @@ int main(void)
 	also_amid_a_request();
 	whose_code_is_replaced_while_it_runs_is_tainted();
 	who_runs_no_code_that_a_restart_takes_is_not();
+	amid_a_walk();
 	until_another_program_runs();
 	where_its_head_does_not_say();
 	where_there_are_two();

@@ -43,6 +43,9 @@ struct recent {
 
 struct recents {
 	struct recent only;
+	struct {
+		u32 relied_on;
+	} cache;
 };
 
 static struct recents memory;
@@ -58,18 +61,26 @@ static struct recent *recent_of(struct recents *r, u64 function)
 	return r->only.function == function ? &r->only : NULL;
 }
 
-static void remember_site(struct recents *r, u64 function, u32 flags, struct rec_call *c)
+static void remember_site(struct recents *r, u64 function, struct rec_call *c)
 {
-	(void)flags;
 	r->only.function = function;
 	r->only.site = c->site;
 	r->only.kind = c->site_kind;
 }
 
-static bool is_cached_code(struct recents *r, u64 function, u64 file, u32 flags)
+static bool is_cached_code(struct recents *r, u64 function)
 {
-	(void)r, (void)function, (void)file, (void)flags;
+	(void)r, (void)function;
 	return true;
+}
+
+/* By a restart, of who runs this, or code of a file of this name. */
+static u64 taken;
+
+static bool is_taken_by_restarts(struct recents *r, u64 function, u64 file, u32 flags)
+{
+	(void)r, (void)flags;
+	return function == taken || file == taken;
 }
 
 #include "php_walk.bpf.h"
@@ -326,6 +337,37 @@ static void forgeries(void)
 	first = work.call.site;
 	walk(frame(user(dirty, file, store, 0), bottom));
 	CHECK(first.lo == work.call.site.lo && first.hi == work.call.site.hi);
+}
+
+static bool relies(struct ex *top, const void *on)
+{
+	struct recents r = {};
+
+	memset(&work, 0, sizeof(work));
+	globals.current = top;
+	work.eg = (u64)&globals;
+	taken = (u64)on;
+	find_reliance(&work, &php82, &r);
+	return r.cache.relied_on;
+}
+
+/* At any user frame of the chain, not only where the call is made. */
+static void who_relies_on_the_cache(void)
+{
+	struct zstr *other = STRING("/srv/other.php"), *nobodys = STRING("/srv/x.php");
+	struct function *cached = user(del, file, store, 0);
+	struct ex *above = frame(internal(unlink_name, 1, 0),
+				 frame(NULL, frame(user(STRING("copy"), other, NULL, 1 << 22), frame(cached, bottom))));
+	struct ex *deep = frame(cached, bottom);
+
+	CHECK(relies(above, cached));
+	CHECK(relies(above, other));
+	CHECK(relies(above, file));
+	CHECK(!relies(above, nobodys));
+	CHECK(!relies(NULL, cached));
+	for (int i = 0; i < WALK_MAX - 2; i++)
+		deep = frame(user(STRING("copy"), other, NULL, 0), deep);
+	CHECK(relies(deep, cached));
 }
 
 static void limits(void)
@@ -616,6 +658,7 @@ int main(void)
 	bottom = frame(user(NULL, file, NULL, 0), NULL);
 	what_a_site_is();
 	forgeries();
+	who_relies_on_the_cache();
 	limits();
 	faulting();
 	untouched();
