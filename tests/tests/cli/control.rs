@@ -26,8 +26,7 @@ fn ctl(pid: i32, args: &[&str]) -> Output {
 
 fn by_name() {
     let place = Place::new();
-    // A file of its own, so that no other PHP of this machine is watched.
-    fs::copy("/usr/bin/php8.2", place.path("php")).expect("copy PHP");
+    let php = place.own_php();
     place.file("ok.php", "<?php function ok($d) { touch(\"$d/ok\"); } ok($argv[1]);");
     let evil = "<?php function ok($d) { touch(\"$d/ok\"); } ok($argv[1]); while (true) { @unlink('/none'); usleep(20000); }";
     let run = |script: &str| {
@@ -36,7 +35,6 @@ fn by_name() {
         command.arg(place.path(script)).arg(place.path("data")).stdout(Stdio::null()).stderr(Stdio::null());
         command
     };
-    let php = place.arg("php");
     let learning = place.session("--profile").arg("--php").arg(&php).start();
     assert!(run("ok.php").status().expect("run PHP").success());
     assert_eq!(learning.stop().status, 0);
@@ -54,18 +52,24 @@ fn by_name() {
     session.stop();
 }
 
+fn run_honest(place: &Place, php: &str) {
+    let run = Command::new(php).args([place.arg("ok.php"), place.arg("data")]).status();
+    assert!(run.expect("run PHP").success());
+}
+
+/// By a session that is there before it.
+fn learn_running(place: &Place, php: &str, options: &[&str]) {
+    let learning = place.session("--profile").args(["--php", php]).args(options.iter().copied()).start();
+    run_honest(place, php);
+    assert_eq!(learning.stop().status, 0);
+}
+
 fn narrower() {
     let place = Place::new();
-    // A file of its own, so that no other PHP of this machine is watched.
-    fs::copy("/usr/bin/php8.2", place.path("php")).expect("copy PHP");
+    let php = place.own_php();
     place.file("ok.php", "<?php function ok($d) { mkdir(\"$d/ok\"); rmdir(\"$d/ok\"); } ok($argv[1]);");
-    let php = place.arg("php");
     let learn = |operations: &str| {
-        let options = ["--php", &php, "--syscalls", operations, "--force"];
-        let learning = place.session("--profile").args(options).start();
-        let run = Command::new(&php).args([place.arg("ok.php"), place.arg("data")]).status();
-        assert!(run.expect("run PHP").success());
-        assert_eq!(learning.stop().status, 0);
+        learn_running(&place, &php, &["--syscalls", operations, "--force"]);
         fs::read(place.path("p.profile")).expect("read the profile")
     };
     let (narrow, wide) = (learn("mkdir"), learn("mkdir,rmdir"));
@@ -74,8 +78,7 @@ fn narrower() {
         let session = place.session("--monitor").arg("--php").arg(&php).start();
         fs::write(place.path("p.profile"), second).expect("write the profile");
         let told = String::from_utf8_lossy(&ctl(session.pid(), &["reload"]).stdout).into_owned();
-        let run = Command::new(&php).args([place.arg("ok.php"), place.arg("data")]).status();
-        assert!(run.expect("run PHP").success());
+        run_honest(&place, &php);
         let ran = session.stop();
         assert!(ran.violations().is_empty(), "{}", ran.stderr);
         told
@@ -97,14 +100,9 @@ fn narrower() {
 /// Not root, but with a capability that reaches it.
 fn may_signal() {
     let place = Place::new();
-    // A file of its own, so that no other PHP of this machine is watched.
-    fs::copy("/usr/bin/php8.2", place.path("php")).expect("copy PHP");
+    let php = place.own_php();
     place.file("ok.php", "<?php touch($argv[1] . '/ok');");
-    let php = place.arg("php");
-    let learning = place.session("--profile").arg("--php").arg(&php).start();
-    let run = Command::new(&php).args([place.arg("ok.php"), place.arg("data")]).status();
-    assert!(run.expect("run PHP").success());
-    assert_eq!(learning.stop().status, 0);
+    learn_running(&place, &php, &[]);
     let sandbox = |capabilities: &str| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);

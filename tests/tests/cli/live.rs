@@ -1,6 +1,5 @@
 //! The live line of counts: on a terminal of its own, below what is told, gone at the end.
 
-use std::fs;
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -43,7 +42,7 @@ fn learnt() -> Place {
 
 fn prepared() -> Place {
     let place = Place::new();
-    fs::copy("/usr/bin/php", place.path("php")).expect("copy PHP");
+    place.own_php();
     place.file("app.php", HONEST);
     place
 }

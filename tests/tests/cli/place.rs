@@ -46,6 +46,12 @@ impl Place {
         self.root().join(name)
     }
 
+    /// PHP in a file of its own, so that no other PHP of this machine is watched.
+    pub fn own_php(&self) -> String {
+        fs::copy(PHP, self.path("php")).expect("copy PHP");
+        self.arg("php")
+    }
+
     /// Likewise, as an argument.
     pub fn arg(&self, name: &str) -> String {
         self.path(name).display().to_string()

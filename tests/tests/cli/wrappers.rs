@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::place::{PHP, Place, VICTIMS, assert_clean, php, source};
+use super::place::{Place, VICTIMS, assert_clean, php, source};
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {
@@ -217,9 +217,7 @@ fn reloaded() {
     profile["grants"].as_array_mut().expect("grants").retain(|grant| !grant.to_string().contains("vfs://"));
     let with = std::fs::read(place.path("p.profile")).expect("read the profile");
 
-    // A file of its own, so that no other PHP of this machine is watched.
-    std::fs::copy(PHP, place.path("php")).expect("copy PHP");
-    let mut session = place.session("--monitor").arg("--php").arg(place.arg("php")).start();
+    let mut session = place.session("--monitor").arg("--php").arg(place.own_php()).start();
     let honest = || {
         place.victims(1);
         let mut run = Command::new(place.path("php"));
