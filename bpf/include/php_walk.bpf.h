@@ -436,7 +436,8 @@ __noinline int reliance_step(struct scratch *s, struct image *img, struct recent
 	s->next = s->frame[EX_PREV];
 	function = s->frame[EX_FUNC];
 	/* what cannot be read whole is internal */
-	if (!function || bpf_probe_read_user(s->func, sizeof(s->func), (void *)function) || !is_user(s->func[0]))
+	if (!function || bpf_probe_read_user(s->func, sizeof(s->func), (void *)function) ||
+	    !is_user(s->func[0]))
 		return 0;
 	if (!is_taken_by_restarts(r, function, func_u64(s, img->filename), *(u32 *)&s->func[FN_FLAGS]))
 		return 0;

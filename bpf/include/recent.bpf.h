@@ -44,7 +44,7 @@ struct memory_range {
 /* The opcode cache's memory, as far as a task knows it. */
 struct cache_seen {
 	struct memory_range at; /* empty: not seen yet */
-	struct memory_range elsewhere; /* a mapping that is another's: what is not in the cache is mostly in that */
+	struct memory_range elsewhere; /* another mapping: what is not in the cache is mostly in that */
 	u32 request; /* which one of its task */
 	u32 pad;
 	u64 restarts_at; /* where it counts them */
