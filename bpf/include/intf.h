@@ -1026,7 +1026,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 10 };
+enum { PERSIST_FORMAT = 11 };
 
 struct identity {
 	u32 format;
@@ -1062,7 +1062,8 @@ enum table_limits {
 	RULE_PATHS_MAX = 2,
 	/* Programs with an origin: nodes of the origins' tree that one origin can mean. */
 	NODES_MAX = 4,
-	AUTOMATON_STATES_MAX = 65536,
+	AUTOMATON_STATES_MAX = 65536, /* the dead one counts */
+	GENERATIONS_MAX = 16,
 };
 
 /* Per operation (raw number): the bit's number + 1 in the low bits, 0 for what is never granted. */
@@ -1150,18 +1151,13 @@ struct origin_link {
 	u32 kind; /* of the site */
 };
 
-/* One state of an automaton: deterministic, state 0 accepts nothing and stays. */
-struct automaton_key {
-	u32 generation;
-	u32 state;
-};
-
 enum accept_flags {
 	ACCEPT = 1, /* a path that matches */
 	ACCEPT_TRUSTED = 2, /* of file names: one that can be believed */
 	ACCEPT_EVALUATED = 4, /* of file names: code that was made while running */
 };
 
+/* One state of an automaton: deterministic, state 0 accepts nothing and stays. */
 struct automaton_row {
 	u16 next[256];
 	u32 accept; /* enum accept_flags: what is true of what ends here */

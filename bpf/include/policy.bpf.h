@@ -33,17 +33,26 @@ struct {
 	__type(value, u32);
 } nodes SEC(".maps");
 
+/* By state. User space makes each as large as it has to be. */
+struct automaton {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_INNER_MAP);
+	/* Not by its type: the compiler leaves out what a map in a map refers to. */
+	__uint(key_size, sizeof(u32));
+	__uint(value_size, sizeof(struct automaton_row));
+};
+
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 2 * AUTOMATON_STATES_MAX);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct automaton_key);
-	__type(value, struct automaton_row);
-} automaton SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__uint(max_entries, GENERATIONS_MAX);
+	__type(key, u32); /* generation */
+	__array(values, struct automaton);
+} automata SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16);
+	__uint(max_entries, GENERATIONS_MAX);
 	__type(key, u32); /* generation */
 	__type(value, struct tables);
 } heads SEC(".maps");
@@ -160,15 +169,30 @@ __noinline u32 recall_names(struct scratch *s, struct hash128 *id)
 /* ---- automata ---- */
 
 struct automaton_run {
+	void *rows;
 	char *bytes;
-	u32 generation;
 	u32 state;
 };
 
+/* False where the generation has none. */
+static __always_inline bool begin_run(struct automaton_run *r, u32 generation, u32 start, char *bytes)
+{
+	r->rows = bpf_map_lookup_elem(&automata, &generation);
+	r->bytes = bytes;
+	r->state = start;
+	return r->rows;
+}
+
+/* What is true of what was read; NULL where that is nothing. */
+static __always_inline struct automaton_row *end_run(struct automaton_run *r)
+{
+	return r->state ? bpf_map_lookup_elem(r->rows, &r->state) : NULL;
+}
+
+/* One array look-up for each byte: this is what most of a decision about a path costs. */
 static __always_inline long automaton_next(struct automaton_run *r, u8 byte)
 {
-	struct automaton_key k = { r->generation, r->state };
-	struct automaton_row *row = bpf_map_lookup_elem(&automaton, &k);
+	struct automaton_row *row = bpf_map_lookup_elem(r->rows, &r->state);
 
 	r->state = row ? row->next[byte] : 0;
 	return !r->state;
@@ -188,7 +212,6 @@ static long automaton_step_path(u32 i, struct automaton_run *r)
 __noinline u32 path_accepted(struct scratch *s, u32 state, u32 second)
 {
 	struct automaton_run r = {};
-	struct automaton_key k = {};
 	struct automaton_row *row;
 	u32 len, flags;
 
@@ -201,13 +224,10 @@ __noinline u32 path_accepted(struct scratch *s, u32 state, u32 second)
 	len = second ? s->call.path2_len : s->call.path_len;
 	if (len >= PATH_ROOM)
 		return 0;
-	r.bytes = second ? s->call.path2 : s->call.path;
-	r.generation = s->generation;
-	r.state = state;
+	if (!begin_run(&r, s->generation, state, second ? s->call.path2 : s->call.path))
+		return 0;
 	bpf_loop(len, automaton_step_path, &r, 0);
-	k.generation = r.generation;
-	k.state = r.state;
-	row = r.state ? bpf_map_lookup_elem(&automaton, &k) : NULL;
+	row = end_run(&r);
 	return row && (row->accept & ACCEPT);
 }
 
@@ -244,7 +264,6 @@ __noinline u32 after_slashes(struct zname *file, u32 slashes)
 __noinline int match_file(struct scratch *s, struct zname *file)
 {
 	struct automaton_run r = {};
-	struct automaton_key k = {};
 	struct automaton_row *row;
 	struct tables *t;
 	u32 generation, i;
@@ -259,13 +278,10 @@ __noinline int match_file(struct scratch *s, struct zname *file)
 	if (!t || file->len > NAME_CAP)
 		return 0;
 	count(STAT_RESOLVED);
-	r.bytes = file->val;
-	r.generation = generation;
-	r.state = t->names;
+	if (!begin_run(&r, generation, t->names, file->val))
+		return 0;
 	bpf_loop(file->len, automaton_step_name, &r, 0);
-	k.generation = generation;
-	k.state = r.state;
-	row = r.state ? bpf_map_lookup_elem(&automaton, &k) : NULL;
+	row = end_run(&r);
 	if (!row)
 		return 0;
 	s->accept = row->accept;

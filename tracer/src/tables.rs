@@ -1,10 +1,11 @@
 //! The profile in the kernel: written beside the old one, and forgotten after the last decision by it.
 
 use std::mem::offset_of;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, libbpf_sys};
 use shared::intf;
 use shared::policy::Policy;
 use shared::policy::table::{Tables, op_info as compiled_op_info};
@@ -23,7 +24,8 @@ pub struct KernelTables {
     policies: MapHandle,
     rules: MapHandle,
     nodes: MapHandle,
-    automaton: MapHandle,
+    /// An array for each generation.
+    automata: MapHandle,
     heads: MapHandle,
     key: [u64; 2],
     own: Vec<Name>,
@@ -36,7 +38,7 @@ impl KernelTables {
             policies: kernel.map("policies")?,
             rules: kernel.map("rules")?,
             nodes: kernel.map("nodes")?,
-            automaton: kernel.map("automaton")?,
+            automata: kernel.map("automata")?,
             heads: kernel.map("heads")?,
             key,
             own,
@@ -60,11 +62,27 @@ impl KernelTables {
     }
 
     fn write(&self, tables: &Tables, generation: u32) -> Result<()> {
-        write_all(&self.automaton, &tables.automaton)?;
+        self.write_automaton(&tables.automaton, generation)?;
         write_all(&self.rules, &tables.rules)?;
         write_all(&self.nodes, &tables.nodes)?;
         write_all(&self.policies, &tables.policies)?;
         write_all(&self.heads, &[(generation, tables.head)])
+    }
+
+    fn write_automaton(&self, rows: &[intf::automaton_row], generation: u32) -> Result<()> {
+        let len = rows.len() as u32;
+        // Of another length than the kernel side's own declaration says, which only BPF_F_INNER_MAP allows.
+        let options = libbpf_sys::bpf_map_create_opts {
+            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as _,
+            map_flags: libbpf_sys::BPF_F_INNER_MAP,
+            ..Default::default()
+        };
+        let row = size_of::<intf::automaton_row>() as u32;
+        let automaton = MapHandle::create(MapType::Array, Some("automaton"), 4, row, len, &options)
+            .context("make an array for the patterns")?;
+        let numbered: Vec<(u32, intf::automaton_row)> = (0..).zip(rows.iter().copied()).collect();
+        write_all(&automaton, &numbered)?;
+        write_all(&self.automata, &[(generation, automaton.as_fd().as_raw_fd())])
     }
 
     /// Everything but one generation, once no decision can be reading it any more.
@@ -78,7 +96,7 @@ impl KernelTables {
             (&self.policies, offset_of!(intf::policy_key, generation)),
             (&self.rules, offset_of!(intf::rule_key, generation)),
             (&self.nodes, offset_of!(intf::node_key, generation)),
-            (&self.automaton, offset_of!(intf::automaton_key, generation)),
+            (&self.automata, 0),
             (&self.heads, 0),
         ];
         for (map, offset) in at {

@@ -41,8 +41,8 @@ pub struct Tables {
     pub rules: Vec<(intf::rule_key, intf::rules)>,
     /// The tree of origins and of callers: the node that follows. Each key once.
     pub nodes: Vec<(intf::node_key, u32)>,
-    /// All states of all automata, from 1, ascending; state 0 is dead and has no row.
-    pub automaton: Vec<(intf::automaton_key, intf::automaton_row)>,
+    /// All states of all automata, by their numbers; state 0 is dead.
+    pub automaton: Vec<intf::automaton_row>,
 }
 
 /// A profile that the kernel's tables have no room for. Each has a [`hint`](Self::hint).
@@ -262,17 +262,22 @@ impl Tables {
             policies: compiler.policies.into_iter().collect(),
             rules: compiler.rules,
             nodes: compiler.nodes.into_iter().collect(),
-            automaton: compiler.space.keyed(generation),
+            automaton: compiler.space.rows,
         })
     }
 }
 
 /// All states of a generation.
-#[derive(Default)]
 struct Space {
-    /// Of state 1 and so on.
+    /// By state: that of the dead one is there from the beginning.
     rows: Vec<intf::automaton_row>,
     lists: HashMap<Vec<Name>, u16>,
+}
+
+impl Default for Space {
+    fn default() -> Self {
+        Self { rows: vec![intf::automaton_row::default()], lists: HashMap::new() }
+    }
 }
 
 impl Space {
@@ -291,10 +296,10 @@ impl Space {
             Failure::TooLarge => too_many(),
             Failure::Refused(detail) => TableError::Patterns { what: what.into(), detail },
         })?;
-        if self.rows.len() + automaton.len() > STATES as usize {
+        let before = self.rows.len() as u32 - 1;
+        if before as usize + automaton.len() > STATES as usize {
             return Err(too_many());
         }
-        let before = self.rows.len() as u32;
         let moved = |state: u32| if state == 0 { 0 } else { (before + state) as u16 };
         self.rows.extend(automaton.rows().map(|(next, accept)| {
             let next = std::array::from_fn(|byte| moved(next(byte as u8)));
@@ -324,11 +329,6 @@ impl Space {
         let start = self.path_automaton(what, automaton::paths(patterns.iter().map(Name::as_bytes)))?;
         self.lists.insert(patterns, start);
         Ok(start)
-    }
-
-    fn keyed(self, generation: u32) -> Vec<(intf::automaton_key, intf::automaton_row)> {
-        let key = |state| intf::automaton_key { generation, state };
-        self.rows.into_iter().zip(1..).map(|(row, state)| (key(state), row)).collect()
     }
 }
 
