@@ -50,6 +50,7 @@ lint: ## formatting and lint checks
 	@tools/deps build lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --package e2e --test lsm --test rewrite -- -D warnings
 	$(CLANG_FORMAT) --dry-run -Werror $(C_FILES)
 
 fmt: ## format everything

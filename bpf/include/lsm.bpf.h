@@ -30,7 +30,6 @@ enum {
 	SYS_creat = 85,
 	SYS_link = 86,
 	SYS_unlink = 87,
-	SYS_symlink = 88,
 	SYS_chmod = 90,
 	SYS_chown = 92,
 	SYS_ptrace = 101,

@@ -12,11 +12,12 @@
 /*
  * The kernel acts for itself under credentials that are not the task's: a file system on top of another one (overlay)
  * that opens what is below. What the task asked for was judged above. Requests of io_uring are made under credentials
- * of when they were prepared: of who has a ring, and of the kernel's workers for it, everything is judged.
+ * of when they were prepared: of who has a ring, and of the kernel's workers for it, everything is judged. So is a core
+ * dump: it is made where the task's code wants it, of memory with what that code wants in it.
  */
 static __always_inline bool is_internal(struct task_struct *t)
 {
-	return t->cred != t->real_cred && !(t->flags & PF_IO_WORKER) && !t->io_uring;
+	return t->cred != t->real_cred && !(t->flags & (PF_IO_WORKER | PF_DUMPCORE)) && !t->io_uring;
 }
 
 /* What the call that this task is in was given; NULL for a worker of the kernel, which is in none of its own. */

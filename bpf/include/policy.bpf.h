@@ -92,8 +92,10 @@ const volatile u32 tell_allowed = 0;
 enum {
 	SYS_open = 2,
 	SYS_mmap = 9,
+	SYS_symlink = 88,
 	SYS_mount = 165,
 	SYS_openat = 257,
+	SYS_symlinkat = 266,
 	SYS_bpf = 321,
 	MMAP_FD = 4,
 	MOUNT_FLAGS = 3,
@@ -883,12 +885,17 @@ __noinline u32 path_flags(struct scratch *s, u32 second)
 	return flags;
 }
 
-/* Which paths of a call stay where and what they are, of mount, in the order in which the kernel tells its kinds. */
+/*
+ * Which paths of a call stay where and what they are: what a symbolic link leads to, and of mount, in the order in
+ * which the kernel tells its kinds.
+ */
 static __always_inline bool stays(struct rec_call *c, u32 second)
 {
-	u32 flags = c->args[MOUNT_FLAGS];
+	u32 flags = c->args[MOUNT_FLAGS], nr = c->op >> CLASS_BITS;
 
-	if (c->op >> CLASS_BITS != SYS_mount)
+	if (nr == SYS_symlink || nr == SYS_symlinkat)
+		return !second;
+	if (nr != SYS_mount)
 		return false;
 	if (flags & MS_REMOUNT)
 		return true;

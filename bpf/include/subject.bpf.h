@@ -70,7 +70,7 @@ static __always_inline void drop_proc(u32 tgid)
 		__sync_fetch_and_sub(n, 1);
 }
 
-enum { PF_IO_WORKER = 0x10 };
+enum { PF_IO_WORKER = 0x10, PF_DUMPCORE = 0x200 };
 
 enum taint {
 	TAINT_FORGED = 1, /* code of it may have another file's name */

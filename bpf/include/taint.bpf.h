@@ -112,14 +112,17 @@ static __always_inline bool is_tainted(struct task *task, struct proc *p)
 	return bpf_map_lookup_elem(&tainted_pools, &pool);
 }
 
-/* Letters, digits, `+-.`: as bits, since the verifier follows both ways of each comparison, for each byte. */
+/*
+ * Letters, digits, `+-.`: as bits, since the verifier follows both ways of each comparison, for each byte. Which of the
+ * upper half are letters is for PHP's locale to say: all of them (fails closed).
+ */
 static __always_inline bool is_of_scheme(u8 c)
 {
 	const u64 letters = 0x3ffffff, digits = 0x3ff;
 	const u64 below = digits << '0' | 1ULL << '+' | 1ULL << '-' | 1ULL << '.';
 	const u64 above = letters << ('A' - 64) | letters << ('a' - 64);
 
-	return c < 128 && ((c < 64 ? below : above) >> (c & 63) & 1);
+	return c >= 128 || ((c < 64 ? below : above) >> (c & 63) & 1);
 }
 
 /* The beginning of a name that a script has asked for. */
@@ -148,15 +151,26 @@ __noinline u32 scheme_of(struct asked *asked)
 	return SCHEME_ROOM;
 }
 
-static __always_inline u32 lower_word(const char *name)
+/* The first four bytes as they are: `FILE` is another wrapper's name, where somebody has registered one. */
+static __always_inline u32 word_at(const char *name)
 {
 	u32 word;
 
 	__builtin_memcpy(&word, name, sizeof(word));
-	return word | 0x20202020;
+	return word;
 }
 
 #define WORD_OF(a, b, c, d) ((u32)(a) | (u32)(b) << 8 | (u32)(c) << 16 | (u32)(d) << 24)
+
+/*
+ * `data:` alone needs no slashes to be a scheme. To the opcode cache it is a plain file then: it keeps the code under
+ * whatever name the wrapper gave it.
+ */
+static __always_inline bool is_data_without_slashes(const char *name)
+{
+	return word_at(name) == WORD_OF('d', 'a', 't', 'a') && name[4] == ':' &&
+	       !(name[5] == '/' && name[6] == '/');
+}
 
 static __always_inline struct proc *running_php(void)
 {
@@ -214,17 +228,19 @@ static __noinline u32 on_compile(u64 handle)
 	img = image_by_id(p->image);
 	if (!img || !read_asked(img, handle, &asked))
 		return 0;
+	if (is_data_without_slashes(name))
+		return tainted_by(TAINTED_BY_STREAM, taint_pool(p) | taint(p));
 	len = scheme_of(&asked);
 	if (!len)
 		return 0;
-	if (len == 4 && lower_word(name) == WORD_OF('f', 'i', 'l', 'e'))
+	if (len == 4 && word_at(name) == WORD_OF('f', 'i', 'l', 'e'))
 		return 0;
 	if (is_excused(img, name, len)) {
 		note(p, TAINT_EXCUSED); /* before its code has a name: on_named asks for it */
 		return 0;
 	}
 	task = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), NULL, 0);
-	if (len == 4 && lower_word(name) == WORD_OF('p', 'h', 'a', 'r')) {
+	if (len == 4 && word_at(name) == WORD_OF('p', 'h', 'a', 'r')) {
 		/* An archive's own wrapper names the archive; another one, whose code is cached too, what it likes. */
 		if (!task || !(task->taint & TAINT_ARCHIVES))
 			return 0;
@@ -275,8 +291,8 @@ static __noinline u32 on_named(u64 zstr)
 	if (!read_asked(img, handle, &asked))
 		goto forged; /* likewise */
 	len = scheme_of(&asked);
-	if (!len || (len == 4 && (lower_word(name) == WORD_OF('f', 'i', 'l', 'e') ||
-				  lower_word(name) == WORD_OF('p', 'h', 'a', 'r'))))
+	if (!len || (len == 4 && (word_at(name) == WORD_OF('f', 'i', 'l', 'e') ||
+				  word_at(name) == WORD_OF('p', 'h', 'a', 'r'))))
 		return 0; /* on_compile has judged it */
 	if (is_excused(img, name, len) && begins_with_scheme(zstr, name, len))
 		return 0;
@@ -292,9 +308,9 @@ static __noinline u32 on_unregister(u64 zstr)
 
 	if (!p || bpf_probe_read_user_str(name, sizeof(name), (void *)zstr + ZSTR_HEAD) != 5)
 		return 0;
-	if (lower_word(name) == WORD_OF('f', 'i', 'l', 'e'))
+	if (word_at(name) == WORD_OF('f', 'i', 'l', 'e'))
 		return tainted_by(TAINTED_BY_FILE_WRAPPER, taint(p) | taint_pool(p));
-	if (lower_word(name) == WORD_OF('p', 'h', 'a', 'r'))
+	if (word_at(name) == WORD_OF('p', 'h', 'a', 'r'))
 		note(p, TAINT_ARCHIVES);
 	return 0;
 }

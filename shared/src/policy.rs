@@ -202,10 +202,21 @@ fn could_remove(op: Op) -> bool {
     op.is_one_of(&NAMES)
 }
 
-/// Takes a folder away with all that is in it, or covers it with another.
+/// Takes a folder away with all that is in it, covers it with another, or puts a link where one was.
 fn could_move(op: Op) -> bool {
-    const NAMES: [&str; 7] =
-        ["rename", "renameat", "renameat2", "mount", "umount2", "move_mount", "pivot_root"];
+    const NAMES: [&str; 11] = [
+        "rename",
+        "renameat",
+        "renameat2",
+        "mount",
+        "umount2",
+        "move_mount",
+        "pivot_root",
+        "symlink",
+        "symlinkat",
+        "link",
+        "linkat",
+    ];
     op.is_one_of(&NAMES)
 }
 

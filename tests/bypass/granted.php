@@ -45,6 +45,13 @@ class Store
         link($from, $to);
     }
 
+    public static function place(string $link, string $target): void
+    {
+        array_map(unlink(...), glob("$link/*"));
+        @rmdir($link);
+        symlink($target, $link);
+    }
+
     public static function read(string $file): string
     {
         return (string) @file_get_contents($file);

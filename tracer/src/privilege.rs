@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// Capabilities by which a process ends the tracer, becomes root, or changes the kernel: number, and how that is told.
 const CAPABILITIES: [(u32, &str); 12] = [
@@ -44,7 +45,12 @@ fn privilege(pid: u32) -> Option<&'static str> {
 fn serves_nobody(pid: u32, status: &str) -> bool {
     let exe = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
     let own = exe(&pid.to_string());
-    own.to_string_lossy().contains("fpm") && exe(field(status, "PPid:").unwrap_or_default()) != own
+    is_fpm(&own) && exe(field(status, "PPid:").unwrap_or_default()) != own
+}
+
+/// By the file's own name: a folder may be called anything.
+fn is_fpm(exe: &Path) -> bool {
+    exe.file_name().is_some_and(|name| name.to_string_lossy().contains("fpm"))
 }
 
 fn told_by(status: &str, in_our_namespace: bool) -> Option<&'static str> {
@@ -63,7 +69,7 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::told_by;
+    use super::{is_fpm, told_by};
 
     fn status(uids: &str, permitted: &str) -> String {
         format!("Name:\tphp\nPPid:\t1\nUid:\t{uids}\nCapInh:\t0000000000000000\nCapPrm:\t{permitted}\n")
@@ -90,6 +96,13 @@ mod tests {
         assert_eq!(told_by(&with("000001ffffffffff"), false), None);
         // Binding low ports reaches nobody.
         assert_eq!(told_by(&with("0000000000000400"), true), None);
+    }
+
+    #[test]
+    fn only_fpm_itself_may_be_a_master() {
+        let is_fpm = |exe: &str| is_fpm(exe.as_ref());
+        assert!(is_fpm("/usr/sbin/php-fpm8.2") && is_fpm("/opt/php/sbin/php-fpm (deleted)"));
+        assert!(!is_fpm("/srv/fpm/bin/php") && !is_fpm("/usr/bin/php8.2"));
     }
 
     #[test]

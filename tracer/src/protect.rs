@@ -239,7 +239,7 @@ impl PathArgument {
                 text = [folder.as_os_str().as_bytes(), b"/", &text].concat().into();
             }
         }
-        let through = !takes_the_link_itself(op);
+        let through = !takes_the_link_itself(op, self.second);
         match follow_or_parent(record, base, &text, through) {
             // A folder on the way is gone: what its name was for is known from the text alone.
             Err(Lost::Nowhere) => follow_or_parent(record, base, &without_dots(&text), through),
@@ -324,8 +324,8 @@ fn follow_or_parent(record: &intf::rec_call, base: Base, path: &[u8], through: b
     }
 }
 
-/// Calls that do not follow a link that is the last name.
-fn takes_the_link_itself(op: Op) -> bool {
+/// Calls that do not follow a link that is the last name; also where it is one by now, because the call has made it.
+fn takes_the_link_itself(op: Op, second: bool) -> bool {
     const NAMES: [&str; 11] = [
         "rename",
         "renameat",
@@ -339,7 +339,8 @@ fn takes_the_link_itself(op: Op) -> bool {
         "mknodat",
         "lchown",
     ];
-    op.is_one_of(&NAMES)
+    const MADE: [&str; 4] = ["symlink", "symlinkat", "link", "linkat"];
+    op.is_one_of(&NAMES) || (second && op.is_one_of(&MADE))
 }
 
 /// Calls that change what is in a file, whatever other names it has.
@@ -371,12 +372,17 @@ fn others_write(folder: &Path) -> bool {
     fs::metadata(folder).is_ok_and(|m| m.uid() != 0 || (m.mode() & 0o022 != 0 && m.mode() & STICKY == 0))
 }
 
-/// Which paths of a call stay where and what they are: of mount, in the order in which the kernel tells its kinds.
+/// Which paths of a call stay where and what they are: what a symbolic link leads to, and of mount, in the order in
+/// which the kernel tells its kinds.
 fn stays(op: Op, record: &intf::rec_call, second: bool) -> bool {
     const FLAGS: usize = 3; // of mount
     const PROPAGATION: u64 = libc::MS_UNBINDABLE | libc::MS_PRIVATE | libc::MS_SLAVE | libc::MS_SHARED;
     let flags = record.args[FLAGS];
-    op.call().is_some_and(|call| call.name == "mount")
+    let Some(call) = op.call() else { return false };
+    if ["symlink", "symlinkat"].contains(&call.name) {
+        return !second;
+    }
+    call.name == "mount"
         && (flags & libc::MS_REMOUNT != 0
             || match (flags & libc::MS_BIND != 0, flags & PROPAGATION != 0) {
                 (true, _) => !second,

@@ -1,6 +1,6 @@
 <?php
 /*
- * Tries: let `unlink` itself be the autoloader: class names are paths
+ * Tries: let a closure that deletes be the autoloader: class names are paths
  * Effect: gone
  * Class: in scope
  * Expect: phase1 race; phase2 1; rewriting 1; lsm 0

@@ -121,7 +121,7 @@ impl Trap {
         let count = match word {
             "signals" => SIGNALS,
             "letters" => LETTERS,
-            "script" | "job" | "stopped" => 1,
+            "script" | "linked" | "job" | "stopped" => 1,
             _ if name.is_some() => 1,
             _ => OBJECTS,
         };
@@ -149,7 +149,7 @@ impl Trap {
             "letters" => self.holds = letters(),
             "segments" => self.holds = Holds::Segments((0..self.count).map(make_segment).collect()),
             "job" => self.holds = Holds::Daemon(daemon(&self.folder)),
-            "script" => self.holds = script(root),
+            "script" | "linked" => self.holds = script(root),
             "pins" => {
                 let pins = pins();
                 self.count = pins.len();
@@ -237,6 +237,9 @@ impl Trap {
             }
             (_, Holds::Segments(ids)) => ids.iter().filter(|id| !segment_is_there(**id)).count(),
             (_, Holds::Daemon(listener)) => usize::from(self.has_job(listener)),
+            ("linked", Holds::Script { path, .. }) => {
+                usize::from(path.parent().is_some_and(Path::is_symlink))
+            }
             (_, Holds::Script { path, inode }) => {
                 let is_same = path.metadata().is_ok_and(|about| about.ino() == *inode);
                 usize::from(!is_same || fs::read(path).ok() != fs::read(original()).ok())
@@ -298,7 +301,11 @@ static SCRIPT: AtomicU64 = AtomicU64::new(0);
 
 /// The script that everybody may write, put back as it was. Its inode stays, where it is there.
 fn script(root: &Path) -> Holds {
-    let folder = open_folder(&root.join("area/open"));
+    let open = root.join("area/open");
+    if open.is_symlink() {
+        fs::remove_file(&open).expect("remove a link");
+    }
+    let folder = open_folder(&open);
     chown(&folder, Some(USER), Some(USER)).expect("give a folder");
     let (path, other) = (folder.join("page.php"), folder.join("other-name"));
     let text = fs::read(original()).expect("read a script");
