@@ -92,6 +92,11 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 		walk_callers(s, img, recents);
 	if (recents && was_restarted(recents))
 		tainted = true;
+	if (p->role == ROLE_MASTER && found != WALK_EMPTY && found != WALK_NO_CONTEXT) {
+		/* runs code, whoever its parent is; a preloading master is told by its forks */
+		p->role = c->who.role = ROLE_WORKER;
+		p->requests = 1;
+	}
 	switch (found) {
 	case WALK_SITE:
 	case WALK_INTERNAL:

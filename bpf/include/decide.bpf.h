@@ -37,17 +37,24 @@ static __always_inline void kill_violator(struct scratch *s)
 	c->error = -failed;
 }
 
-/* Acts on a violation, where one is acted on. Nobody's master: who PHP code has started. */
+/* One stray call of the master must not take the service down. Nobody's master: who PHP code has started, and code. */
+static __always_inline bool spares(struct rec_call *c)
+{
+	if (!hash_is_zero(&c->who.origin) || (c->who.proc_flags & PROC_ORIGIN_UNKNOWN))
+		return false;
+	return c->site_kind == SITE_MASTER || (c->who.role == ROLE_MASTER && c->site_kind == SITE_NONE);
+}
+
+/* Acts on a violation, where one is acted on. */
 static __always_inline void punish(struct scratch *s, u32 reason)
 {
 	struct rec_call *c = &s->call;
-	bool descendant = !hash_is_zero(&c->who.origin) || (c->who.proc_flags & PROC_ORIGIN_UNKNOWN);
 
 	c->reason = reason;
 	count(STAT_V_SITE + reason - REASON_SITE);
-	if (!descendant && c->who.role == ROLE_MASTER)
+	if (spares(c))
 		c->flags |= CALL_NEVER_KILL;
-	else if (descendant)
+	else
 		c->flags &= ~CALL_NEVER_KILL;
 	if (s->mode == MODE_SANDBOX && !(c->flags & CALL_LOG_ONLY))
 		act(s);
@@ -87,6 +94,7 @@ static __always_inline u32 decide_exec(struct scratch *s, struct who *who)
 	c->who = *who;
 	c->op = NR_EXEC << CLASS_BITS;
 	c->nr = 0;
+	c->site_kind = SITE_NONE;
 	c->flags = CALL_DECIDED |
 		   CALL_PATH_FAULT; /* constraints of the program's path were asked at the call */
 	c->reason = c->error = c->spared = 0;

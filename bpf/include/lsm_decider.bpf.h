@@ -160,17 +160,15 @@ __noinline int climb(struct scratch *s, u32 second)
 static __always_inline void act(struct scratch *s)
 {
 	struct rec_call *c = &s->call;
-	bool spare = c->flags & CALL_NEVER_KILL;
 
-	/* One stray call of the master must not take the service down; code of a site is nobody's master. */
-	if (spare && (c->site_kind == SITE_MASTER || c->site_kind == SITE_NONE))
+	if (c->flags & CALL_NEVER_KILL)
 		return;
 	if (action_deny) {
 		count(STAT_DENIED);
 		c->flags |= CALL_DENIED;
 		s->verdict = -EPERM;
 	}
-	if (action_kill && !spare)
+	if (action_kill)
 		kill_violator(s);
 }
 

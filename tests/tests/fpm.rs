@@ -1196,6 +1196,33 @@ fn a_preloaded_pool_keeps_its_master_apart() {
     nobody_killed(&running.stop());
 }
 
+fn an_orphan_of_a_worker_is_not_taken_for_the_master() {
+    let mut setup = Setup::workers(2);
+    setup.args.extend(["-d".into(), "ffi.enable=1".into()]);
+    let (fpm, _mail) = learnt(setup);
+    let folder = fpm.make_targets("a", MANY);
+    let (go, done) = (fpm.data().join("go"), fpm.data().join("done"));
+    let leave = || assert_eq!(fpm.must(&Request::get("").script("orphan.php")).text(), "left behind");
+    let tell = || fs::write(&go, "").expect("tell the orphan to go");
+    leave();
+    tell();
+    wait_until("without a tracer all is gone", || done.exists() && left(&folder) == 0);
+    fs::remove_file(&go).and_then(|()| fs::remove_file(&done)).expect("begin anew");
+    let folder = fpm.make_targets("a", MANY);
+    leave();
+    let running = fpm.session("--sandbox").start();
+    tell();
+    wait_until("a violation is told", || !violations(&fpm).is_empty());
+    let first = &violations(&fpm)[0];
+    assert_eq!(first["action"], "killed", "{first:#}");
+    assert_eq!(first["site"]["kind"], "main", "{first:#}");
+    let orphan = first["pid"].as_i64().expect("a pid") as i32;
+    assert!(orphan != fpm.master() && !fpm.workers().contains(&orphan), "{first:#}");
+    wait_until("the orphan is gone", || !exists(orphan));
+    assert!(left(&folder) > 0 && !done.exists(), "it ran to its end");
+    assert_eq!(running.stop().status, 0);
+}
+
 /// nginx in front of it.
 struct Nginx {
     child: Child,
@@ -1380,6 +1407,7 @@ fn main() {
         who_gives_up_the_opcode_caches_lock_is_tainted_once_it_is_restarted,
         code_that_does_nothing_by_itself_may_be_the_first_in_another_order,
         a_preloaded_pool_keeps_its_master_apart,
+        an_orphan_of_a_worker_is_not_taken_for_the_master,
         behind_nginx_an_attack_is_one_bad_gateway,
         code_of_a_file_that_nobody_knows_has_no_function_do_its_work,
         who_was_not_seen_to_call_a_function_does_not_have_it_do_its_work,

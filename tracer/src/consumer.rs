@@ -441,7 +441,7 @@ impl Consumer {
         let action = if verdict == Verdict::Allowed {
             Action::Logged
         } else {
-            self.enforce(&who, record.flags, verdict)
+            self.enforce(&who, intf::SITE_NONE, record.flags, verdict)
         };
         let call = intf::rec_call { h: record.h, who, op: Op::EXEC.raw(), nr: 59, ..Default::default() };
         self.tell(Box::new(call), Arc::new(Site::unknown()), verdict, action, true);
@@ -483,7 +483,7 @@ impl Consumer {
             }
             verdict = Verdict::violation(Reason::ProtectedObject);
         }
-        let action = self.enforce(&record.who, record.flags, verdict);
+        let action = self.enforce(&record.who, record.site_kind.into(), record.flags, verdict);
         let site = match told {
             Told::Site(site, _) => site,
             Told::Unknown => Arc::new(Site::unknown()),
@@ -516,7 +516,7 @@ impl Consumer {
             let log_only = record.generation != self.generation;
             verdict = Verdict::Violation { reason: Reason::ProtectedObject, log_only, never_kill: false };
         }
-        let action = self.enforce(&record.who, record.flags, verdict);
+        let action = self.enforce(&record.who, record.site_kind.into(), record.flags, verdict);
         let site = self.names.site(id(record.site));
         self.tell(Box::new(*record), site, verdict, action, op == Op::EXEC);
     }
@@ -649,12 +649,14 @@ impl Consumer {
     }
 
     /// Acts on a violation. Before anything is allocated.
-    fn enforce(&mut self, who: &intf::who, flags: u32, verdict: Verdict) -> Action {
-        let Verdict::Violation { log_only, never_kill, .. } = verdict else { return Action::Logged };
-        // One stray call of the master must not take the service down: logged, never killed. One that PHP code
-        // or who knows what has started is nobody's master (fails closed).
+    fn enforce(&mut self, who: &intf::who, site_kind: u32, flags: u32, verdict: Verdict) -> Action {
+        let Verdict::Violation { log_only, .. } = verdict else { return Action::Logged };
+        // One stray call of the master must not take the service down: logged, never killed. Code, and what code
+        // or who knows what has started, is nobody's master (fails closed).
         let descendant = id(who.origin) != NONE || who.proc_flags & intf::PROC_ORIGIN_UNKNOWN != 0;
-        let master = (never_kill || u32::from(who.role) == intf::ROLE_MASTER) && !descendant;
+        let role = u32::from(who.role);
+        let no_code = site_kind == intf::SITE_NONE && role == intf::ROLE_MASTER;
+        let master = (site_kind == intf::SITE_MASTER || no_code) && !descendant;
         if self.mode != Mode::Sandbox || log_only || master {
             return Action::Logged;
         }
