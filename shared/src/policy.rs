@@ -666,7 +666,7 @@ impl Shared {
         let no_exec = engine && site.and_then(Site::phase) != Some(Phase::Startup);
         let mut rules: Vec<Rule> = grants
             .iter()
-            .filter(|grant| !(engine && needs_path(grant.operation) && !has_paths(grant)))
+            .filter(|grant| !(engine && needs_path(grant.operation) && !names_places(grant)))
             .map(|grant| Rule {
                 op: grant.operation,
                 mode: grant.mode,
@@ -702,8 +702,12 @@ impl Shared {
     }
 }
 
-fn has_paths(grant: &Grant) -> bool {
-    grant.constraints.iter().any(|constraint| matches!(constraint, Constraint::Path(_)))
+/// For the engine a relative pattern is as good as none.
+fn names_places(grant: &Grant) -> bool {
+    grant.constraints.iter().any(|constraint| match constraint {
+        Constraint::Path(patterns) => patterns.iter().all(|pattern| names_a_place(pattern)),
+        Constraint::Itself => false,
+    })
 }
 
 /// Requests of a ring with other credentials would pass for the kernel's own.
@@ -870,7 +874,7 @@ fn learnt_patterns(op: Op, args: &ArgsView<'_>) -> Result<Vec<Name>, &'static st
             let path = path.ok_or("unreadable-argument")?;
             let pattern = if is_exec(op) { escape_pattern(path) } else { directory_pattern(path) };
             // A path with `..` matches nothing, not even what was learnt from it.
-            if matches(&pattern, path) && pattern.len() <= caps::PATH {
+            if matches(&pattern, path) && names_a_place(&pattern) && pattern.len() <= caps::PATH {
                 Ok(Name::from(pattern))
             } else {
                 Err("odd-path")
@@ -888,4 +892,9 @@ fn directory_pattern(path: &[u8]) -> Vec<u8> {
     let mut pattern = escape_pattern(directory);
     pattern.push(b'*');
     pattern
+}
+
+/// Whether a pattern says where a file is: a relative one is wherever the code of anybody has changed to.
+fn names_a_place(pattern: &[u8]) -> bool {
+    pattern.starts_with(b"/")
 }

@@ -139,6 +139,25 @@ fn the_engine_has_learnt_paths() {
 }
 
 #[test]
+fn a_relative_pattern_grants_nothing_to_the_engine() {
+    let (engine, site) = (Site::engine(Phase::Request), Site::main("/a.php"));
+    let only = |site: &Site, patterns: &[&str]| {
+        let patterns = patterns.iter().copied().map(Name::from).collect();
+        with(vec![Grant {
+            constraints: vec![Constraint::Path(patterns)],
+            ..grant(Who::site(site.clone()), "openat:create")
+        }])
+    };
+    for (path, patterns) in
+        [("x.php", &["*"][..]), ("logs/x.php", &["logs/*"]), ("x.php", &["/var/log/*", "*"])]
+    {
+        let create = |site: &Site| decide(&only(site, patterns), site, "openat:create", &paths(path));
+        assert_eq!(create(&site), Verdict::Allowed, "{patterns:?}");
+        assert_ne!(create(&engine), Verdict::Allowed, "{patterns:?}");
+    }
+}
+
+#[test]
 fn the_engine_starts_programs_only_at_startup() {
     for (phase, allowed) in
         [(Phase::Startup, true), (Phase::Request, false), (Phase::Shutdown, false), (Phase::Unknown, false)]
@@ -592,6 +611,8 @@ fn what_cannot_be_granted_is_counted() {
         (seen(Actor::Site(&engine, &[]), "execve", paths("/bin/sh")), "engine-exec"),
         (seen(Actor::Site(&engine, &[]), "unlink", NONE), "unreadable-argument"),
         (seen(Actor::Site(&engine, &[]), "unlink", paths("/tmp/../x")), "odd-path"),
+        (seen(Actor::Site(&engine, &[]), "openat:create", paths("php.log")), "odd-path"),
+        (seen(Actor::Site(&engine, &[]), "openat:create", paths("logs/php.log")), "odd-path"),
         (seen(Actor::Program { origin: &unknown_origin, program: b"/bin/sh" }, "exec", NONE), "unknown-site"),
         (seen(Actor::Program { origin: &deep, program: b"/bin/sh" }, "exec", NONE), "unknown-origin"),
         (seen(Actor::Program { origin: &[], program: b"" }, "exec", NONE), "unknown-program"),
