@@ -1155,6 +1155,7 @@ enum accept_flags {
 	ACCEPT = 1, /* a path that matches */
 	ACCEPT_TRUSTED = 2, /* of file names: one that can be believed */
 	ACCEPT_EVALUATED = 4, /* of file names: code that was made while running */
+	ACCEPT_ABOVE = 8, /* of file names: a folder that is or holds a root */
 };
 
 /* One state of an automaton: deterministic, state 0 accepts nothing and stays. */

@@ -830,6 +830,8 @@ __noinline u32 script_flags(struct scratch *s)
 	match_file(s, &s->file);
 	if (!(s->accept & ACCEPT_TRUSTED))
 		return flags & (POLICY_IS_OWN | POLICY_IS_ABOVE);
+	if (s->accept & ACCEPT_ABOVE)
+		flags |= POLICY_IS_ABOVE;
 	for (i = 0; i < WAYS_MAX - 1; i++) {
 		if (!s->ways[i].root)
 			continue;
@@ -875,14 +877,7 @@ __noinline u32 path_flags(struct scratch *s, u32 second)
 		return 0;
 	s->file.len = len;
 	__builtin_memcpy(s->file.val, second ? s->call.path2 : s->call.path, NAME_ROOM);
-	flags = script_flags(s);
-	if (s->patterned && (op_info_of(s->call.op) & OP_MOVES) && len < NAME_CAP) {
-		/* A root itself: its pattern ends with the slash. */
-		s->file.val[len & (NAME_ROOM - 1)] = '/';
-		s->file.len = len + 1;
-		flags |= script_flags(s);
-	}
-	return flags;
+	return script_flags(s);
 }
 
 /*

@@ -220,9 +220,10 @@ fn could_move(op: Op) -> bool {
     op.is_one_of(&NAMES)
 }
 
-/// What every name that a root's pattern matches begins with.
-fn plain_part(pattern: &Name) -> &[u8] {
-    pattern.as_bytes().split(|byte| *byte == b'*').next().unwrap_or_default()
+/// Patterns of the folders above what this pattern matches, the longest last.
+fn folders_above(pattern: &Name) -> impl Iterator<Item = &[u8]> {
+    let bytes = pattern.as_bytes();
+    bytes.iter().enumerate().filter(|(at, byte)| **byte == b'/' && *at > 0).map(|(at, _)| &bytes[..at])
 }
 
 /// Whether every path of the call is its first one.
@@ -555,12 +556,22 @@ impl Policy {
             .any(|script| prefixes.iter().any(|prefix| script.as_bytes().starts_with(prefix)))
     }
 
-    /// Whether a root's pattern begins with this directory: whoever moves it may have other code there under the same
-    /// names.
+    /// Whether a root may be below this directory: whoever moves it may have other code there under the same names.
     pub fn is_above_root(&self, directory: &[u8]) -> bool {
-        let begins = [directory, b"/"].concat();
         let mut patterns = self.roots.iter().flat_map(|root| &root.patterns);
-        patterns.any(|pattern| plain_part(pattern).starts_with(&begins))
+        patterns.any(|pattern| folders_above(pattern).any(|above| matches(above, directory)))
+    }
+
+    /// Patterns of the folders that hold roots, and of the roots that hold scripts: what [`Self::is_above_root`] is
+    /// true of, and [`Self::is_above_protected`] because of a whole root.
+    fn folders_of_roots(&self) -> impl Iterator<Item = &[u8]> {
+        self.roots.iter().flat_map(|root| {
+            let inside = format!("{}:", root.name);
+            let has_scripts =
+                self.protected.iter().any(|script| script.as_bytes().starts_with(inside.as_bytes()));
+            let whole = move |pattern| has_scripts.then_some(Name::as_bytes(pattern));
+            root.patterns.iter().flat_map(move |pattern| folders_above(pattern).chain(whole(pattern)))
+        })
     }
 
     /// The scripts of the profile that are not generated, but for those in roots.

@@ -737,6 +737,17 @@ fn a_folder_of_scripts_is_protected_with_them() {
     for other in ["/srv/x/li", "/srv/x/lib/a.php", "/srv/app/releases/7/sr", "/var"] {
         assert!(!policy.is_above_protected(other.as_bytes()), "{other}");
     }
+    let mut profile = empty();
+    profile.roots = vec![Root::parse("web=/srv/*/releases/*/public").unwrap()];
+    let policy = Policy::new(&profile);
+    for folder in ["/srv", "/srv/shop", "/srv/shop/releases", "/srv/shop/releases/7"] {
+        assert!(policy.is_above_root(folder.as_bytes()), "{folder}");
+    }
+    for other in
+        ["/srv/shop/releases/7/public", "/srv/shop/release", "/srv/shop/data", "/srv/shop/releases/../x"]
+    {
+        assert!(!policy.is_above_root(other.as_bytes()), "{other}");
+    }
     // Where a folder was, a link may be put: also a second name of one that is a link to another folder.
     for moving in ["mount", "rename", "symlink", "symlinkat", "link", "linkat"] {
         assert!(policy.could_move(op(moving)), "{moving}");

@@ -486,10 +486,9 @@ impl<'a> Compiler<'a> {
                 self.policies.entry(key).or_default().flags |= intf::POLICY_IS_ABOVE;
             }
         }
-        for pattern in self.policy.roots.iter().flat_map(|root| &root.patterns) {
-            for key in self.above(&Stored::Exact(super::plain_part(pattern))) {
-                self.policies.entry(key).or_default().flags |= intf::POLICY_IS_ABOVE;
-            }
+        for folder in self.policy.folders_of_roots().filter(|folder| is_plain(folder)) {
+            let key = self.key(intf::POLICY_SCRIPT_EXACT, self.ids.path(folder), 0);
+            self.policies.entry(key).or_default().flags |= intf::POLICY_IS_ABOVE;
         }
     }
 
@@ -512,7 +511,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// The folders above a file; of one in a root those in it, and the root itself (its name is empty there).
+    /// The folders above a file; of one in a root those in it.
     fn above(&self, way: &Stored<'_>) -> Vec<intf::policy_key> {
         let slashes = |path: &[u8]| -> Vec<usize> {
             path.iter().enumerate().filter(|(at, byte)| **byte == b'/' && *at > 0).map(|(at, _)| at).collect()
@@ -524,7 +523,6 @@ impl<'a> Compiler<'a> {
                 .collect(),
             Stored::Rooted(root, rest) => slashes(rest)
                 .into_iter()
-                .chain([0])
                 .map(|at| self.key(intf::POLICY_SCRIPT_ROOTED, self.ids.rooted(root, &rest[..at], None), 0))
                 .collect(),
         }
@@ -656,9 +654,18 @@ impl<'a> Compiler<'a> {
         let patterns = |groups: &[GeneratedGroup]| -> Vec<String> {
             groups.iter().map(|(_, patterns)| automaton::any_of(patterns)).collect()
         };
+        let above: Vec<String> =
+            self.policy.folders_of_roots().filter(|folder| !is_plain(folder)).map(automaton::glob).collect();
+        let above_number = roots.len() + plain.len();
+        let above_roots = (!above.is_empty()).then(|| automaton::any_of(&above));
         let asked = Names {
             wrappers: &self.policy.wrappers,
-            plain: roots.iter().map(|(_, any)| any.clone()).chain(patterns(&plain)).collect(),
+            plain: roots
+                .iter()
+                .map(|(_, any)| any.clone())
+                .chain(patterns(&plain))
+                .chain(above_roots)
+                .collect(),
             without_lines: patterns(&without_lines),
         };
         let mut kinds = Generated::default();
@@ -666,12 +673,15 @@ impl<'a> Compiler<'a> {
         let automaton = automaton::names(&asked, |found| {
             let mut accept = NameAccept::flags(found);
             if found.trusted {
-                let (of_roots, of_plain): (Vec<usize>, _) =
+                let (of_roots, others): (Vec<usize>, Vec<usize>) =
                     found.plain.iter().partition(|&&number| number < roots.len());
-                let plain =
-                    of_plain.iter().filter(|_| !found.evaluated).map(|number| &plain[number - roots.len()]);
+                let is_generated = |number: &&usize| !found.evaluated && **number < above_number;
+                let plain = others.iter().filter(is_generated).map(|number| &plain[number - roots.len()]);
                 let lines = found.without_lines.iter().map(|number| &without_lines[*number]);
                 accept.generated = kinds.number(plain.chain(lines).map(|(operations, _)| operations));
+                if found.plain.contains(&above_number) {
+                    accept.flags |= intf::ACCEPT_ABOVE;
+                }
                 if of_roots.len() > WAYS {
                     too_many = Some(of_roots);
                 } else {
@@ -739,6 +749,11 @@ impl<'a> Compiler<'a> {
         }
         names
     }
+}
+
+/// Whether a pattern matches itself alone.
+fn is_plain(pattern: &[u8]) -> bool {
+    !pattern.iter().any(|byte| b"*\\".contains(byte))
 }
 
 /// What generated code may do, and the patterns of that code.

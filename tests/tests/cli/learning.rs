@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         test("merge_adds_and_counts", merge),
         test("a_profile_counts_what_was_only_counted", counts),
         test("another_release_folder_is_no_violation", releases),
+        test("a_folder_does_not_become_a_release_or_hold_one", no_release),
         test("the_same_script_elsewhere_is_a_violation", elsewhere),
         test("scripts_that_have_changed_since_they_were_learnt_are_told", drift),
         test("a_plugin_that_was_reviewed_is_no_violation", plugin),
@@ -208,6 +209,33 @@ fn releases() {
         profile["grants"].as_array().expect("grants").iter().filter_map(|g| g["sites"].as_array()).flatten();
     let files: BTreeSet<&str> = sites.filter_map(|s| s["file"].as_str()).collect();
     assert_eq!(files.into_iter().collect::<Vec<_>>(), ["app:main.php", "app:src/lib.php"]);
+}
+
+/// Code that is put where a release would be has its name and its grants.
+fn no_release() {
+    for pattern in ["releases/*", "releases/*/public"] {
+        let place = Place::new();
+        place.folder("releases");
+        let inside = pattern.replacen('*', "1", 1);
+        fs::create_dir_all(place.path(&inside)).expect("make a release");
+        let script = place.arg(&format!("{inside}/main.php"));
+        let code = "<?php\nfunction put($from, $to) { return rename($from, $to); }\n\
+                    mkdir($argv[1] . '/made');\nvar_dump(put($argv[1] . '/made', $argv[2]));\n\
+                    usleep(500000);\necho 'went on';\n";
+        fs::write(&script, code).expect("write");
+        let (root, data) = (format!("app={}", place.arg(pattern)), place.arg("data"));
+        let to = |name: &str| [&script[..], &data, &place.arg(name)].map(str::to_owned);
+        let run = |args: [String; 3]| php(&args.each_ref().map(String::as_str));
+        let learnt = place.ordinary("--profile").arg("--root").arg(&root).run(run(to("data/a")));
+        assert!(learnt.stdout.contains("went on"), "{}{}", learnt.stdout, learnt.stderr);
+        let ran = place.ordinary("--sandbox").run(run(to("data/b")));
+        assert_clean(&ran);
+        assert!(ran.stdout.contains("true") && place.path("data/b").exists(), "{}{}", ran.stdout, ran.stderr);
+        let ran = place.ordinary("--sandbox").run(run(to("releases/2")));
+        assert_eq!(ran.status, 137, "{pattern}: {}{}", ran.stdout, ran.stderr);
+        assert_eq!(ran.violations()[0]["reason"], "protected-object", "{pattern}");
+        assert!(!ran.stdout.contains("went on"), "{pattern}");
+    }
 }
 
 fn elsewhere() {
