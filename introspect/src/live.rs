@@ -232,7 +232,7 @@ pub fn verify_at(pid: i32, image: &Image, live: &Live, thread_pointer: u64) -> R
 
 /// Frames that are followed.
 const FRAMES: usize = 16;
-/// Longer names are taken for garbage.
+/// Of longer names only so much is read, and the end: whoever names functions must not make a check fail.
 const NAME_MAX: u64 = 64 << 10;
 /// At least the size of `zend_executor_globals`.
 const EG_SIZE: u64 = 4096;
@@ -378,24 +378,25 @@ impl Check<'_> {
         Err(at.wrong(format!("opline {opline:#x} is outside the {last} opcodes at {opcodes:#x}")))
     }
 
-    /// The contents of a `zend_string`, which must end where its length says.
+    /// The contents of a `zend_string`, which must end where its length says; at most the first [`NAME_MAX`] bytes.
     fn string(&self, string: u64, at: Place, what: &'static str) -> Result<Vec<u8>, Wrong> {
         let len = self.u64(what, string.wrapping_add(self.offsets.string_len.into()))?;
-        if len > NAME_MAX {
-            return Err(at.wrong(format!("the {what} is {len} bytes long")));
-        }
-        let mut bytes = vec![0; len as usize + 1];
+        let mut bytes = vec![0; len.min(NAME_MAX) as usize];
         let value = string.wrapping_add(self.offsets.string_val.into());
+        let end = value.wrapping_add(len);
         self.memory.read(value, &mut bytes).map_err(|error| Wrong::Read { what, at: value, error })?;
-        let end = bytes.iter().position(|b| *b == 0);
-        // Names of anonymous classes, and of closures in them, go on after a NUL.
-        if bytes.pop() != Some(0)
-            || end.is_some_and(|end| end < bytes.len() && !contains(&bytes[..end], b"@anonymous"))
-        {
+        let after = self.memory.u8(end).map_err(|error| Wrong::Read { what, at: end, error })?;
+        if after != 0 || !may_be_a_name(&bytes) {
             return Err(at.wrong(format!("the {what} does not end where its length of {len} says")));
         }
         Ok(bytes)
     }
+}
+
+/// Names of anonymous classes, and of closures in them, go on after a NUL; those of `create_function` begin with one.
+fn may_be_a_name(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.iter().position(|b| *b == 0) else { return true };
+    contains(&bytes[..end], b"@anonymous") || bytes.starts_with(b"\0lambda_")
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

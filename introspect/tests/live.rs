@@ -174,6 +174,27 @@ fn path_translated_is_the_script() {
 }
 
 #[test]
+fn no_name_makes_the_check_fail() {
+    let script = Script::new(
+        r#"<?php
+        $n = str_repeat('n', 70000);
+        eval("class C$n { static function f$n() { sleep(60); } }");
+        $run = function_exists('create_function')
+            ? @create_function('', "C$n::f$n();")
+            : function () use ($n) { call_user_func("C$n::f$n"); };
+        $run();
+        "#,
+    );
+    for php in clis() {
+        let image = introspect(&php.path).expect("an image");
+        let process = sleeping(&php, &script.path(), None);
+        let frames = asleep(&php.name, process.pid(), &image);
+        let names = [Some(&frames[1].function), frames[1].class.as_ref()].map(Option::unwrap);
+        assert_eq!(names.map(|name| (name[1], name.len())), [(b'n', 64 << 10); 2], "{}", php.name);
+    }
+}
+
+#[test]
 fn offsets_of_another_version_do_not_hold() {
     let script = Script::new(SLEEPER);
     for php in clis() {
