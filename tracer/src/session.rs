@@ -1086,22 +1086,41 @@ impl Session {
         text
     }
 
-    /// A sandbox that ends before its COMMAND takes what is left of it along: SIGTERM, then SIGKILL.
+    /// A sandbox that ends before its COMMAND takes what is left of it along: SIGTERM, then SIGKILL for as long as
+    /// somebody is left. Who is killed may have forked a moment before.
     fn end_command(&self) {
-        for (signal, patience) in [(Signal::SIGTERM, PATIENCE), (Signal::SIGKILL, PATIENCE)] {
-            for pid in images::subjects(&self.procs) {
-                let found = self.procs.lookup(&pid.to_ne_bytes(), MapFlags::ANY).ok().flatten();
-                let start = found.and_then(|value| read_as::<intf::proc_>(&value)).map(|p| p.start);
-                if let Some(Ok(process)) = start.map(|start| Process::open(pid, start)) {
-                    let _ = process.signal(signal as i32);
-                }
-            }
-            let until = Instant::now() + patience;
+        let nobody_left_by = |until: Instant, pause: Duration, again: &dyn Fn()| {
             while !images::subjects(&self.procs).is_empty() {
                 if Instant::now() >= until {
-                    break;
+                    return false;
                 }
-                thread::sleep(Duration::from_millis(10));
+                again();
+                thread::sleep(pause);
+            }
+            true
+        };
+        self.signal_all(Signal::SIGTERM);
+        if nobody_left_by(Instant::now() + PATIENCE, Duration::from_millis(10), &|| {}) {
+            return;
+        }
+        let kill = || self.signal_all(Signal::SIGKILL);
+        if !nobody_left_by(Instant::now() + PATIENCE, Duration::from_micros(100), &kill) {
+            let left: Vec<String> = images::subjects(&self.procs).iter().map(u32::to_string).collect();
+            // Fails open: nobody can be made to end that the kernel does not end.
+            crate::say(&format!(
+                "warning: {} process(es) could not be ended and go on without a sandbox: {}",
+                left.len(),
+                left.join(", ")
+            ));
+        }
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        for pid in images::subjects(&self.procs) {
+            let found = self.procs.lookup(&pid.to_ne_bytes(), MapFlags::ANY).ok().flatten();
+            let start = found.and_then(|value| read_as::<intf::proc_>(&value)).map(|p| p.start);
+            if let Some(Ok(process)) = start.map(|start| Process::open(pid, start)) {
+                let _ = process.signal(signal as i32);
             }
         }
     }

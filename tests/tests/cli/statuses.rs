@@ -16,6 +16,7 @@ pub fn tests() -> Vec<Trial> {
         test("status_is_3_after_a_violation_if_asked", exit_code),
         test("a_session_waits_for_descendants_unless_told_not_to", no_wait),
         test("a_session_ends_after_its_duration", duration),
+        test("nobody_is_left_of_a_command_that_forks_while_its_sandbox_ends", chain),
         test("stdout_is_the_commands_and_its_arguments_arrive", stdout),
     ]
 }
@@ -99,6 +100,34 @@ fn duration() {
     let ran = session.stop();
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     assert!(place.path("p.profile").exists());
+}
+
+/// Chains of processes, each gone as soon as it has forked the next.
+fn chain() {
+    const CHAIN: &str = r#"<?php
+[, $data, $lives] = $argv;
+pcntl_sigprocmask(SIG_BLOCK, [SIGTERM]);
+fclose(STDOUT);
+fclose(STDERR);
+function live($data) { file_put_contents("$data/alive", '1'); return pcntl_fork() === 0; }
+for ($n = 0; $n < 20 && !live($data); $n++);
+for ($n = 0; $n < $lives && !file_exists("$data/stop"); $n++) {
+    if (!live($data)) { exit; }
+}
+"#;
+    let place = Place::new();
+    fs::write(place.path("chain.php"), CHAIN).expect("write");
+    let (script, data, alive) = (place.arg("chain.php"), place.arg("data"), place.path("data/alive"));
+    place.learn(&[&script, &data, "5"]);
+    fs::remove_file(&alive).expect("it was learnt");
+    let ran =
+        place.ordinary("--sandbox").arg("--duration").arg("1").run(php(&[&script, &data, "1000000000"]));
+    fs::remove_file(&alive).expect("it ran");
+    std::thread::sleep(Duration::from_millis(500));
+    let goes_on = alive.exists();
+    fs::write(place.path("data/stop"), "").expect("stop whoever is left");
+    assert!(ran.violations().is_empty(), "{:#?}{}", ran.violations().first(), ran.stderr);
+    assert!(!goes_on, "somebody goes on without a sandbox: {}", ran.stderr);
 }
 
 fn stdout() {
