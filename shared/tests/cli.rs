@@ -385,6 +385,29 @@ fn only_the_sites_that_are_asked_for_are_added() {
 }
 
 #[test]
+fn a_text_that_means_several_files_adds_nothing() {
+    let place = Place::new();
+    let [evil, closer] = ["/tmp/Mail.php", "/tmp/in app:src/Mail.php"]
+        .map(|file| Site::function(file, Some("Mail".into()), "send"));
+    let honest = site();
+    let of = |site: &Site| violation(site, Reason::OperationNotInProfile).to_line();
+    place.write("events", &[of(&honest), of(&evil), of(&closer)].concat());
+    let before = place.read("p");
+    for text in ["Mail::send()", "Mail.php", "src/Mail.php"] {
+        let (status, stdout, stderr) = place.run(&["allow", "--from", "events", "--site", text, "p"]);
+        assert_eq!((status, stdout.as_str()), (1, ""), "{text}");
+        assert!(stderr.contains("several files: /tmp/") && stderr.contains("Hint: "), "{stderr}");
+    }
+    assert_eq!(place.read("p"), before);
+    for whole in ["app:src/Mail.php", "Mail::send() in app:src/Mail.php"] {
+        let (_, added, _) = place.run(&["allow", "--from", "events", "--dry-run", "--site", whole, "p"]);
+        assert_eq!(added, "would add unlink by Mail::send() in app:src/Mail.php\n");
+    }
+    place.run(&["allow", "--from", "events", "--site", "app:src/Mail.php", "p"]);
+    assert!(allowed(&place.profile(), &honest) && !allowed(&place.profile(), &evil));
+}
+
+#[test]
 fn log_mode_can_be_added_and_enforced_later() {
     let place = Place::new();
     events(&place);

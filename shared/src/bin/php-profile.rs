@@ -12,7 +12,7 @@ use shared::policy::Reason;
 use shared::profile::{
     Constraint, Context, Face, Grant, GrantKey, GrantMode, Profile, ProfileError, Who, builtin_master, caps,
 };
-use shared::site::{Name, escape};
+use shared::site::{Name, Site, escape};
 
 /// Shows, exports, imports and amends profiles of eBPF PHP Tracer
 #[derive(Parser)]
@@ -59,7 +59,8 @@ enum Command {
         /// The events (--events of the tracer); `-` for standard input
         #[arg(long, value_name = "EVENTS")]
         from: PathBuf,
-        /// Only those of sites, programs or files whose name, as `show` prints it, contains this; repeatable
+        /// Only those of sites, programs or files whose name, as `show` prints it, contains this, or of which it is the
+        /// whole name or file; what is in several files must be said whole. Repeatable
         #[arg(long, value_name = "TEXT")]
         site: Vec<String>,
         /// What becomes of what is added
@@ -399,9 +400,46 @@ fn allow(file: &Path, from: &Path, sites: &[String], mode: GrantMode, dry_run: b
     print(&report)
 }
 
+/// What events ask for with one name.
+struct Asked {
+    what: What,
+    /// How often.
+    violations: u64,
+}
+
+enum What {
+    Grant(Grant),
+    /// To be listed.
+    File(Name),
+}
+
+impl Asked {
+    /// As it is shown.
+    fn name(&self) -> String {
+        match &self.what {
+            What::Grant(grant) => grant.who.to_string(),
+            What::File(file) => file.to_string(),
+        }
+    }
+
+    /// The files of the code that it is about, after the program if it is one.
+    fn place(&self) -> String {
+        let grant = match &self.what {
+            What::File(file) => return file.to_string(),
+            What::Grant(grant) => grant,
+        };
+        let program = match &grant.who {
+            Who::Program { program, .. } => Some(program.to_string()),
+            Who::Sites(_) => None,
+        };
+        let file = |site: &Site| site.file.as_ref().map_or_else(|| site.to_string(), Name::to_string);
+        program.into_iter().chain(grant.who.sites().map(file)).collect::<Vec<_>>().join(" < ")
+    }
+}
+
 fn review(profile: &Profile, from: &Path, sites: &[String], mode: GrantMode) -> Result<Review, Failure> {
     let mut review = Review::default();
-    let mut united: BTreeMap<GrantKey, Grant> = BTreeMap::new();
+    let mut united = United::default();
     for line in BufReader::new(open(from)?).split(b'\n') {
         let line =
             line.map_err(|error| failure(format!("cannot read {}: {error}", shown(from)), "is it a file?"))?;
@@ -417,49 +455,85 @@ fn review(profile: &Profile, from: &Path, sites: &[String], mode: GrantMode) -> 
         if let Some(view) = event.view {
             profile.check_view(view)?;
         }
-        take(&mut review, &mut united, event, sites, mode);
+        let reason = event.reason.map_or("no-reason", Reason::name);
+        if !united.take(event, mode) {
+            *review.never.entry(reason).or_default() += 1;
+        }
     }
-    review.grants = united.into_values().collect();
+    let all: Vec<Asked> = united.grants.into_values().chain(united.files.into_values()).collect();
+    let wanted = wanted(&all, sites)?;
+    for (asked, is_wanted) in all.into_iter().zip(wanted) {
+        match asked.what {
+            _ if !is_wanted => review.not_asked_for += asked.violations,
+            What::Grant(grant) => review.grants.push(grant),
+            What::File(file) => drop(review.files.insert(file)),
+        }
+    }
     Ok(review)
 }
 
-fn take(
-    review: &mut Review,
-    united: &mut BTreeMap<GrantKey, Grant>,
-    event: Event,
-    sites: &[String],
-    mode: GrantMode,
-) {
-    let reason = event.reason.map_or("no-reason", Reason::name);
-    // A file is listed or not: there is no listing for the log only.
-    let listable = event.reason == Some(Reason::UnknownContext) && mode == GrantMode::Enforce;
-    if let Some(file) = event.unknown_file.filter(|_| listable) {
-        if sites.is_empty() || sites.iter().any(|wanted| file.to_string().contains(wanted)) {
-            review.files.insert(file);
-        } else {
-            review.not_asked_for += 1;
+/// Which of them `--site` means. Others than who reviews them name classes, functions and folders, so one text must
+/// not mean sites of several files.
+fn wanted(all: &[Asked], sites: &[String]) -> Result<Vec<bool>, Failure> {
+    let names: Vec<(String, String)> = all.iter().map(|asked| (asked.name(), asked.place())).collect();
+    let mut wanted = vec![sites.is_empty(); all.len()];
+    for text in sites {
+        let is_whole = |(name, place): &(String, String)| name == text || place == text;
+        let any_whole = names.iter().any(is_whole);
+        let means =
+            |names: &(String, String)| if any_whole { is_whole(names) } else { names.0.contains(text) };
+        let places: BTreeSet<&str> =
+            names.iter().filter(|names| means(names)).map(|(_, place)| place.as_str()).collect();
+        if places.len() > 1 {
+            let places = places.into_iter().collect::<Vec<_>>().join(", ");
+            return Err(failure(
+                format!("`--site {text}` means sites of several files: {places}"),
+                "say one of them whole, or one site as --dry-run shows it; --site may be repeated",
+            ));
         }
-        return;
+        wanted.iter_mut().zip(&names).for_each(|(wanted, names)| *wanted |= means(names));
     }
-    let grantable = matches!(
-        event.reason,
-        Some(
-            Reason::SiteNotInProfile
-                | Reason::OperationNotInProfile
-                | Reason::ProgramNotInProfile
-                | Reason::UnknownContext
-        )
-    );
-    let Some(key) = event.grant.filter(|_| grantable) else {
-        *review.never.entry(reason).or_default() += 1;
-        return;
-    };
-    let who = key.who.to_string();
-    if !sites.is_empty() && !sites.iter().any(|wanted| who.contains(wanted)) {
-        review.not_asked_for += 1;
-        return;
+    Ok(wanted)
+}
+
+/// Equal ones are one.
+#[derive(Default)]
+struct United {
+    grants: BTreeMap<GrantKey, Asked>,
+    files: BTreeMap<Name, Asked>,
+}
+
+impl United {
+    /// False where nothing could allow it.
+    fn take(&mut self, event: Event, mode: GrantMode) -> bool {
+        // A file is listed or not: there is no listing for the log only.
+        let listable = event.reason == Some(Reason::UnknownContext) && mode == GrantMode::Enforce;
+        if let Some(file) = event.unknown_file.clone().filter(|_| listable) {
+            let fresh = || Asked { what: What::File(file.clone()), violations: 0 };
+            self.files.entry(file.clone()).or_insert_with(fresh).violations += 1;
+            return true;
+        }
+        let grantable = matches!(
+            event.reason,
+            Some(
+                Reason::SiteNotInProfile
+                    | Reason::OperationNotInProfile
+                    | Reason::ProgramNotInProfile
+                    | Reason::UnknownContext
+            )
+        );
+        let Some(key) = event.grant.clone().filter(|_| grantable) else { return false };
+        let fresh = || Asked { what: What::Grant(key.clone().into_grant(mode)), violations: 0 };
+        let asked = self.grants.entry(key.clone()).or_insert_with(fresh);
+        asked.violations += 1;
+        if let What::Grant(grant) = &mut asked.what {
+            add_seen(grant, event);
+        }
+        true
     }
-    let grant = united.entry(key.clone()).or_insert_with(|| key.into_grant(mode));
+}
+
+fn add_seen(grant: &mut Grant, event: Event) {
     grant.seen = grant.seen.saturating_add(event.count);
     let sample = |name| event.args.text(name).filter(|text| text.len() <= caps::PATH).map(Name::from);
     grant.samples.extend([sample("path"), sample("path2")].into_iter().flatten());
