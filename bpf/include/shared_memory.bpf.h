@@ -176,7 +176,11 @@ static long read_shared_word(u32 i, struct shared_read *r)
 /* `words` of 8 bytes from `addr`, which is aligned to them: what PHP shares is. */
 static __always_inline bool read_shared(u64 *to, u64 addr, u32 words)
 {
-	struct shared_read r = { .to = to, .addr = addr, .page = 1 };
+	/*
+	 * No page yet, but no constant either: kernels before 6.7 look at a loop's function only as it is called first,
+	 * and cut off what these values cannot reach.
+	 */
+	struct shared_read r = { .to = to, .addr = addr, .page = addr | 1, .at = addr };
 
 	if ((addr & 7) || words > SHARED_WORDS)
 		return false;

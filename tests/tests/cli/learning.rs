@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         test("another_release_folder_is_no_violation", releases),
         test("a_folder_does_not_become_a_release_or_hold_one", no_release),
         test("the_same_script_elsewhere_is_a_violation", elsewhere),
+        test("names_in_shared_memory_that_a_child_has_not_touched_are_read", untouched),
         test("scripts_that_have_changed_since_they_were_learnt_are_told", drift),
         test("a_plugin_that_was_reviewed_is_no_violation", plugin),
         test("monitor_lets_everything_go_and_tells_it", monitor),
@@ -245,6 +246,35 @@ fn elsewhere() {
     let ran = place.sandbox(&[&second, &place.arg("data")]);
     assert_eq!(ran.status, 137, "{}", ran.stderr);
     assert_eq!(ran.violations()[0]["reason"], "site-not-in-profile");
+}
+
+/// A function is found by its name's address: the name itself is not looked at, and far from what is.
+fn untouched() {
+    const FUNCTIONS: usize = 120;
+    let place = Place::new();
+    let mut main = "<?php\n".to_owned();
+    for n in 0..FUNCTIONS {
+        let far = format!("x{n}").repeat(9000);
+        let code = format!(
+            "<?php\nfunction far{n}() {{ return '{far}'; }}\nfunction work{n}($p) {{ @unlink($p); }}\n"
+        );
+        fs::write(place.path(&format!("{n}.php")), code).expect("write");
+        let _ = writeln!(main, "require __DIR__ . '/{n}.php';");
+    }
+    for n in 0..FUNCTIONS {
+        let _ = writeln!(main, "if (pcntl_fork() === 0) {{ work{n}('/nowhere/x'); exit; }} pcntl_wait($s);");
+    }
+    fs::write(place.path("main.php"), main).expect("write");
+    let script = place.arg("main.php");
+    let cached =
+        ["opcache.enable_cli=1", "opcache.interned_strings_buffer=16", "opcache.file_update_protection=0"];
+    let args: Vec<&str> =
+        cached.into_iter().flat_map(|setting| ["-d", setting]).chain([&script[..]]).collect();
+    let learnt = place.learn(&args);
+    assert!(!learnt.stderr.contains("unreadable"), "{}", learnt.stderr);
+    let ran = place.sandbox(&args);
+    assert_clean(&ran);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
 }
 
 fn drift() {
