@@ -1026,7 +1026,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 11 };
+enum { PERSIST_FORMAT = 12 };
 
 struct identity {
 	u32 format;

@@ -191,7 +191,7 @@ static __always_inline struct automaton_row *end_run(struct automaton_run *r)
 	return r->state ? bpf_map_lookup_elem(r->rows, &r->state) : NULL;
 }
 
-/* One array look-up for each byte: this is what most of a decision about a path costs. */
+/* One array look-up for each byte. */
 static __always_inline long automaton_next(struct automaton_run *r, u8 byte)
 {
 	struct automaton_row *row = bpf_map_lookup_elem(r->rows, &r->state);

@@ -403,6 +403,10 @@ fn a_text_that_means_several_files_adds_nothing() {
         let (_, added, _) = place.run(&["allow", "--from", "events", "--dry-run", "--site", whole, "p"]);
         assert_eq!(added, "would add unlink by Mail::send() in app:src/Mail.php\n");
     }
+    let engines = [Phase::Request, Phase::Shutdown].map(|phase| of(&Site::engine(phase)));
+    place.write("phases", &engines.concat());
+    let both = place.succeed(&["allow", "--from", "phases", "--dry-run", "--site", "engine", "p"]);
+    assert_eq!(both.lines().count(), 2, "{both}");
     place.run(&["allow", "--from", "events", "--site", "app:src/Mail.php", "p"]);
     assert!(allowed(&place.profile(), &honest) && !allowed(&place.profile(), &evil));
 }

@@ -12,7 +12,7 @@ use shared::policy::Reason;
 use shared::profile::{
     Constraint, Context, Face, Grant, GrantKey, GrantMode, Profile, ProfileError, Who, builtin_master, caps,
 };
-use shared::site::{Name, Site, escape};
+use shared::site::{Name, Site, SiteKind, escape};
 
 /// Shows, exports, imports and amends profiles of eBPF PHP Tracer
 #[derive(Parser)]
@@ -432,7 +432,12 @@ impl Asked {
             Who::Program { program, .. } => Some(program.to_string()),
             Who::Sites(_) => None,
         };
-        let file = |site: &Site| site.file.as_ref().map_or_else(|| site.to_string(), Name::to_string);
+        let file = |site: &Site| match &site.file {
+            Some(file) => file.to_string(),
+            // All phases are one: nobody else gives these names.
+            None if site.kind == SiteKind::Engine => "{engine}".to_owned(),
+            None => site.to_string(),
+        };
         program.into_iter().chain(grant.who.sites().map(file)).collect::<Vec<_>>().join(" < ")
     }
 }
