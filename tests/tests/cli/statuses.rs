@@ -111,13 +111,15 @@ fclose(STDOUT);
 fclose(STDERR);
 function live($data) { file_put_contents("$data/alive", '1'); return pcntl_fork() === 0; }
 for ($n = 0; $n < 20 && !live($data); $n++);
-for ($n = 0; $n < $lives && !file_exists("$data/stop"); $n++) {
+for ($n = 0; $n < $lives && file_exists("$data/go"); $n++) {
     if (!live($data)) { exit; }
 }
 "#;
     let place = Place::new();
     fs::write(place.path("chain.php"), CHAIN).expect("write");
     let (script, data, alive) = (place.arg("chain.php"), place.arg("data"), place.path("data/alive"));
+    // Whoever is left ends with it, and with the folder.
+    let go = place.file("data/go", "");
     place.learn(&[&script, &data, "5"]);
     fs::remove_file(&alive).expect("it was learnt");
     let ran =
@@ -125,7 +127,7 @@ for ($n = 0; $n < $lives && !file_exists("$data/stop"); $n++) {
     fs::remove_file(&alive).expect("it ran");
     std::thread::sleep(Duration::from_millis(500));
     let goes_on = alive.exists();
-    fs::write(place.path("data/stop"), "").expect("stop whoever is left");
+    fs::remove_file(go).expect("stop whoever is left");
     assert!(ran.violations().is_empty(), "{:#?}{}", ran.violations().first(), ran.stderr);
     assert!(!goes_on, "somebody goes on without a sandbox: {}", ran.stderr);
 }
