@@ -220,10 +220,9 @@ fn could_move(op: Op) -> bool {
     op.is_one_of(&NAMES)
 }
 
-/// Patterns of the folders above what this pattern matches, the longest last.
-fn folders_above(pattern: &Name) -> impl Iterator<Item = &[u8]> {
-    let bytes = pattern.as_bytes();
-    bytes.iter().enumerate().filter(|(at, byte)| **byte == b'/' && *at > 0).map(|(at, _)| &bytes[..at])
+/// The folders above a file, or the patterns of those above what a pattern matches; the longest last.
+fn folders_above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.iter().enumerate().filter(|(at, byte)| **byte == b'/' && *at > 0).map(|(at, _)| &path[..at])
 }
 
 /// Whether every path of the call is its first one.

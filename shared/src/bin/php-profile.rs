@@ -528,8 +528,8 @@ impl United {
             )
         );
         let Some(key) = event.grant.clone().filter(|_| grantable) else { return false };
-        let fresh = || Asked { what: What::Grant(key.clone().into_grant(mode)), violations: 0 };
-        let asked = self.grants.entry(key.clone()).or_insert_with(fresh);
+        let entry = self.grants.entry(key.clone());
+        let asked = entry.or_insert_with(|| Asked { what: What::Grant(key.into_grant(mode)), violations: 0 });
         asked.violations += 1;
         if let What::Grant(grant) = &mut asked.what {
             add_seen(grant, event);

@@ -513,17 +513,12 @@ impl<'a> Compiler<'a> {
 
     /// The folders above a file; of one in a root those in it.
     fn above(&self, way: &Stored<'_>) -> Vec<intf::policy_key> {
-        let slashes = |path: &[u8]| -> Vec<usize> {
-            path.iter().enumerate().filter(|(at, byte)| **byte == b'/' && *at > 0).map(|(at, _)| at).collect()
-        };
         match *way {
-            Stored::Exact(path) => slashes(path)
-                .into_iter()
-                .map(|at| self.key(intf::POLICY_SCRIPT_EXACT, self.ids.path(&path[..at]), 0))
+            Stored::Exact(path) => super::folders_above(path)
+                .map(|folder| self.key(intf::POLICY_SCRIPT_EXACT, self.ids.path(folder), 0))
                 .collect(),
-            Stored::Rooted(root, rest) => slashes(rest)
-                .into_iter()
-                .map(|at| self.key(intf::POLICY_SCRIPT_ROOTED, self.ids.rooted(root, &rest[..at], None), 0))
+            Stored::Rooted(root, rest) => super::folders_above(rest)
+                .map(|folder| self.key(intf::POLICY_SCRIPT_ROOTED, self.ids.rooted(root, folder, None), 0))
                 .collect(),
         }
     }
