@@ -9,6 +9,7 @@ mod lsm {
     pub mod boot;
     pub mod calls;
     pub mod context;
+    pub mod dump;
     pub mod fpm;
     pub mod honest;
     pub mod persist;
@@ -46,6 +47,7 @@ fn main() {
             lsm::attacks::told(),
             lsm::rules::tests(),
             lsm::context::tests(),
+            lsm::dump::tests(),
             lsm::persist::tests(),
         ]
     };

@@ -198,6 +198,10 @@ pub fn seen_as(op: Op) -> Vec<Op> {
         if let Some(call) = call(name).filter(|_| others.contains(&of.name)) {
             match (class_names(of.class_kind).len(), class_names(call.class_kind).len()) {
                 (_, 0) => seen.push(Op::new(call.nr, 0)),
+                // Whoever needs memory maps it plainly: what the selection has for what can be executed is not about that.
+                (0, _) if u32::from(call.class_kind) == intf::CLASS_MMAP => {
+                    seen.push(Op::new(call.nr, intf::MEM_EXEC as u8));
+                }
                 // Its own table does not tell what the hook does.
                 (0, classes) => seen.extend((0..classes as u8).map(|class| Op::new(call.nr, class))),
                 _ => seen.push(make(call.nr)),
@@ -297,10 +301,21 @@ mod tests {
         assert_eq!(seen("setrlimit"), ["prlimit64:self"]);
         assert_eq!(seen("prlimit64:other"), ["prlimit64:other"]);
         assert_eq!(seen("shmctl:change"), ["shmctl:change"]);
-        assert_eq!(seen("uselib"), ["mmap:plain", "mmap:exec"]);
+        assert_eq!(seen("uselib"), ["mmap:exec"]);
+        assert_eq!(seen("remap_file_pages"), ["mmap:exec"]);
+        assert_eq!(seen("shmat:plain"), ["mmap:plain"]);
         assert_eq!(seen("seccomp"), ["seccomp"]);
         assert_eq!(seen("read"), Vec::<String>::new());
         assert_eq!(seen("exec"), ["exec"]);
+    }
+
+    #[test]
+    fn what_the_default_leaves_out_by_its_class_is_left_out_here() {
+        let default = Selection::default();
+        let of = default.ops();
+        let seen: Vec<String> =
+            seen_of(&default).iter().filter(|op| !of.contains(*op)).map(|op| op.to_string()).collect();
+        assert!(seen.is_empty(), "{seen:?}");
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("ten_variants_learnt_are_no_violation", variants),
         test("golden_scripts_learnt_are_no_violation", golden),
+        test("more_memory_than_when_it_was_learnt_is_no_violation", memory),
         test("what_php_starts_does_what_it_has_learnt_and_nothing_else", descendants),
     ]
 }
@@ -48,6 +49,7 @@ pub fn learn(world: &World) {
     (0..VARIANTS).for_each(|n| variant(world, n));
     golden_scripts(world);
     assert_eq!(world.arena.forks(2, 2, "learn"), (4, 0));
+    use_memory(world, 1);
     shell(world, "read line < ");
     inner(world, "outer", "write");
     inner(world, "inner", "unlink");
@@ -84,6 +86,19 @@ fn golden() {
     let before = world.violations();
     golden_scripts(world);
     world.assert_no_more(before, "what is learnt is denied");
+}
+
+fn use_memory(world: &World, pieces: usize) {
+    let text = survives(&mut world.arena.php("memory.php", &[&pieces.to_string()]));
+    assert_eq!(text.trim(), (pieces * 100).to_string(), "memory was not to be had");
+}
+
+/// What is learnt of a site must not hang on how much it had to do.
+fn memory() {
+    let world = learnt();
+    let before = world.violations();
+    use_memory(world, 100_000);
+    world.assert_no_more(before, "memory is denied");
 }
 
 /// A shell does this with a file; whether the file was changed.

@@ -68,8 +68,16 @@ pub fn arena() -> Arena {
 /// Copies the victims of this suite, and makes Bad of Good.
 pub fn deploy(to: &Path) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("victims/lsm");
-    for name in ["attack.php", "run.php", "index.php", "shell.php", "missing.php", "inner.php", "hammer.php"]
-    {
+    for name in [
+        "attack.php",
+        "run.php",
+        "index.php",
+        "shell.php",
+        "missing.php",
+        "inner.php",
+        "hammer.php",
+        "memory.php",
+    ] {
         fs::copy(from.join(name), to.join(name)).expect("copy a victim");
     }
     let code = fs::read_to_string(from.join("operations.php")).expect("read a victim");
