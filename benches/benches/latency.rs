@@ -145,6 +145,10 @@ const NONE: &str = "nothing enforced";
 fn measure(quick: bool, guest: bool, here: &[Strategy], record: &mut Record) -> Result<()> {
     let scene = Scene::new()?;
     let mut criterion = Criterion::default().configure_from_args();
+    if quick {
+        // They take longer than what they show.
+        criterion = criterion.without_plots();
+    }
     let attacks = if quick { 20 } else { 200 };
     let bare = (0..attacks).map(|_| scene.run(Some("lives"))).collect::<Result<Vec<_>>>()?;
     ensure!(bare.iter().all(|a| a.returned.is_some()), "the attack does not work where nothing is enforced");
@@ -160,7 +164,7 @@ fn measure(quick: bool, guest: bool, here: &[Strategy], record: &mut Record) -> 
         } else {
             let mut group = criterion.benchmark_group("until its parent is told that it is dead");
             group.sampling_mode(SamplingMode::Flat).sample_size(if quick { 10 } else { 100 });
-            group.measurement_time(Duration::from_secs(10)).warm_up_time(Duration::from_millis(1));
+            group.measurement_time(Duration::from_secs(if quick { 2 } else { 10 })).warm_up_time(Duration::from_millis(1));
             group.bench_function(strategy.name, |bencher| {
                 bencher.iter_custom(|count| {
                     let mut all = 0;

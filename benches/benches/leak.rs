@@ -101,6 +101,10 @@ fn measure(plan: &Plan, here: &[Strategy], record: &mut Record) -> Result<()> {
         .with_measurement(Leaks)
         .output_directory(&fresh_analysis()?)
         .configure_from_args();
+    if plan.quick {
+        // They take longer than what they show.
+        criterion = criterion.without_plots();
+    }
     for strategy in here {
         eprintln!("{}: learning", strategy.name);
         let session = scene.sandbox(strategy)?;

@@ -448,7 +448,7 @@ pub fn measure(quick: bool, here: &[Strategy], record: &mut Record) -> Result<()
     let bare = app.pool(&app.bare, &[], false)?;
     let ways = ways(here);
     let (rounds, load) = match (quick, programs::is_guest()) {
-        (true, _) => (2, Load::Seconds(1)),
+        (true, _) => (1, Load::Seconds(1)),
         // Instructions are counted there: what differs from round to round is what PHP does.
         (_, true) => (5, Load::Requests(160)),
         _ => (5, Load::Seconds(2)),
@@ -472,7 +472,7 @@ pub fn measure(quick: bool, here: &[Strategy], record: &mut Record) -> Result<()
     eprintln!();
     println!(
         "\nDokuWiki: CPU of php-fpm for each request, times that of a bare pool just before and after; median and \
-         quartiles of {rounds} rounds\n"
+         quartiles (rounds: {rounds})\n"
     );
     for ((name, _), seen) in ways.iter().zip(&seen) {
         let times = |of: fn(&Seen) -> f64| seen.iter().map(of).collect::<Vec<_>>();

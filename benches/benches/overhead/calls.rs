@@ -440,7 +440,7 @@ fn keep(configs: &[(String, Config)], rounds: &[Rounds], record: &mut Record) ->
 fn tell(configs: &[(String, Config)], rounds: &[Rounds], count: usize) {
     let disturbed: usize = rounds.iter().map(|rounds| rounds.disturbed).sum();
     println!(
-        "ns for each call, scaled to the pace of the undisturbed processor: median and quartiles of {count} rounds; \
+        "ns for each call, scaled to the pace of the undisturbed processor: median and quartiles (rounds: {count}); \
          {disturbed} of {} measurements were disturbed by others\n",
         count * rounds.len()
     );

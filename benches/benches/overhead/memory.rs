@@ -166,7 +166,7 @@ pub fn measure(quick: bool, record: &mut Record) -> Result<()> {
     )?;
     let loading = Spread::of(more);
     let verdict = loading.verdict(LOADED);
-    println!("\nphase2-kernel-kill --sandbox: ms, median and quartiles of {rounds} rounds");
+    println!("\nphase2-kernel-kill --sandbox: ms, median and quartiles (rounds: {rounds})");
     println!("the bar is {LOADED} for loading 50000 sites\n");
     let [small, large] = took.map(Spread::of);
     println!("{:<58} {:>18}", format!("from start to ready, {few} sites"), small.told(0));
