@@ -164,7 +164,9 @@ fn measure(quick: bool, guest: bool, here: &[Strategy], record: &mut Record) -> 
         } else {
             let mut group = criterion.benchmark_group("until its parent is told that it is dead");
             group.sampling_mode(SamplingMode::Flat).sample_size(if quick { 10 } else { 100 });
-            group.measurement_time(Duration::from_secs(if quick { 2 } else { 10 })).warm_up_time(Duration::from_millis(1));
+            group
+                .measurement_time(Duration::from_secs(if quick { 2 } else { 10 }))
+                .warm_up_time(Duration::from_millis(1));
             group.bench_function(strategy.name, |bencher| {
                 bencher.iter_custom(|count| {
                     let mut all = 0;

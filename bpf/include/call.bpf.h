@@ -65,7 +65,7 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 		return;
 	}
 	s->thread_pointer = t->thread.fsbase;
-	s->eg = globals_at(s, img, p->bias, img->eg);
+	s->eg = globals_at(s->thread_pointer, img, p->bias, img->eg);
 	own_thread = t->pid != t->tgid;
 	if (own_thread && (!(img->flags & IMAGE_ZTS) || !s->eg)) {
 		/* a helper thread: the process' globals are not its own */
@@ -131,7 +131,7 @@ __noinline int find_request(struct scratch *s, struct proc *p, struct image *img
 
 	if (!s || !p || !img)
 		return 0;
-	sg = globals_at(s, img, p->bias, img->sg);
+	sg = globals_at(s->thread_pointer, img, p->bias, img->sg);
 	if (!img->sg || !sg ||
 	    bpf_probe_read_user(&path, sizeof(path), (void *)(sg + img->path_translated)) || !path)
 		return 0;

@@ -224,7 +224,7 @@ static __always_inline void tell_taint(u32 what, u64 argument, u64 cookie)
 	c->who.uid = (u32)bpf_get_current_uid_gid();
 	fill_who(&c->who, t, p, task ? task->phase : PHASE_UNKNOWN);
 	s->thread_pointer = t->thread.fsbase;
-	s->eg = globals_at(s, img, p->bias, img->eg);
+	s->eg = globals_at(s->thread_pointer, img, p->bias, img->eg);
 	walk_chain(s, img);
 	find_request(s, p, img);
 	if (cookie == SOURCE_UNREGISTERED) {
@@ -232,7 +232,7 @@ static __always_inline void tell_taint(u32 what, u64 argument, u64 cookie)
 	} else {
 		if (cookie == SOURCE_NAMED) {
 			given = argument + ZSTR_HEAD;
-			if (bpf_probe_read_user(&handle, sizeof(handle), (void *)p->bias + img->scanner))
+			if (!compiled_handle(p, img, &handle))
 				handle = 0;
 		}
 		asked = asked_at(img, handle);

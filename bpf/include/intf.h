@@ -598,7 +598,6 @@ enum image_flags {
 	IMAGE_TCB_SLOT = 32, /* tcb_offset is where the dynamic loader wrote it */
 	IMAGE_FAILED = 64, /* its self-check failed: every site is {unknown} */
 	IMAGE_PLAIN_NAMES = 128, /* zend_file_handle has its name as plain characters (PHP 7.4 and 8.0) */
-	IMAGE_NAMING = 256, /* it is seen which name compiled code is given */
 };
 
 /* Offsets are bytes; see PHP's own headers for the names. */
@@ -608,7 +607,8 @@ struct image {
 	u64 first_exec_vaddr; /* load bias = mm->start_code - this */
 	u64 eg; /* executor_globals, or (ZTS) executor_globals_offset */
 	u64 sg; /* sapi_globals, likewise */
-	u64 scanner; /* language_scanner_globals (IMAGE_NAMING) */
+	u64 scanner; /* language_scanner_globals, likewise */
+	u64 stream_read, plain_files; /* _php_stream_read, php_plain_files_wrapper */
 	s64 tcb_offset; /* ZTS: the TSRM cache, from the thread pointer; or, IMAGE_TCB_SLOT, where that is */
 	u32 acc_closure; /* fn_flags of closures */
 	u16 current_execute_data; /* in executor_globals */
@@ -630,6 +630,7 @@ enum taint_cause {
 	TAINTED_BY_NAME, /* a listed wrapper's code has a name that is not that wrapper's */
 	TAINTED_BY_FILE_WRAPPER, /* the wrapper of plain files was taken away */
 	TAINTED_BY_ARCHIVE, /* code compiled from an archive, whose wrapper was taken away */
+	TAINTED_BY_OPENED, /* a file was asked for, and something else opened */
 };
 
 /* Likewise: what is tainted from then on that was not; bits. */
@@ -1026,7 +1027,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 12 };
+enum { PERSIST_FORMAT = 13 };
 
 struct identity {
 	u32 format;

@@ -462,7 +462,7 @@ static __always_inline void find_reliance(struct scratch *s, struct image *img, 
 /* ---- all there is to say of a call ---- */
 
 /* Where the engine's globals of this task are; 0 where it has none. */
-static __always_inline u64 globals_at(struct scratch *s, struct image *img, u64 bias, u64 symbol)
+static __always_inline u64 globals_at(u64 thread_pointer, struct image *img, u64 bias, u64 symbol)
 {
 	u64 cache = 0, off = 0;
 	s64 tcb = img->tcb_offset;
@@ -471,7 +471,7 @@ static __always_inline u64 globals_at(struct scratch *s, struct image *img, u64 
 		return bias + symbol;
 	if ((img->flags & IMAGE_TCB_SLOT) && bpf_probe_read_user(&tcb, sizeof(tcb), (void *)(bias + tcb)))
 		return 0;
-	if (bpf_probe_read_user(&cache, sizeof(cache), (void *)(s->thread_pointer + tcb)) || !cache)
+	if (bpf_probe_read_user(&cache, sizeof(cache), (void *)(thread_pointer + tcb)) || !cache)
 		return 0;
 	if (bpf_probe_read_user(&off, sizeof(off), (void *)(bias + symbol)) || !off)
 		return 0;

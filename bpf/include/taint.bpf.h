@@ -13,8 +13,10 @@
 #ifndef TAINT_BPF_H
 #define TAINT_BPF_H
 
-/* In zend_file_handle: what the script asked for. */
-enum { HANDLE_NAME = 40 };
+/* In zend_file_handle: what is read from and by what function, and what the script asked for. */
+enum { HANDLE_STREAM = 0, HANDLE_READER = 16, HANDLE_NAME = 40 };
+/* In php_stream: its first filter, who opened it, and by what name. */
+enum { STREAM_FILTER = 16, STREAM_WRAPPER = 64, STREAM_OPENED = 136 };
 /* A longer word before `://` is taken for one. */
 enum { SCHEME_ROOM = 64, MARK_LEN = 3, TAINT_SCOPE_AT = 8 };
 
@@ -162,6 +164,16 @@ static __always_inline u32 word_at(const char *name)
 
 #define WORD_OF(a, b, c, d) ((u32)(a) | (u32)(b) << 8 | (u32)(c) << 16 | (u32)(d) << 24)
 
+static __always_inline bool is_scheme_of_files(struct asked *asked, u32 len)
+{
+	return len == 4 && word_at(asked->name) == WORD_OF('f', 'i', 'l', 'e');
+}
+
+static __always_inline bool is_scheme_of_archives(struct asked *asked, u32 len)
+{
+	return len == 4 && word_at(asked->name) == WORD_OF('p', 'h', 'a', 'r');
+}
+
 /*
  * `data:` alone needs no slashes to be a scheme. To the opcode cache it is a plain file then: it keeps the code under
  * whatever name the wrapper gave it.
@@ -187,7 +199,7 @@ static __always_inline bool is_excused(struct image *img, const char *name, u32 
 	struct wrapper_key k = {};
 
 	opaque(len);
-	if (!c || !(img->flags & IMAGE_NAMING) || len >= WRAPPER_ROOM)
+	if (!c || len >= WRAPPER_ROOM)
 		return false;
 	k.generation = c->generation;
 	if (bpf_probe_read_kernel(k.scheme, len, name))
@@ -227,20 +239,20 @@ static __noinline u32 on_compile(u64 handle)
 		return 0;
 	img = image_by_id(p->image);
 	if (!img || !read_asked(img, handle, &asked))
-		return 0;
+		return 0; /* on_named fails closed */
 	if (is_data_without_slashes(name))
 		return tainted_by(TAINTED_BY_STREAM, taint_pool(p) | taint(p));
 	len = scheme_of(&asked);
 	if (!len)
 		return 0;
-	if (len == 4 && word_at(name) == WORD_OF('f', 'i', 'l', 'e'))
+	if (is_scheme_of_files(&asked, len))
 		return 0;
 	if (is_excused(img, name, len)) {
 		note(p, TAINT_EXCUSED); /* before its code has a name: on_named asks for it */
 		return 0;
 	}
 	task = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), NULL, 0);
-	if (len == 4 && word_at(name) == WORD_OF('p', 'h', 'a', 'r')) {
+	if (is_scheme_of_archives(&asked, len)) {
 		/* An archive's own wrapper names the archive; another one, whose code is cached too, what it likes. */
 		if (!task || !(task->taint & TAINT_ARCHIVES))
 			return 0;
@@ -265,36 +277,103 @@ static __always_inline bool begins_with_scheme(u64 zstr, const char *asked, u32 
 	return true;
 }
 
+/* The zend_file_handle that is being compiled; NULL for code that comes from none (eval). False: it cannot be told. */
+static __always_inline bool compiled_handle(struct proc *p, struct image *img, u64 *handle)
+{
+	u64 scanner = globals_at(bpf_get_current_task_btf()->thread.fsbase, img, p->bias, img->scanner);
+
+	return scanner && !bpf_probe_read_user(handle, sizeof(*handle), (void *)scanner);
+}
+
+/* PHP code runs, or it cannot be told. */
+static __always_inline bool runs_code(struct proc *p, struct image *img)
+{
+	u64 eg = globals_at(bpf_get_current_task_btf()->thread.fsbase, img, p->bias, img->eg), frame = 1;
+
+	return !eg || bpf_probe_read_user(&frame, sizeof(frame), (void *)eg + img->current_execute_data) ||
+	       frame;
+}
+
+/* A php_stream, by who reads it. */
+static __always_inline bool is_stream(struct proc *p, struct image *img, u64 handle)
+{
+	u64 reader = 0;
+
+	return !bpf_probe_read_user(&reader, sizeof(reader), (void *)handle + HANDLE_READER) &&
+	       reader == p->bias + img->stream_read;
+}
+
+/*
+ * What is compiled are the bytes of a file, which is what PHP was told to open or what that led to, and is so named. What
+ * is no stream is a FILE that a SAPI opened as the main script, while no code runs; or an archive.
+ */
+static __noinline bool is_plain_file(struct proc *p, struct image *img, u64 handle)
+{
+	u64 stream = 0, filter = 1, wrapper = 0;
+
+	if (!p || !img)
+		return false;
+	if (!is_stream(p, img, handle))
+		return !runs_code(p, img);
+	return !bpf_probe_read_user(&stream, sizeof(stream), (void *)handle + HANDLE_STREAM) &&
+	       !bpf_probe_read_user(&filter, sizeof(filter), (void *)stream + STREAM_FILTER) && !filter &&
+	       !bpf_probe_read_user(&wrapper, sizeof(wrapper), (void *)stream + STREAM_WRAPPER) &&
+	       wrapper == p->bias + img->plain_files;
+}
+
+/*
+ * By the include path, or relative to code of that wrapper: what was asked for does not tell, what was opened does. It
+ * comes into the same room: the stack is short.
+ */
+static __always_inline bool read_opened(u64 handle, struct asked *opened)
+{
+	u64 stream = 0, at = 0;
+
+	return !bpf_probe_read_user(&stream, sizeof(stream), (void *)handle + HANDLE_STREAM) &&
+	       !bpf_probe_read_user(&at, sizeof(at), (void *)stream + STREAM_OPENED) &&
+	       bpf_probe_read_user_str(opened->name, SCHEME_ROOM + 4, (void *)at) > 0;
+}
+
+static __always_inline bool is_excused_name(struct image *img, struct asked *asked, u32 len, u64 zstr)
+{
+	return is_excused(img, asked->name, len) && begins_with_scheme(zstr, asked->name, len);
+}
+
 /*
  * Code that is about to be compiled is given the name of its file, a zend_string: what was
- * asked for, or what the stream says it has opened. The scanner's first member is the
- * zend_file_handle; NULL for code that comes from none (eval).
+ * asked for, or what the stream says it has opened.
  */
 static __noinline u32 on_named(u64 zstr)
 {
 	struct asked asked = {};
-	char *name = asked.name;
 	struct proc *p = running_php();
-	struct image *img;
+	struct image *img = p ? image_by_id(p->image) : NULL;
 	struct task *task;
 	u64 handle = 0;
 	u32 len;
 
-	task = p ? bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), NULL, 0) : NULL;
-	if (!task || !(task->taint & TAINT_EXCUSED))
+	if (!img)
 		return 0;
-	img = image_by_id(p->image);
-	if (!img || bpf_probe_read_user(&handle, sizeof(handle), (void *)p->bias + img->scanner))
+	if (!compiled_handle(p, img, &handle))
 		goto forged; /* it cannot be told: fails closed */
 	if (!handle)
 		return 0;
 	if (!read_asked(img, handle, &asked))
 		goto forged; /* likewise */
 	len = scheme_of(&asked);
-	if (!len || (len == 4 && (word_at(name) == WORD_OF('f', 'i', 'l', 'e') ||
-				  word_at(name) == WORD_OF('p', 'h', 'a', 'r'))))
+	if (!len || is_scheme_of_files(&asked, len)) {
+		if (is_plain_file(p, img, handle))
+			return 0;
+		len = is_stream(p, img, handle) && read_opened(handle, &asked) ? scheme_of(&asked) : 0;
+		if (len && is_excused_name(img, &asked, len, zstr))
+			return 0;
+		/* To the opcode cache it is the file that it is named. */
+		return tainted_by(TAINTED_BY_OPENED, taint_pool(p) | taint(p));
+	}
+	task = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), NULL, 0);
+	if (!task || !(task->taint & TAINT_EXCUSED) || is_scheme_of_archives(&asked, len))
 		return 0; /* on_compile has judged it */
-	if (is_excused(img, name, len) && begins_with_scheme(zstr, name, len))
+	if (is_excused_name(img, &asked, len, zstr))
 		return 0;
 forged:
 	return tainted_by(TAINTED_BY_NAME, taint(p));

@@ -153,15 +153,36 @@ impl<'a> Elf<'a> {
         self.source.cache.read_bytes_at(offset, len.min(left)).ok()
     }
 
-    /// Whether the code of one function calls the other by its address, as they do within one executable.
+    /// Whether the code of one function calls the other: by its address, as within one executable, or by what the
+    /// dynamic loader is to write into a table, as in a library.
     pub fn calls(&self, from: Defined, to: Defined) -> bool {
-        /// `call` and `jmp`, each with 32 bits relative to what follows.
-        const OPCODES: [u8; 2] = [0xe8, 0xe9];
         let code = self.bytes_at(from.vaddr, from.size.min(LARGEST_FUNCTION)).unwrap_or_default();
-        code.windows(5).zip(from.vaddr..).any(|(bytes, at)| {
-            let distance = i32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]);
-            OPCODES.contains(&bytes[0]) && at.wrapping_add(5).wrapping_add_signed(distance.into()) == to.vaddr
+        code.windows(6).zip(from.vaddr..).any(|(bytes, at)| {
+            let target = match *bytes {
+                // `call` and `jmp`
+                [0xe8 | 0xe9, a, b, c, d, _] => relative(at.wrapping_add(5), [a, b, c, d]),
+                [0xff, 0x15 | 0x25, a, b, c, d] => {
+                    return self.loads_address_of(relative(at.wrapping_add(6), [a, b, c, d]), to);
+                }
+                _ => return false,
+            };
+            target == to.vaddr || self.stub_slot(target).is_some_and(|slot| self.loads_address_of(slot, to))
         })
+    }
+
+    /// The table's slot that a stub of the linker's jumps by.
+    fn stub_slot(&self, vaddr: u64) -> Option<u64> {
+        let start = self.bytes_at(vaddr, 11)?;
+        let code = start.strip_prefix(&[0xf3, 0x0f, 0x1e, 0xfa]).unwrap_or(start); // endbr64
+        let code = code.strip_prefix(&[0xf2]).unwrap_or(code); // bnd
+        let [0xff, 0x25, a, b, c, d, rest @ ..] = code else { return None };
+        Some(relative(vaddr.wrapping_add((start.len() - rest.len()) as u64), [*a, *b, *c, *d]))
+    }
+
+    /// Whether the dynamic loader writes this function's address there.
+    fn loads_address_of(&self, slot: u64, function: Defined) -> bool {
+        let symbol = self.relocation_of(slot).map(|(_, symbol, _)| symbol);
+        symbol.is_some_and(|symbol| self.symbols().value(symbol) == Some(function.vaddr))
     }
 
     fn loads(&self) -> impl Iterator<Item = &'a Segment> {
@@ -275,15 +296,23 @@ impl<'a> Elf<'a> {
 
     /// Type, symbol index and addend of the relocation applied to an address.
     pub fn relocation_of(&self, vaddr: u64) -> Option<(u32, u32, i64)> {
-        let table = self.bytes_at(self.dynamic(elf::DT_RELA)?, self.dynamic(elf::DT_RELASZ)?)?;
-        let (relocations, _) = object::pod::slice_from_bytes::<elf::Rela64<LittleEndian>>(
-            table,
-            table.len() / size_of::<elf::Rela64<LittleEndian>>(),
-        )
-        .ok()?;
-        let found = relocations.iter().find(|r| r.r_offset.get(LE) == vaddr)?;
+        let tables = [(elf::DT_RELA, elf::DT_RELASZ), (elf::DT_JMPREL, elf::DT_PLTRELSZ)];
+        let relocations =
+            tables.into_iter().flat_map(|(table, size)| self.relocations(table, size).unwrap_or_default());
+        let found = relocations.into_iter().find(|r| r.r_offset.get(LE) == vaddr)?;
         Some((found.r_type(LE, false), found.r_sym(LE, false), found.r_addend.get(LE)))
     }
+
+    fn relocations(&self, table: u32, size: u32) -> Option<&'a [elf::Rela64<LittleEndian>]> {
+        let table = self.bytes_at(self.dynamic(table)?, self.dynamic(size)?)?;
+        let count = table.len() / size_of::<elf::Rela64<LittleEndian>>();
+        Some(object::pod::slice_from_bytes(table, count).ok()?.0)
+    }
+}
+
+/// What is this far from the end of an instruction.
+fn relative(end: u64, distance: [u8; 4]) -> u64 {
+    end.wrapping_add_signed(i32::from_le_bytes(distance).into())
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -118,13 +118,18 @@ pub struct RequestSymbols {
     pub unregister_wrapper: Option<Symbol>,
 }
 
-/// Where it is seen which file's name compiled code is given.
+/// Where it is seen which file's name compiled code is given, and what stream it comes from. Addresses in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Naming {
     /// `zend_set_compiled_filename`: its argument is the name.
     pub named: Symbol,
-    /// Address in the file of `language_scanner_globals`, which begin with the `zend_file_handle` that is compiled.
+    /// `language_scanner_globals` (or their offset, in a thread-safe build), which begin with the `zend_file_handle`
+    /// that is compiled.
     pub scanner_vaddr: u64,
+    /// `_php_stream_read`: reads every stream of PHP's.
+    pub stream_read_vaddr: u64,
+    /// `php_plain_files_wrapper`: who opened a stream that is a file.
+    pub plain_files_vaddr: u64,
 }
 
 /// What `stat` says a file is. Not what the kernel's own structures say on an overlay file system.
@@ -172,7 +177,7 @@ pub struct Image {
     pub base_vaddr: u64,
     /// Request boundaries.
     pub symbols: RequestSymbols,
-    /// `None` where nothing proves that all names are seen: thread-safe builds, libraries, inlined code.
+    /// `None` where nothing proves that all names are seen: inlined code.
     pub naming: Option<Naming>,
     /// Statically defined probes, of all providers.
     pub usdt: Vec<UsdtProbe>,
@@ -221,7 +226,7 @@ pub fn introspect(path: &Path) -> Result<Image, Error> {
         first_exec_vaddr: elf.first_exec_vaddr().ok_or_else(|| elf.malformed("no executable segment"))?,
         base_vaddr: elf.base_vaddr().ok_or_else(|| elf.malformed("no segment with the start of the file"))?,
         symbols: request_symbols(&elf, symbols),
-        naming: if abi.zts { None } else { naming(&elf, symbols) },
+        naming: naming(&elf, symbols, abi.zts),
         usdt: usdt::probes(&elf),
         build_id: elf.build_id(),
         abi: abi_text,
@@ -294,8 +299,9 @@ fn globals(
 }
 
 /// Only where the one function that compiles files calls the one that takes names: inlined, it would be passed by.
-fn naming(elf: &Elf, symbols: Symbols) -> Option<Naming> {
+fn naming(elf: &Elf, symbols: Symbols, zts: bool) -> Option<Naming> {
     let find = |name| symbols.find(name);
+    let scanner = if zts { "language_scanner_globals_offset" } else { "language_scanner_globals" };
     let named = find("zend_set_compiled_filename")?;
     let (compile, open) = (find("compile_file")?, find("open_file_for_scanning")?);
     let told = elf.calls(compile, named) || (elf.calls(compile, open) && elf.calls(open, named));
@@ -304,7 +310,9 @@ fn naming(elf: &Elf, symbols: Symbols) -> Option<Naming> {
     }
     Some(Naming {
         named: Symbol { vaddr: named.vaddr, file_offset: elf.file_offset(named.vaddr)? },
-        scanner_vaddr: find("language_scanner_globals")?.vaddr,
+        scanner_vaddr: find(scanner)?.vaddr,
+        stream_read_vaddr: find("_php_stream_read")?.vaddr,
+        plain_files_vaddr: find("php_plain_files_wrapper")?.vaddr,
     })
 }
 

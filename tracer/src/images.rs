@@ -150,17 +150,6 @@ impl Images {
         }
     }
 
-    /// Says where includes from the wrappers of a profile taint all the same (fails closed).
-    pub fn tell_unexcused(&self, wrappers: &[String]) {
-        for known in self.known.iter().filter(|known| !wrappers.is_empty() && known.image.naming.is_none()) {
-            crate::say(&format!(
-                "notice: includes from {} taint in {}: which names their code is given is not seen there",
-                wrappers.join(", "),
-                known.image.path.display()
-            ));
-        }
-    }
-
     /// Its self-check failed: the kernel side takes its sites for `{unknown}` from now on.
     pub fn fail(&self, id: u32) -> Result<()> {
         let mut record = self.record(id).context("the kernel side has no such image")?;
@@ -244,9 +233,6 @@ fn record_of(image: &Image, id: u32) -> intf::image {
     if image.api < FILE_NAMES_ARE_STRINGS {
         flags |= intf::IMAGE_PLAIN_NAMES;
     }
-    if image.naming.is_some() {
-        flags |= intf::IMAGE_NAMING;
-    }
     let o = &image.offsets;
     intf::image {
         id,
@@ -263,6 +249,8 @@ fn record_of(image: &Image, id: u32) -> intf::image {
         module: o.internal_module,
         path_translated: o.sapi_path_translated,
         scanner: image.naming.map_or(0, |naming| naming.scanner_vaddr),
+        stream_read: image.naming.map_or(0, |naming| naming.stream_read_vaddr),
+        plain_files: image.naming.map_or(0, |naming| naming.plain_files_vaddr),
         ..Default::default()
     }
 }
@@ -286,15 +274,20 @@ fn attach_phases(kernel: &mut Kernel, path: &Path, image: &Image, id: u32) -> Re
 /// Uprobes where code comes from: files are compiled, their code is named, wrappers of streams are taken away. Errors: forged names of files
 /// would go unseen.
 fn attach_sources(kernel: &mut Kernel, path: &Path, image: &Image) -> Result<()> {
-    let missing = || anyhow::anyhow!("{} does not export where it compiles files", path.display());
-    let at = |symbol: Option<Symbol>, edge: u32| {
-        symbol.map(|symbol| (symbol.file_offset, u64::from(edge))).ok_or_else(missing)
+    let path_name = path.display();
+    let missing = || anyhow::anyhow!("{path_name} does not export where it compiles files");
+    let unseen = || {
+        anyhow::anyhow!(
+            "{path_name} does not show which names code is given\nHint: use a PHP that is built without link-time optimization"
+        )
     };
-    let mut edges = vec![
-        at(image.symbols.compile_file, intf::SOURCE_COMPILED)?,
-        at(image.symbols.unregister_wrapper, intf::SOURCE_UNREGISTERED)?,
+    let named = image.naming.ok_or_else(unseen)?.named;
+    let at = |symbol: Symbol, edge: u32| (symbol.file_offset, u64::from(edge));
+    let edges = [
+        at(image.symbols.compile_file.ok_or_else(missing)?, intf::SOURCE_COMPILED),
+        at(image.symbols.unregister_wrapper.ok_or_else(missing)?, intf::SOURCE_UNREGISTERED),
+        at(named, intf::SOURCE_NAMED),
     ];
-    edges.extend(image.naming.map(|naming| (naming.named.file_offset, u64::from(intf::SOURCE_NAMED))));
     kernel.attach_uprobes("source_edges", "source_edge", path, &edges)
 }
 

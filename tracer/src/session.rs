@@ -695,7 +695,6 @@ impl Session {
             tables.keep_only(generation);
         }
         wrappers.keep_only(generation);
-        images.tell_unexcused(&excused);
         let mut session = Self {
             name: phase.title(),
             mode,
@@ -991,7 +990,6 @@ impl Session {
                     tables.keep_only(next);
                 }
                 self.wrappers.keep_only(next);
-                self.images.tell_unexcused(&profile.wrappers);
                 let _ = self.orders.send(Order::Swap(policy.clone(), self.generation));
                 self.to_reporter.send(Message::Swapped(policy, profile.checksum()));
                 self.looking.retain(|look| !look.is_done());

@@ -22,9 +22,10 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// Attacks whose code says that it is `plain.php`, or is from elsewhere.
-const FORGED: [&str; 9] = [
+const FORGED: [&str; 10] = [
     "forged",
     "forged-once",
+    "searched",
     "forged-other",
     "forged-nested",
     "forged-broken",
@@ -35,7 +36,7 @@ const FORGED: [&str; 9] = [
 ];
 
 /// Does nothing but what a wrapper may do on its way.
-const HONEST: [&str; 3] = ["own", "evaluating", "missing"];
+const HONEST: [&str; 4] = ["own", "own-searched", "evaluating", "missing"];
 
 /// Without a profile.
 fn place() -> Place {
@@ -143,6 +144,7 @@ fn told() {
         ("spelt", "code-from-a-stream", "request", "VFS://root/purge.php", None),
         ("forged", "code-with-the-name-of-another-file", "request", "vfs://root/purge.php", Some(&plain)),
         ("file", "wrapper-of-files-taken-away", "pool", "file", None),
+        ("searched", "code-from-a-stream-where-a-file-was-asked-for", "pool", "purge.php", Some(&plain)),
     ] {
         place.victims(1);
         let ran = run(&place, "--monitor", &[], shape);

@@ -100,6 +100,18 @@ switch ($shape) {
         require_once 'vfs://root/purge.php';
         purge($data);
         break;
+    case 'searched':
+        /* What is asked for has no scheme. */
+        set_include_path('vfs://root');
+        Memory::$claims = __DIR__ . '/plain.php';
+        require 'purge.php';
+        purge($data);
+        break;
+    case 'own-searched':
+        set_include_path('vfs://root');
+        require 'own.php';
+        own($data);
+        break;
     case 'forged-other':
         /* Of another wrapper that is listed. */
         Memory::$claims = 'mem://root/purge.php';
