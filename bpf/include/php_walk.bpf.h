@@ -23,6 +23,7 @@ enum php_offsets {
 	CE_NAME = 1, /* words, in zend_class_entry */
 	CE_FLAGS = 28, /* bytes */
 	CE_ANON = 1 << 2,
+	ZSTR_LEN = 16,
 	ZSTR_HEAD = 24,
 	FN_TRAMPOLINE = 1 << 18,
 	FN_INTERNAL = 1,

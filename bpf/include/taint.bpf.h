@@ -17,6 +17,8 @@
 enum { HANDLE_STREAM = 0, HANDLE_READER = 16, HANDLE_NAME = 40 };
 /* In php_stream: its first filter, who opened it, and by what name. */
 enum { STREAM_FILTER = 16, STREAM_WRAPPER = 64, STREAM_OPENED = 136 };
+/* In the C library's FILE: its descriptor. */
+enum { FILE_DESCRIPTOR = 112 };
 /* A longer word before `://` is taken for one. */
 enum { SCHEME_ROOM = 64, MARK_LEN = 3, TAINT_SCOPE_AT = 8 };
 
@@ -303,20 +305,102 @@ static __always_inline bool is_stream(struct proc *p, struct image *img, u64 han
 	       reader == p->bias + img->stream_read;
 }
 
+/* The open file of a FILE; NULL where it cannot be told. */
+static __always_inline struct file *opened_file(u64 stream)
+{
+	struct fdtable *table = BPF_CORE_READ(bpf_get_current_task_btf(), files, fdt);
+	struct file **files = BPF_CORE_READ(table, fd), *file = NULL;
+	u32 fd = 0;
+
+	if (bpf_probe_read_user(&fd, sizeof(fd), (void *)stream + FILE_DESCRIPTOR) ||
+	    fd >= BPF_CORE_READ(table, max_fds) || bpf_probe_read_kernel(&file, sizeof(file), files + fd))
+		return NULL;
+	return file;
+}
+
+struct same_name_loop {
+	struct scratch *s;
+	u64 name;
+};
+
+static long same_name_word(u32 i, struct same_name_loop *l)
+{
+	u32 off = l->s->path_off + i * 8, rest;
+	u64 given = 0, differ;
+
+	if (off >= PATH_ROOM)
+		return 1;
+	rest = PATH_ROOM - off;
+	if (bpf_probe_read_user(&given, sizeof(given), (void *)l->name + i * 8)) {
+		l->s->path_state = 1;
+		return 1;
+	}
+	differ = given ^ *(u64 *)&l->s->path[off & (PATH_ROOM - 1)];
+	if (rest < 8)
+		differ &= (1ULL << (rest * 8)) - 1;
+	if (differ)
+		l->s->path_state = 1;
+	return differ != 0;
+}
+
+/* Whether this zend_string is the file's path from the root of its task. */
+static __noinline bool is_path_of(struct scratch *s, struct file *f, u64 zstr)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct same_name_loop l = { s, zstr + ZSTR_HEAD };
+	u64 len = 0;
+	u32 root;
+
+	if (!s)
+		return false;
+	s->mnt = (u64)BPF_CORE_READ(t, fs, root.mnt);
+	s->dentry = (u64)BPF_CORE_READ(t, fs, root.dentry);
+	begin_climb(s);
+	if (climb_to_root(s) || s->path_off > PATH_ROOM)
+		return false;
+	root = PATH_ROOM - s->path_off;
+	if (path_of_file(s, f) || bpf_probe_read_user(&len, sizeof(len), (void *)zstr + ZSTR_LEN) ||
+	    len > PATH_ROOM || s->path_off + root + len != PATH_ROOM)
+		return false;
+	s->path_off += root;
+	bpf_loop(len / 8 + 1, same_name_word, &l, 0);
+	return !s->path_state;
+}
+
+/* PHP opens its main script by a path, and finds out later what that means: somebody may have changed that between. */
+static __always_inline bool is_named_as_opened(u64 stream, u64 zstr)
+{
+	struct scratch *s;
+	struct file *f;
+	char first = 0;
+	bool same;
+
+	if (bpf_probe_read_user(&first, sizeof(first), (void *)zstr + ZSTR_HEAD))
+		return false;
+	if (first != '/')
+		return true; /* standard input, by no file's name */
+	f = opened_file(stream);
+	s = f ? claim_scratch() : NULL;
+	if (!s)
+		return false; /* fails closed */
+	same = is_path_of(s, f, zstr);
+	release_scratch(s);
+	return same;
+}
+
 /*
  * What is compiled are the bytes of a file, which is what PHP was told to open or what that led to, and is so named. What
  * is no stream is a FILE that a SAPI opened as the main script, while no code runs; or an archive.
  */
-static __noinline bool is_plain_file(struct proc *p, struct image *img, u64 handle)
+static __always_inline bool is_plain_file(struct proc *p, struct image *img, u64 handle, u64 zstr)
 {
 	u64 stream = 0, filter = 1, wrapper = 0;
 
-	if (!p || !img)
+	if (!p || !img || bpf_probe_read_user(&stream, sizeof(stream), (void *)handle + HANDLE_STREAM))
 		return false;
 	if (!is_stream(p, img, handle))
-		return !runs_code(p, img);
-	return !bpf_probe_read_user(&stream, sizeof(stream), (void *)handle + HANDLE_STREAM) &&
-	       !bpf_probe_read_user(&filter, sizeof(filter), (void *)stream + STREAM_FILTER) && !filter &&
+		return !runs_code(p, img) && is_named_as_opened(stream, zstr);
+	return !bpf_probe_read_user(&filter, sizeof(filter), (void *)stream + STREAM_FILTER) && !filter &&
 	       !bpf_probe_read_user(&wrapper, sizeof(wrapper), (void *)stream + STREAM_WRAPPER) &&
 	       wrapper == p->bias + img->plain_files;
 }
@@ -362,7 +446,7 @@ static __noinline u32 on_named(u64 zstr)
 		goto forged; /* likewise */
 	len = scheme_of(&asked);
 	if (!len || is_scheme_of_files(&asked, len)) {
-		if (is_plain_file(p, img, handle))
+		if (is_plain_file(p, img, handle, zstr))
 			return 0;
 		len = is_stream(p, img, handle) && read_opened(handle, &asked) ? scheme_of(&asked) : 0;
 		if (len && is_excused_name(img, &asked, len, zstr))

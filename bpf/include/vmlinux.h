@@ -209,7 +209,16 @@ struct perf_event_attr;
 struct qstr;
 
 struct fs_struct {
-	struct path pwd;
+	struct path root, pwd;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
 };
 
 struct task_struct {
@@ -225,6 +234,7 @@ struct task_struct {
 	struct pid *thread_pid;
 	u64 start_boottime;
 	struct fs_struct *fs;
+	struct files_struct *files;
 	struct signal_struct *signal;
 	const struct cred *cred;
 	struct thread_struct thread;

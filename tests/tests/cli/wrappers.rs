@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
         test("wrapper_that_is_not_listed_is_tainted_and_nothing_is_learnt_of_it", not_listed),
         test("wrapper_of_phps_own_is_never_listed", never_listed),
         test("taint_is_told_once_with_its_cause_names_and_chain", told),
+        test("main_script_has_the_name_of_the_file_that_was_opened", main_script),
         test("wrapper_is_listed_or_not_by_the_profile_of_the_moment", reloaded),
     ]
 }
@@ -118,6 +119,47 @@ fn forged() {
         assert!(place.left() > VICTIMS / 2, "{shape}: only {} of {VICTIMS} are left", place.left());
         assert!(!ran.stdout.contains("survived"), "{shape}: {}", ran.stdout);
     }
+}
+
+/// Between a path is opened and its meaning found out, who may change that has time.
+fn main_script() {
+    let place = Place::new();
+    let (job, other, library) = (place.arg("job.php"), place.arg("other.php"), place.arg("instead.so"));
+    let delete = "<?php foreach (glob(__DIR__ . '/data/v/*') as $file) unlink($file);";
+    std::fs::write(&job, delete).expect("write a script");
+    std::fs::write(&other, delete).expect("write a script");
+    std::os::unix::fs::symlink(&job, place.path("link.php")).expect("make a link");
+    let source = source("victims/wrappers/instead.c");
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o", &library]).arg(source).status();
+    assert!(built.expect("run cc").success());
+    let run = |mode: &str, script: &str, instead: &str| {
+        place.victims(if mode == "--profile" { 2 } else { VICTIMS });
+        let preload = format!("LD_PRELOAD={library}");
+        let command = ["env", &preload, instead, "/usr/bin/php", script];
+        place.ordinary(mode).arg("--force").run(command)
+    };
+    assert_eq!(run("--profile", &job, "UNUSED=").status, 0);
+    for script in [&job, &place.arg("link.php")] {
+        let ran = run("--sandbox", script, "UNUSED=");
+        assert_clean(&ran);
+        assert_eq!(place.left(), 0, "{script}: {}", ran.stderr);
+    }
+    let ran = run("--sandbox", &job, &format!("INSTEAD={other}"));
+    assert_eq!(
+        reasons(&ran.violations()).first().map(String::as_str),
+        Some("tainted-identity"),
+        "{}",
+        ran.stderr
+    );
+    assert!(place.left() > VICTIMS / 2, "only {} of {VICTIMS} are left", place.left());
+    // By its own name it is what it is.
+    let ran = run("--sandbox", &other, "UNUSED=");
+    assert_eq!(
+        reasons(&ran.violations()).first().map(String::as_str),
+        Some("site-not-in-profile"),
+        "{}",
+        ran.stderr
+    );
 }
 
 fn not_listed() {
