@@ -408,6 +408,11 @@ static __always_inline u32 target_class(struct task_struct *target, u32 own)
 	return proc_of(tgid) || ended_child(tgid, own) ? KILL_SUBJECT : KILL_STRANGER;
 }
 
+static __always_inline bool is_foreign_abi(void)
+{
+	return bpf_get_current_task_btf()->thread_info.status & TS_COMPAT;
+}
+
 SEC("lsm/task_kill")
 int BPF_PROG(task_kill, struct task_struct *target, struct kernel_siginfo *info, int sig,
 	     const struct cred *cred)
@@ -417,7 +422,7 @@ int BPF_PROG(task_kill, struct task_struct *target, struct kernel_siginfo *info,
 	struct scratch *s;
 	s32 verdict;
 
-	if (!op_is_policed(op))
+	if (!op_is_policed(op) || (whom.pid == own && !is_foreign_abi() && ends_by_default(sig)))
 		return 0;
 	s = hook_begin_at(op, whom, &verdict);
 	if (!s)

@@ -124,6 +124,17 @@ static __always_inline u32 kill_class(struct rec_call *c)
 	return KILL_STRANGER;
 }
 
+/*
+ * Told to end, PHP and shells send themselves the signal once more, in its handler, wherever their code is. That
+ * reaches nobody else and does no more than exit(): it is not told.
+ */
+static __always_inline bool ends_itself(struct rec_call *c, u32 nr, u32 class)
+{
+	if (calls[bounded(nr)].class_kind != CLASS_KILL || class != KILL_SELF)
+		return false;
+	return ends_by_default(c->args[nr == SYS_tgkill || nr == SYS_rt_tgsigqueueinfo ? 2 : 1]);
+}
+
 __noinline u32 class_of(struct rec_call *c, u32 kind, u32 arg)
 {
 	u64 v, flags;

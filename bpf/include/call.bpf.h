@@ -158,36 +158,30 @@ static __always_inline void record_site(struct rec_call *c, struct task *task)
 	task->sink = c->sink;
 }
 
-/* The master told a worker to end: SIGQUIT (a reload, a spare one), or SIGTERM. */
+/* The master told a worker to end when it has served its request: a reload, a spare one. */
 static __always_inline void note_ending(struct rec_call *c)
 {
 	u32 target = c->target_pid;
 	struct proc *q;
 
-	if (c->nr != SYS_kill || (c->args[1] != SIGQUIT && c->args[1] != SIGTERM))
+	if (c->nr != SYS_kill || c->args[1] != SIGQUIT)
 		return;
 	q = proc_of(target);
 	if (q && q->role == ROLE_WORKER)
-		__sync_fetch_and_or(&q->flags, c->args[1] == SIGQUIT ? PROC_QUITTING : PROC_TERMINATING);
+		__sync_fetch_and_or(&q->flags, PROC_QUITTING);
 }
 
 /*
  * What it does for that it does in a signal handler, wherever its PHP code is: it
- * puts an unconnected socket in the place of the one it listened on, or sends itself
- * the signal once more. Neither reaches anything but itself, and one such call is the
- * master's, whose built-in grants have both, for one signal of the master.
+ * puts an unconnected socket in the place of the one it listened on. That reaches
+ * nothing but itself, and one such call is the master's, whose built-in grants have
+ * it, for one signal of the master.
  */
 static __always_inline bool is_ending(struct rec_call *c, struct proc *p)
 {
-	u32 told = 0;
-
-	if (c->op == (SYS_socket << CLASS_BITS | FAMILY_UNIX))
-		told = PROC_QUITTING;
-	else if (c->op == (SYS_kill << CLASS_BITS | KILL_SELF))
-		told = PROC_TERMINATING;
-	if (!(p->flags & told))
+	if (c->op != (SYS_socket << CLASS_BITS | FAMILY_UNIX) || !(p->flags & PROC_QUITTING))
 		return false;
-	__sync_fetch_and_and(&p->flags, ~told);
+	__sync_fetch_and_and(&p->flags, ~PROC_QUITTING);
 	return true;
 }
 

@@ -8,7 +8,6 @@
 
 #define SIGQUIT 3
 #define SIGKILL 9
-#define SIGTERM 15
 #define EPERM 1
 #define EBUSY 16
 #define EEXIST 17

@@ -79,7 +79,7 @@ static __always_inline int on_enter(u64 id)
 		u32 op = (nr << CLASS_BITS) | class;
 
 		c->op = op;
-		if (!op_is_policed(op) && !forks_or_execs(nr))
+		if ((!op_is_policed(op) && !forks_or_execs(nr)) || ends_itself(c, nr, class))
 			goto out;
 	}
 	if (p->role == ROLE_MASTER)

@@ -835,9 +835,8 @@ enum proc_flags {
 	PROC_SCRIPT = 16, /* started through an interpreter line */
 	PROC_PRELOADED = 32, /* fpm that ran a request and forks: still the master */
 	PROC_IGNORED = 64, /* outside --pid, --cgroup, --uid */
-	/* a worker that its master told to end: its next call for that is {master} */
-	PROC_QUITTING = 128, /* by SIGQUIT */
-	PROC_TERMINATING = 256, /* by SIGTERM */
+	/* a worker that its master told to end (SIGQUIT): its next call for that is {master} */
+	PROC_QUITTING = 128,
 };
 
 struct frame {

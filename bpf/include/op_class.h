@@ -54,6 +54,15 @@ CLASS_FN class_family(u64 family)
 	return FAMILY_OTHER;
 }
 
+/* Whether a signal ends who has no handler for it. */
+CLASS_FN ends_by_default(u64 signal)
+{
+	const u32 others = 1 << 0 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20 | 1 << 21 | 1 << 22 | 1 << 23 |
+			   1 << 28; /* none, CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH */
+
+	return (u32)signal < 32 && !(others >> (u32)signal & 1);
+}
+
 CLASS_FN class_mem(u64 prot)
 {
 	return (prot & 4) ? MEM_EXEC : MEM_PLAIN; /* PROT_EXEC */

@@ -420,7 +420,7 @@ static __always_inline void on_fork(struct task_struct *parent, struct task_stru
 	copy.start = BPF_CORE_READ(child, start_boottime);
 	copy.mm = (u64)BPF_CORE_READ(child, mm);
 	copy.requests = 0;
-	copy.flags &= ~(PROC_PRELOADED | PROC_QUITTING | PROC_TERMINATING);
+	copy.flags &= ~(PROC_PRELOADED | PROC_QUITTING);
 	copy.phase = pt ? pt->phase : p->phase;
 	if (copy.role == ROLE_WORKER)
 		copy.requests = 1; /* forked by PHP code: not a worker of the pool, but never a master */

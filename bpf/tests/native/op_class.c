@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/sched.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -37,6 +38,15 @@ int main(void)
 	IS(class_family(AF_INET6), FAMILY_INET6);
 	IS(class_family(AF_UNSPEC), FAMILY_UNSPEC);
 	IS(class_family(40), FAMILY_OTHER); /* AF_VSOCK */
+	IS(ends_by_default(SIGTERM), 1);
+	IS(ends_by_default(0xffffffff00000000ULL | SIGKILL), 1);
+	IS(ends_by_default(SIGUSR2), 1);
+	IS(ends_by_default(0), 0);
+	IS(ends_by_default(SIGCHLD), 0);
+	IS(ends_by_default(SIGSTOP), 0);
+	IS(ends_by_default(SIGWINCH), 0);
+	IS(ends_by_default(SIGRTMIN), 0);
+	IS(ends_by_default(256 + SIGTERM), 0);
 	IS(class_mem(PROT_READ | PROT_EXEC), MEM_EXEC);
 	IS(class_mem(PROT_READ | PROT_WRITE), MEM_PLAIN);
 	IS(class_fcntl(F_SETFD), FCNTL_PLAIN);

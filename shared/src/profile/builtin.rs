@@ -13,10 +13,10 @@ const ANY: &[&str] = &[
     "clone3:process",
     "fork",
     "vfork",
-    "kill:self", // by a worker that it told to end, as is its `socket:unix`: see `is_ending`
+    "kill:self",
     "kill:subject",
     "tgkill:self",
-    "socket:unix",
+    "socket:unix", // also by a worker that it told to end: see `is_ending`
     "socket:inet",
     "socket:inet6",
     "socketpair:unix",

@@ -16,6 +16,7 @@ pub fn tests() -> Vec<Trial> {
         test("status_is_3_after_a_violation_if_asked", exit_code),
         test("a_session_waits_for_descendants_unless_told_not_to", no_wait),
         test("a_session_ends_after_its_duration", duration),
+        test("a_process_that_ends_itself_by_a_signal_is_no_violation", ends_itself),
         test("nobody_is_left_of_a_command_that_forks_while_its_sandbox_ends", chain),
         test("stdout_is_the_commands_and_its_arguments_arrive", stdout),
     ]
@@ -100,6 +101,28 @@ fn duration() {
     let ran = session.stop();
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     assert!(place.path("p.profile").exists());
+}
+
+/// Told to end by somebody else, PHP sends itself the signal once more, wherever its code is.
+fn ends_itself() {
+    let place = Place::new();
+    let run = |mode: &str, code: &str| {
+        let session = place.ordinary(mode).args(["--exit-code", "--duration", "1"]);
+        let session = if mode == "--profile" { session.arg("--force") } else { session };
+        session.run(php(&["-r", &format!("touch('{}'); {code}", place.arg("data/a"))]))
+    };
+    let learnt = run("--profile", "posix_kill(posix_getpid(), SIGTERM); sleep(10);");
+    assert_eq!(learnt.status, 128 + libc::SIGTERM, "{}", learnt.stderr);
+    let profile = place.profile().to_string();
+    assert!(!profile.contains("kill:self"), "{profile}");
+    for signal in ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGKILL"] {
+        let ran = run("--sandbox", &format!("posix_kill(posix_getpid(), {signal}); sleep(10);"));
+        assert!(ran.violations().is_empty() && ran.status > 128, "{signal}: {}", ran.stderr);
+    }
+    let stopped = run("--sandbox", "while (true) { usleep(10_000); }");
+    assert_eq!(stopped.status, 128 + libc::SIGTERM, "{}", stopped.stderr);
+    let other = run("--sandbox", "posix_kill(posix_getpid(), SIGCONT);");
+    assert_eq!(other.violations().len(), 1, "{}", other.stderr);
 }
 
 /// Chains of processes, each gone as soon as it has forked the next.
