@@ -225,6 +225,12 @@ pub fn hinted_of(error: &anyhow::Error) -> Option<&Hinted> {
     error.chain().find_map(|e| e.downcast_ref())
 }
 
+/// What failed, and in a line of its own what to do about it.
+pub fn with_hint(error: &anyhow::Error) -> String {
+    let hint = hinted_of(error).map_or_else(String::new, |hinted| format!("\nHint: {}", hinted.hint));
+    format!("{error:#}{hint}")
+}
+
 /// Error of the tracer, or wrong usage.
 pub const STATUS_ERROR: u8 = 125;
 /// COMMAND cannot be executed.

@@ -11,15 +11,17 @@ use std::time::Duration;
 use std::{fs, io};
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
-use crate::cli::{self, Mode, hinted};
+use crate::cli::{self, Mode, hinted, with_hint};
 
 const FOLDER: &str = "/run/php-tracer";
 /// A client that says nothing must not hold the session up.
 const PATIENCE: Duration = Duration::from_millis(500);
 const LONGEST_REQUEST: u64 = 256;
+/// What an answer begins with that is none.
+const REFUSED: &str = "error: ";
 
 /// What a session is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,28 +70,29 @@ impl Control {
     }
 
     /// Answers whoever has connected. Refused: other users, and subjects, also those that are root.
-    pub fn serve(&self, is_subject: impl Fn(u32) -> bool, mut answer: impl FnMut(Request) -> String) {
+    pub fn serve(&self, is_subject: impl Fn(u32) -> bool, mut answer: impl FnMut(Request) -> Result<String>) {
         while let Ok((mut stream, _)) = self.listener.accept() {
-            let reply = match Self::read(&stream, &is_subject) {
-                Ok(request) => answer(request),
-                Err(refused) => format!("error: {refused}\n"),
-            };
+            let answered = Self::read(&stream, &is_subject).and_then(&mut answer);
+            let reply = answered.unwrap_or_else(|error| format!("{REFUSED}{}\n", with_hint(&error)));
             let _ = stream.write_all(reply.as_bytes());
         }
     }
 
-    fn read(stream: &UnixStream, is_subject: &impl Fn(u32) -> bool) -> Result<Request, String> {
-        let peer = getsockopt(stream, PeerCredentials).map_err(|e| e.to_string())?;
+    fn read(stream: &UnixStream, is_subject: &impl Fn(u32) -> bool) -> Result<Request> {
+        let peer = getsockopt(stream, PeerCredentials)?;
         if peer.uid() != 0 || is_subject(peer.pid() as u32) {
-            return Err("refused".into());
+            return Err(hinted("refused", "ask as root, from a process that is not watched"));
         }
-        stream
-            .set_nonblocking(false)
-            .and_then(|()| stream.set_read_timeout(Some(PATIENCE)))
-            .map_err(|e| e.to_string())?;
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let mut line = String::new();
-        BufReader::new(stream.take(LONGEST_REQUEST)).read_line(&mut line).map_err(|e| e.to_string())?;
-        Request::parse(&line).ok_or_else(|| format!("unknown request `{}`", line.trim().escape_debug()))
+        BufReader::new(stream.take(LONGEST_REQUEST)).read_line(&mut line)?;
+        Request::parse(&line).ok_or_else(|| {
+            hinted(
+                format!("unknown request `{}`", line.trim().escape_debug()),
+                "ask for `mode monitor`, `mode sandbox`, `reload` or `status`",
+            )
+        })
     }
 }
 
@@ -107,7 +110,7 @@ impl Drop for Control {
 
 /// Asks a running session.
 #[derive(Debug, Parser)]
-#[command(name = "ctl", no_binary_name = true)]
+#[command(no_binary_name = true, subcommand_required = true, arg_required_else_help = false)]
 struct Ctl {
     /// Of several sessions, that of this process
     #[arg(long)]
@@ -135,13 +138,25 @@ enum Switch {
     Sandbox,
 }
 
+impl Ctl {
+    /// What was asked of this binary.
+    fn of(name: &str, args: &[std::ffi::OsString]) -> Result<Self, clap::Error> {
+        let command = Self::command().name("ctl").bin_name(format!("{name} ctl"));
+        command.try_get_matches_from(args).and_then(|found| Self::from_arg_matches(&found))
+    }
+}
+
 /// `BINARY ctl …`; the exit status.
 pub fn client(name: &str, args: &[std::ffi::OsString]) -> Result<u8> {
-    let ctl = match Ctl::try_parse_from(args) {
+    let ctl = match Ctl::of(name, args) {
         Ok(ctl) => ctl,
         Err(error) => {
             let _ = error.print();
-            return Ok(if error.use_stderr() { cli::STATUS_ERROR } else { 0 });
+            if !error.use_stderr() {
+                return Ok(0);
+            }
+            crate::say(&format!("Hint: `{name} ctl --help` lists what a session can be asked"));
+            return Ok(cli::STATUS_ERROR);
         }
     };
     let request = match ctl.what {
@@ -154,8 +169,17 @@ pub fn client(name: &str, args: &[std::ffi::OsString]) -> Result<u8> {
     stream.write_all(format!("{request}\n").as_bytes()).context("ask the session")?;
     let mut reply = String::new();
     stream.read_to_string(&mut reply).context("read the session's answer")?;
+    if let Some(refused) = reply.strip_prefix(REFUSED) {
+        return Err(refusal(refused.trim_end()));
+    }
     print!("{reply}");
-    Ok(if reply.starts_with("error:") { cli::STATUS_ERROR } else { 0 })
+    Ok(0)
+}
+
+/// As the session has told it.
+fn refusal(told: &str) -> anyhow::Error {
+    let (what, hint) = told.rsplit_once("\nHint: ").unwrap_or((told, "the session has told more"));
+    hinted(what, hint)
 }
 
 fn connect(name: &str, pid: Option<u32>) -> Result<UnixStream> {
@@ -204,10 +228,31 @@ mod tests {
         }
     }
 
+    fn parsed(args: &[&str]) -> Result<Ctl, clap::Error> {
+        Ctl::of("phase2-kernel-kill", &args.iter().map(Into::into).collect::<Vec<_>>())
+    }
+
     #[test]
     fn a_command_line_is_a_request() {
-        assert!(Ctl::try_parse_from(["mode", "sandbox"]).is_ok());
-        assert!(Ctl::try_parse_from(["--pid", "7", "status"]).is_ok());
-        assert!(Ctl::try_parse_from(["mode", "off"]).is_err());
+        assert!(parsed(&["mode", "sandbox"]).is_ok());
+        assert!(parsed(&["--pid", "7", "status"]).is_ok());
+    }
+
+    #[test]
+    fn wrong_usage_names_the_program_and_what_is_wrong() {
+        for odd in [&[][..], &["mode"], &["mode", "off"], &["off"], &["status", "more"]] {
+            let told = parsed(odd).map(|_| ()).unwrap_err();
+            let text = told.to_string();
+            assert!(told.use_stderr() && text.starts_with("error: "), "{odd:?}: {text}");
+            let usages = text.matches("Usage: ").count();
+            assert_eq!(text.matches("Usage: phase2-kernel-kill ctl").count(), usages, "{odd:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_keeps_its_hint() {
+        let error = refusal("no: line\nHint: do that");
+        assert_eq!(with_hint(&error), "no: line\nHint: do that");
+        assert!(with_hint(&refusal("no")).starts_with("no\nHint: "));
     }
 }

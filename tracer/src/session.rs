@@ -25,7 +25,7 @@ use shared::op::{OpSet, Selection};
 use shared::policy::Policy;
 use shared::profile::{Context, PhpMatch, Profile, View};
 
-use crate::cli::{Actions, Args, Attribution, Hinted, Mode, STATUS_VIOLATION, hinted, hinted_of};
+use crate::cli::{Actions, Args, Attribution, Hinted, Mode, STATUS_VIOLATION, hinted, hinted_of, with_hint};
 use crate::command::{self, Command};
 use crate::consumer::{By, Consumer, Message, Untold};
 use crate::context;
@@ -216,15 +216,35 @@ fn check_profile(
 ) -> Result<()> {
     let Some(profile) = profile else { return Ok(()) };
     profile.check_view(phase.view()).map_err(from_profile)?;
-    let primary = targets.iter().find(|t| t.primary);
-    if let Some(version) = primary.and_then(|t| t.image.version.as_deref()) {
-        match profile.check_php(version, args.accept_php_version || mode == Mode::Profile) {
-            Ok(PhpMatch::Same) => {}
-            Ok(PhpMatch::Notice(text)) => crate::say(&format!("notice: {text}")),
-            Err(error) => return Err(from_profile(error)),
-        }
+    if let Some(php) = Primary::of(targets)
+        && let Some(notice) = php.check(profile, args.accept_php_version || mode == Mode::Profile)?
+    {
+        crate::say(&notice);
     }
     Ok(())
+}
+
+/// The PHP that a profile has to speak of.
+struct Primary {
+    path: PathBuf,
+    version: String,
+}
+
+impl Primary {
+    /// None where its version is not known.
+    fn of(targets: &[Target]) -> Option<Self> {
+        let image = &targets.iter().find(|t| t.primary)?.image;
+        let path = image.path.canonicalize().unwrap_or_else(|_| image.path.clone());
+        Some(Self { path, version: image.version.clone()? })
+    }
+
+    /// What people should know where the profile may be used all the same.
+    fn check(&self, profile: &Profile, accept: bool) -> Result<Option<String>> {
+        match profile.check_php(&self.version, accept).map_err(from_profile)? {
+            PhpMatch::Same => Ok(None),
+            PhpMatch::Notice(text) => Ok(Some(format!("notice: {text}"))),
+        }
+    }
 }
 
 /// The pins of an earlier session, or a place for ours. What was left must be adopted or ended: beside it, a second
@@ -468,6 +488,8 @@ struct Session {
     operations: Selection,
     /// Likewise how much of PHP's stack decides.
     context: Context,
+    /// As it is now: it may be upgraded.
+    primary: Option<Primary>,
     /// Subjects that are root are contained.
     contains_root: bool,
 }
@@ -725,6 +747,7 @@ impl Session {
             view: phase.view(),
             operations,
             context,
+            primary: Primary::of(targets),
             contains_root: phase.contains_root(actions),
         };
         session.adopt(args, child)?;
@@ -854,10 +877,7 @@ impl Session {
             while let Ok(Some(signal)) = signals.read_signal() {
                 match Signal::try_from(signal.ssi_signo as i32) {
                     Ok(Signal::SIGINT | Signal::SIGTERM) => return Ok(self.leave(child)),
-                    Ok(Signal::SIGHUP) => {
-                        let told = self.reload(args);
-                        crate::say(&told);
-                    }
+                    Ok(Signal::SIGHUP) => drop(self.reload(args)),
                     Ok(Signal::SIGUSR1) => self.reopen_events.store(true, Ordering::Relaxed),
                     Ok(Signal::SIGUSR2) => self.write_now.store(true, Ordering::Relaxed),
                     _ => idle = Duration::from_millis(1),
@@ -926,6 +946,9 @@ impl Session {
         match self.images.add(&mut self.kernel, path) {
             Ok(id) => {
                 let version = self.images.get(id).and_then(|k| k.image.version.clone()).unwrap_or_default();
+                if let Some(primary) = self.primary.as_mut().filter(|primary| primary.path == path) {
+                    primary.version.clone_from(&version);
+                }
                 // Processes that were started from it before it was known.
                 if let Some(pins) = &self.pins
                     && let Err(error) = self.kernel.persist(pins, self.switch.instance())
@@ -949,77 +972,93 @@ impl Session {
         }
     }
 
-    /// Whether it answers what this session asks from start to end.
-    fn fits(&self, profile: &Profile) -> Result<()> {
+    /// Whether it answers what this session asks from start to end. What people should know of it.
+    fn check(&self, args: &Args, profile: &Profile) -> Result<Option<String>> {
         profile.check_view(self.view).map_err(from_profile)?;
         profile.check_context(self.context).map_err(from_profile)?;
         check_operations(self.view, &profile.operations, &self.operations, || {
             format!("learn it with --syscalls {}, or start anew with it", self.operations)
-        })
+        })?;
+        let primary = self.primary.as_ref();
+        primary.map_or(Ok(None), |php| php.check(profile, args.accept_php_version))
     }
 
-    /// SIGHUP: a good profile replaces the old one at once, a bad one changes nothing. What people should know.
-    fn reload(&mut self, args: &Args) -> String {
-        let loaded = match self.mode {
-            Mode::Profile => {
-                self.write_now.store(true, Ordering::Relaxed);
-                return "notice: the profile is written".into();
-            }
-            Mode::Monitor => Profile::load(&args.profile_file),
-            Mode::Sandbox => Profile::load_for_sandbox(&args.profile_file, args.force),
-        };
-        match loaded.map_err(from_profile).and_then(|p| self.fits(&p).map(|()| p)) {
-            Ok(profile) => {
-                let policy = Arc::new(Policy::in_context(&profile, self.context));
-                let next = self.generation + 1;
-                let patterned = match self.tables.as_ref().map(|tables| tables.load(&policy, next)) {
-                    None => false,
-                    Some(Ok(patterned)) => patterned,
-                    Some(Err(error)) => return unchanged(&error),
-                };
-                if let Err(error) = self.wrappers.load(&profile.wrappers, next) {
-                    return unchanged(&error);
-                }
-                if let Some(Err(error)) = self.scripts.as_mut().map(|s| s.swap(&mut self.kernel, &policy)) {
-                    return unchanged(&error);
-                }
-                // The kernel side first: from then on nothing of the old profile is known to be allowed.
-                self.switch.set(next, self.mode, patterned);
-                self.generation = next;
-                if let Some(tables) = &self.tables {
-                    tables.keep_only(next);
-                }
-                self.wrappers.keep_only(next);
-                let _ = self.orders.send(Order::Swap(policy.clone(), self.generation));
-                self.to_reporter.send(Message::Swapped(policy, profile.checksum()));
-                self.looking.retain(|look| !look.is_done());
-                self.looking.extend(Look::begin(&profile, &self.to_reporter));
-                self.summary = summarize(&profile);
-                let now = self.summary.trim_end_matches(", ");
-                let told = format!("notice: {} loaded again: {now}", args.profile_file.display());
-                let set = |of: &Selection| in_view(self.view, of);
-                if set(&profile.operations).is_subset(&set(&self.operations)) {
-                    return told;
-                }
-                format!(
-                    "{told}\nwarning: it was learnt with --syscalls {}; until the next start only {} is policed",
-                    profile.operations, self.operations
-                )
-            }
-            Err(error) => unchanged(&error),
+    /// SIGHUP: a good profile replaces the old one at once, a bad one changes nothing. What people should know, which
+    /// they are told here, too.
+    fn reload(&mut self, args: &Args) -> Result<String> {
+        if self.mode == Mode::Profile {
+            self.write_now.store(true, Ordering::Relaxed);
+            crate::say("notice: the profile is written");
+            return Ok(String::new());
         }
+        let reloaded = self.load_again(args).map_err(|error| unchanged(&error));
+        match &reloaded {
+            Ok(told) => crate::say(told),
+            Err(error) => crate::say(&format!("warning: {}", with_hint(error))),
+        }
+        reloaded
+    }
+
+    fn load_again(&mut self, args: &Args) -> Result<String> {
+        let path = &args.profile_file;
+        let loaded = match self.mode {
+            Mode::Sandbox => Profile::load_for_sandbox(path, args.force),
+            _ => Profile::load(path),
+        };
+        let profile = loaded.map_err(from_profile)?;
+        let notice = self.check(args, &profile)?;
+        self.swap(&profile)?;
+        let now = self.summary.trim_end_matches(", ");
+        let mut told = format!("notice: {} loaded again: {now}", path.display());
+        if let Some(notice) = notice {
+            told = format!("{told}\n{notice}");
+        }
+        let set = |of: &Selection| in_view(self.view, of);
+        if set(&profile.operations).is_subset(&set(&self.operations)) {
+            return Ok(told);
+        }
+        Ok(format!(
+            "{told}\nwarning: it was learnt with --syscalls {}; until the next start only {} is policed",
+            profile.operations, self.operations
+        ))
+    }
+
+    /// Errors: nothing has changed.
+    fn swap(&mut self, profile: &Profile) -> Result<()> {
+        let policy = Arc::new(Policy::in_context(profile, self.context));
+        let next = self.generation + 1;
+        let patterned = self.tables.as_ref().map_or(Ok(false), |tables| tables.load(&policy, next))?;
+        self.wrappers.load(&profile.wrappers, next)?;
+        if let Some(scripts) = &mut self.scripts {
+            scripts.swap(&mut self.kernel, &policy)?;
+        }
+        // The kernel side first: from then on nothing of the old profile is known to be allowed.
+        self.switch.set(next, self.mode, patterned);
+        self.generation = next;
+        if let Some(tables) = &self.tables {
+            tables.keep_only(next);
+        }
+        self.wrappers.keep_only(next);
+        let _ = self.orders.send(Order::Swap(policy.clone(), self.generation));
+        self.to_reporter.send(Message::Swapped(policy, profile.checksum()));
+        self.looking.retain(|look| !look.is_done());
+        self.looking.extend(Look::begin(profile, &self.to_reporter));
+        self.summary = summarize(profile);
+        Ok(())
     }
 
     /// Monitor or sandbox, by name; refused where a session that starts with `--sandbox` would be.
-    fn set_mode(&mut self, args: &Args, mode: Mode) -> String {
+    fn set_mode(&mut self, args: &Args, mode: Mode) -> Result<String> {
         if mode == Mode::Sandbox {
+            let stays =
+                |why: &str, hint: String| hinted(format!("the mode stays {}: {why}", self.mode.name()), hint);
             // What may be monitored may not be enforced yet: the file is judged as --sandbox would.
-            if let Err(error) = Profile::load_for_sandbox(&args.profile_file, args.force) {
-                return format!("error: the mode stays {}: {error}\n", self.mode.name());
-            }
+            Profile::load_for_sandbox(&args.profile_file, args.force)
+                .map_err(|error| stays(&error.to_string(), error.hint()))?;
             let found = if self.contains_root { None } else { privilege::of(images::subjects(&self.procs)) };
             if let Some(found) = found.filter(|_| !args.allow_privileged) {
-                return format!("error: the mode stays {}: {found} (--allow-privileged)\n", self.mode.name());
+                let hint = "run them as an ordinary user, or start the session with --allow-privileged";
+                return Err(stays(&found, hint.into()));
             }
         }
         self.mode = mode;
@@ -1033,7 +1072,7 @@ impl Session {
         self.switch.set_mode(mode);
         self.to_reporter.send(Message::Mode(mode));
         crate::say(&format!("notice: the mode is {} now", mode.name()));
-        format!("mode {}\n", mode.name())
+        Ok(format!("mode {}\n", mode.name()))
     }
 
     /// Requests over the control socket.
@@ -1045,12 +1084,8 @@ impl Session {
         };
         socket.serve(is_subject, |request| match request {
             Request::Mode(mode) => self.set_mode(args, mode),
-            Request::Reload => {
-                let told = self.reload(args);
-                crate::say(&told);
-                format!("{told}\n")
-            }
-            Request::Status => self.status(),
+            Request::Reload => Ok(self.reload(args)? + "\n"),
+            Request::Status => Ok(self.status()),
         });
         self.socket = Some(socket);
     }
@@ -1217,9 +1252,9 @@ fn protected_files(args: &Args) -> Vec<PathBuf> {
 }
 
 /// Of a profile that was to be swapped in.
-fn unchanged(error: &anyhow::Error) -> String {
-    let hint = hinted_of(error).map_or(String::new(), |hinted| format!("\nHint: {}", hinted.hint));
-    format!("warning: the profile stays as it was: {error:#}{hint}")
+fn unchanged(error: &anyhow::Error) -> anyhow::Error {
+    let hint = hinted_of(error).map_or("start anew with it", |hinted| &hinted.hint);
+    hinted(format!("the profile stays as it was: {error:#}"), hint)
 }
 
 fn summarize(profile: &Profile) -> String {

@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("the_mode_changes_by_its_name_while_running", by_name),
         test("a_profile_that_does_not_speak_of_all_that_is_policed_is_not_swapped_in", narrower),
+        test("a_profile_of_another_minor_version_of_php_is_not_swapped_in", other_minor),
         test("subjects_that_may_signal_the_tracer_are_refused_in_a_sandbox", may_signal),
         test("ctl_without_a_session_says_so", nobody),
     ]
@@ -44,12 +45,20 @@ fn by_name() {
     session.wait_for("logged unlink");
     let status = String::from_utf8_lossy(&ctl(session.pid(), &["status"]).stdout).into_owned();
     assert!(status.starts_with("mode monitor\n"), "{status}");
-    assert_eq!(ctl(session.pid(), &["mode", "toggle"]).status.code(), Some(125));
+    let odd = ctl(session.pid(), &["mode", "toggle"]);
+    assert_eq!(odd.status.code(), Some(125));
+    assert!(String::from_utf8_lossy(&odd.stderr).contains("\nHint: "), "{odd:?}");
     assert!(victim.try_wait().expect("wait").is_none(), "only logged until now");
     let switched = ctl(session.pid(), &["mode", "sandbox"]);
     assert_eq!(String::from_utf8_lossy(&switched.stdout), "mode sandbox\n");
     assert_eq!(victim.wait().expect("wait").signal(), Some(libc::SIGKILL));
     session.stop();
+}
+
+/// The status of `ctl reload`, and what it said.
+fn reload(pid: i32) -> (i32, String) {
+    let Output { status, stdout, stderr } = ctl(pid, &["reload"]);
+    (status.code().expect("it ended"), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
 }
 
 fn run_honest(place: &Place, php: &str) {
@@ -77,24 +86,54 @@ fn narrower() {
         fs::write(place.path("p.profile"), first).expect("write the profile");
         let session = place.session("--monitor").arg("--php").arg(&php).start();
         fs::write(place.path("p.profile"), second).expect("write the profile");
-        let told = String::from_utf8_lossy(&ctl(session.pid(), &["reload"]).stdout).into_owned();
+        let told = reload(session.pid());
         run_honest(&place, &php);
         let ran = session.stop();
         assert!(ran.violations().is_empty(), "{}", ran.stderr);
         told
     };
-    let told = swapped(&wide, &narrow);
-    assert!(told.starts_with("warning: the profile stays as it was: "), "{told}");
+    let (status, told) = swapped(&wide, &narrow);
+    assert!(status == 125 && told.contains("the profile stays as it was: "), "{told}");
     assert!(
         told.contains("learnt with --syscalls mkdir, and does not speak of all of mkdir,rmdir"),
         "{told}"
     );
     assert!(told.contains("Hint: learn it with --syscalls mkdir,rmdir"), "{told}");
-    let told = swapped(&narrow, &wide);
-    assert!(told.contains("loaded again"), "{told}");
+    let (status, told) = swapped(&narrow, &wide);
+    assert!(status == 0 && told.contains("loaded again"), "{told}");
     assert!(told.contains("until the next start only mkdir is policed"), "{told}");
-    let told = swapped(&wide, &wide);
+    let (_, told) = swapped(&wide, &wide);
     assert!(told.contains("loaded again") && !told.contains("warning"), "{told}");
+}
+
+/// As a start would refuse it, and with the same words.
+fn other_minor() {
+    let place = Place::new();
+    let php = place.own_php();
+    place.file("ok.php", "<?php touch($argv[1] . '/ok');");
+    learn_running(&place, &php, &[]);
+    let of_this_php = fs::read(place.path("p.profile")).expect("read the profile");
+    let mut of_another = place.profile();
+    of_another["php"]["version"] = "7.3.1".into();
+    of_another["php"]["minor"] = "7.3".into();
+    let swapped = |options: &[&str]| {
+        fs::write(place.path("p.profile"), &of_this_php).expect("write the profile");
+        let session = place.session("--monitor").args(["--php", &php]).args(options.iter().copied()).start();
+        fs::write(place.path("p.profile"), of_another.to_string()).expect("write the profile");
+        let told = reload(session.pid());
+        session.stop();
+        told
+    };
+    let (status, told) = swapped(&[]);
+    assert_eq!(status, 125, "{told}");
+    assert!(
+        told.contains("stays as it was: the profile was learnt from PHP 7.3.1, and this is PHP"),
+        "{told}"
+    );
+    assert!(told.contains("Hint: learn again with this PHP, or --accept-php-version"), "{told}");
+    let (status, told) = swapped(&["--accept-php-version"]);
+    assert!(status == 0 && told.contains("loaded again"), "{told}");
+    assert!(told.contains("notice: the profile was learnt from PHP 7.3.1"), "{told}");
 }
 
 /// Not root, but with a capability that reaches it.

@@ -135,7 +135,7 @@ fn a_bad_file_changes_nothing(arena: &Arena, session: &Running) {
         fs::write(arena.path("bad.profile"), bad).expect("write a file");
         put(arena, &arena.path("bad.profile"));
         let told = ask(session, "reload");
-        let why = told.strip_prefix("warning: the profile stays as it was: ").map_or(0, str::len);
+        let why = told.strip_prefix("error: the profile stays as it was: ").map_or(0, str::len);
         assert!(why > 10, "it does not say why: {told}");
         assert_eq!(Status::of(session).text().lines().nth(1).map(ToOwned::to_owned), before);
     }
