@@ -671,12 +671,12 @@ impl Shared {
     }
 
     fn rules(&mut self, site: Option<&Site>, grants: &[&Grant]) -> SitePolicy {
-        let engine = site.is_some_and(|site| site.kind == SiteKind::Engine);
+        let engine = site.is_some_and(is_engine);
         let master = site.is_some_and(|site| site.kind == SiteKind::Master);
         let no_exec = engine && site.and_then(Site::phase) != Some(Phase::Startup);
         let mut rules: Vec<Rule> = grants
             .iter()
-            .filter(|grant| !(engine && needs_path(grant.operation) && !names_places(grant)))
+            .filter(|grant| !lacks_places(grant))
             .map(|grant| Rule {
                 op: grant.operation,
                 mode: grant.mode,
@@ -710,6 +710,16 @@ impl Shared {
         self.known.insert(key, policy.clone());
         policy
     }
+}
+
+/// Whether a grant of `{engine}` allows nothing, since it does not say where.
+pub fn lacks_places(grant: &Grant) -> bool {
+    let engine = matches!(&grant.who, Who::Sites(sites) if sites.first().is_some_and(is_engine));
+    engine && needs_path(grant.operation) && !names_places(grant)
+}
+
+fn is_engine(site: &Site) -> bool {
+    site.kind == SiteKind::Engine
 }
 
 /// For the engine a relative pattern is as good as none.

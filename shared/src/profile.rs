@@ -505,6 +505,9 @@ impl Profile {
         for text in [&self.php.version, &self.php.abi].into_iter().chain(self.learned.unknown.keys()) {
             most("bytes of a text", text.len(), caps::TEXT)?;
         }
+        if self.complete && self.learned.lost > 0 {
+            return invalid("complete".into(), "records were lost (`learned.lost`), so it is not");
+        }
         most("bytes of learned.host", self.learned.host.len(), caps::PATH)?;
         for (index, root) in self.roots.iter().enumerate() {
             root.check().or_else(|what| invalid(format!("roots[{index}]"), what))?;
@@ -529,9 +532,13 @@ impl Profile {
         for (index, file) in self.files.iter().enumerate() {
             check_file(file, &self.wrappers).or_else(|what| invalid(format!("files[{index}]"), what))?;
         }
+        let mut scripts = HashMap::with_capacity(self.scripts.len());
         for (index, script) in self.scripts.iter().enumerate() {
             if script.file.is_empty() || script.file.len() > caps::NAME {
                 return invalid(format!("scripts[{index}]"), "a file has from 1 to 255 bytes");
+            }
+            if scripts.insert(&script.file, script).is_some_and(|other| other != script) {
+                return invalid(format!("scripts[{index}]"), "there is another script of that name");
             }
         }
         for (index, grant) in self.grants.iter().enumerate() {

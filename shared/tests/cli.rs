@@ -202,6 +202,21 @@ fn names_cannot_write_to_the_terminal() {
 }
 
 #[test]
+fn import_warns_of_what_grants_nothing() {
+    let place = Place::new();
+    let mut profile = everything();
+    profile.grants = vec![grant(Who::site(Site::engine(Phase::Shutdown)), "unlink")];
+    place.write("p.json", &profile.to_json());
+    let (status, stdout, stderr) = place.run(&["import", "p.json", "-o", "q"]);
+    assert_eq!((status, stdout.as_str()), (0, ""));
+    assert_eq!(
+        stderr,
+        "php-profile: warning: of no effect, since they do not say where: unlink by {engine:shutdown}\n\
+         Hint: {engine} needs absolute paths there: \"constraints\": [{\"path\": [\"/srv/app/data/*\"]}]\n"
+    );
+}
+
+#[test]
 fn export_and_import_go_round() {
     let place = Place::new();
     let json = place.succeed(&["export", "p"]);

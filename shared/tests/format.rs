@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use common::{any_profile, everything, grant, op};
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
-use shared::profile::{Context, Face, PhpMatch, Profile, ProfileError, View, Who};
+use shared::profile::{Context, Face, Learned, PhpMatch, Profile, ProfileError, Script, View, Who};
 use shared::site::{Name, Site};
 
 thread_local! {
@@ -425,6 +425,25 @@ fn files_that_no_chain_can_have_are_refused() {
     let mut unknown = sections(&everything().to_bytes()[HEADER..]);
     unknown.push((*b"CTXT", vec![9, 0]));
     assert!(message(&sealed(&joined(&unknown))).contains("context: the number 9 means nothing"));
+}
+
+#[test]
+fn contradictions_are_refused() {
+    let lossy = Profile { learned: Learned { lost: 1, ..everything().learned }, ..everything() };
+    let mut twice = everything();
+    twice.scripts.push(Script { sha256: [9; 32], ..twice.scripts[0].clone() });
+    for (profile, why) in [
+        (lossy, "complete: records were lost (`learned.lost`), so it is not"),
+        (twice, "scripts[1]: there is another script of that name"),
+    ] {
+        for bytes in [profile.to_bytes(), profile.to_json().into_bytes()] {
+            let message = message(&bytes);
+            assert!(message.contains(why), "{message}");
+        }
+    }
+    let mut same = everything();
+    same.scripts.push(same.scripts[0].clone());
+    assert_eq!(Profile::from_json(same.to_json().as_bytes()).unwrap(), everything());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use shared::event::{Event, Kind};
-use shared::policy::Reason;
+use shared::policy::{Reason, lacks_places};
 use shared::profile::{
     Constraint, Context, Face, Grant, GrantKey, GrantMode, Profile, ProfileError, Who, builtin_master, caps,
 };
@@ -194,7 +194,25 @@ fn import(json: &Path, output: &Path, force: bool) -> Result<(), Failure> {
     profile.save(output, force).map_err(|error| match error {
         ProfileError::Exists { .. } => failure(error.to_string(), "--force replaces it"),
         error => error.into(),
-    })
+    })?;
+    warn_of_grants_without_places(&profile);
+    Ok(())
+}
+
+fn warn_of_grants_without_places(profile: &Profile) {
+    let keys: Vec<String> = profile
+        .grants
+        .iter()
+        .filter(|grant| lacks_places(grant))
+        .map(|grant| grant.key().to_string())
+        .collect();
+    if !keys.is_empty() {
+        eprintln!(
+            "php-profile: warning: of no effect, since they do not say where: {}\n\
+             Hint: {{engine}} needs absolute paths there: \"constraints\": [{{\"path\": [\"/srv/app/data/*\"]}}]",
+            keys.join("; ")
+        );
+    }
 }
 
 // ---- show ----

@@ -234,7 +234,11 @@ pub fn any_profile() -> impl Strategy<Value = Profile> {
                 profile.grants = grants;
                 profile.learned = learned;
                 profile.complete = complete;
+                if complete {
+                    profile.learned.lost = 0;
+                }
                 profile.normalize();
+                profile.scripts.dedup_by(|one, other| one.file == other.file);
                 profile
             },
         )
