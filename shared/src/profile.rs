@@ -379,8 +379,8 @@ impl Profile {
         self.grants.sort_unstable_by(Grant::order);
     }
 
-    /// Adds what another profile has: grants united, counts, runs and losses added.
-    pub fn merge(&mut self, other: Self) -> Result<(), ProfileError> {
+    /// Whether what is learnt so can be merged into this.
+    pub fn check_merge(&self, view: View, attribution: Attribution, php: &Php) -> Result<(), ProfileError> {
         let same = |what, mine: String, theirs: String| {
             let (shown, other) = (escape(mine.as_bytes()), escape(theirs.as_bytes()));
             if mine == theirs {
@@ -389,9 +389,14 @@ impl Profile {
                 Err(ProfileError::Merge { what, mine: shown, theirs: other })
             }
         };
-        same("view", self.view.to_string(), other.view.to_string())?;
-        same("attribution", self.attribution.to_string(), other.attribution.to_string())?;
-        same("PHP release", self.php.minor.clone(), other.php.minor.clone())?;
+        same("view", self.view.to_string(), view.to_string())?;
+        same("attribution", self.attribution.to_string(), attribution.to_string())?;
+        same("PHP release", self.php.minor.clone(), php.minor.clone())
+    }
+
+    /// Adds what another profile has: grants united, counts, runs and losses added.
+    pub fn merge(&mut self, other: Self) -> Result<(), ProfileError> {
+        self.check_merge(other.view, other.attribution, &other.php)?;
         let mut merged = self.clone();
         merged.operations = self.operations.union(&other.operations);
         merged.php = other.php;

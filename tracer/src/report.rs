@@ -20,7 +20,7 @@ use shared::op::{ArgsSeen, Op, Selection, describe_args};
 use shared::policy::{
     Actor, ArgsView, Learner, LearnerConfig, Observation, Policy, Reason, Verdict, is_include,
 };
-use shared::profile::{Context, Php, Profile, Root, View};
+use shared::profile::{Context, Face, Php, Profile, Root, View};
 use shared::site::{Name, Site, text};
 
 use crate::cli::{self, Args, Mode};
@@ -54,6 +54,8 @@ pub struct Settings {
     pub context: Context,
     /// What is enforced, or (profile mode) added to.
     pub profile: Option<Profile>,
+    /// How a profile is written.
+    pub face: Face,
     /// Version and ABI, where they are known at the start.
     pub php: Option<(String, String)>,
     /// Counts of pairs.
@@ -620,7 +622,8 @@ impl Reporter {
             merged.merge(profile).map_err(from_profile)?;
             profile = merged;
         }
-        profile.save(&self.settings.args.profile_file, true).map_err(from_profile)?;
+        let path = &self.settings.args.profile_file;
+        profile.save_face(path, self.settings.face, true).map_err(from_profile)?;
         Ok(profile)
     }
 

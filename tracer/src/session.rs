@@ -23,7 +23,7 @@ use shared::intf;
 use shared::op::lsm::{is_by_function, seen_as, seen_of, with_functions};
 use shared::op::{OpSet, Selection};
 use shared::policy::Policy;
-use shared::profile::{Context, PhpMatch, Profile, View};
+use shared::profile::{Context, Face, Php, PhpMatch, Profile, View};
 
 use crate::cli::{Actions, Args, Attribution, Hinted, Mode, STATUS_VIOLATION, hinted, hinted_of, with_hint};
 use crate::command::{self, Command};
@@ -63,6 +63,7 @@ struct Asked {
     mode: Mode,
     actions: Actions,
     context: Context,
+    face: Face,
 }
 
 /// Runs a session to its end; the exit status.
@@ -73,7 +74,7 @@ pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
     wrappers::check(args, mode)?;
     let signals = block_signals()?;
     let pins = hold_pins(phase, args)?;
-    let profile = open_profile(args, mode)?;
+    let (profile, face) = open_profile(args, mode)?;
     let command = match args.command.first() {
         Some(name) => Some((command::resolve(name)?, command::user_for(args.user.as_deref())?)),
         None => None,
@@ -103,7 +104,7 @@ pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
         }
         None => None,
     };
-    let asked = Asked { mode, actions, context };
+    let asked = Asked { mode, actions, context, face };
     let mut session = Session::start(phase, args, asked, profile, pins, &targets, child.as_mut())?;
     if child.is_none() {
         session.check_running_privileges(args)?;
@@ -162,21 +163,31 @@ fn block_signals() -> Result<SignalFd> {
     Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
-/// In profile mode what `--merge` adds to; else what is enforced.
-fn open_profile(args: &Args, mode: Mode) -> Result<Option<Profile>> {
+/// In profile mode what `--merge` adds to; else what is enforced. And how a profile will be written.
+fn open_profile(args: &Args, mode: Mode) -> Result<(Option<Profile>, Face)> {
     let path = &args.profile_file;
-    match mode {
-        Mode::Profile if path.exists() && args.merge => Ok(Some(Profile::load(path).map_err(from_profile)?)),
-        Mode::Profile if path.exists() && !args.force => Err(hinted(
+    let profile = match mode {
+        Mode::Profile => return open_to_write(args),
+        Mode::Monitor => Profile::load(path),
+        Mode::Sandbox => Profile::load_for_sandbox(path, args.force),
+    };
+    Ok((Some(profile.map_err(|e| without_profile(e, args))?), Face::Binary))
+}
+
+fn open_to_write(args: &Args) -> Result<(Option<Profile>, Face)> {
+    let path = &args.profile_file;
+    Profile::check_place(path).map_err(from_profile)?;
+    if path.exists() && args.merge {
+        let (profile, face) = Profile::load_face(path).map_err(from_profile)?;
+        return Ok((Some(profile), face));
+    }
+    if path.exists() && !args.force {
+        return Err(hinted(
             format!("{} exists already", path.display()),
             "--merge adds to it, --force replaces it, --profile-file names another",
-        )),
-        Mode::Profile => Ok(None),
-        Mode::Monitor => Ok(Some(Profile::load(path).map_err(|e| without_profile(e, args))?)),
-        Mode::Sandbox => {
-            Ok(Some(Profile::load_for_sandbox(path, args.force).map_err(|e| without_profile(e, args))?))
-        }
+        ));
     }
+    Ok((None, Face::Binary))
 }
 
 /// An error of a profile with its own hint.
@@ -216,9 +227,12 @@ fn check_profile(
 ) -> Result<()> {
     let Some(profile) = profile else { return Ok(()) };
     profile.check_view(phase.view()).map_err(from_profile)?;
-    if let Some(php) = Primary::of(targets)
-        && let Some(notice) = php.check(profile, args.accept_php_version || mode == Mode::Profile)?
-    {
+    let Some(php) = Primary::of(targets) else { return Ok(()) };
+    if mode == Mode::Profile {
+        let learnt = Php::new(&php.version, "");
+        profile.check_merge(phase.view(), args.attribution.into(), &learnt).map_err(from_profile)?;
+    }
+    if let Some(notice) = php.check(profile, args.accept_php_version)? {
         crate::say(&notice);
     }
     Ok(())
@@ -538,7 +552,7 @@ impl Session {
     fn start_with(
         phase: &dyn Phase,
         args: &Args,
-        Asked { mode, actions, context }: Asked,
+        Asked { mode, actions, context, face }: Asked,
         profile: Option<Profile>,
         pins: Option<&Pins>,
         found: Option<&Found>,
@@ -662,6 +676,7 @@ impl Session {
             operations: operations.clone(),
             context,
             profile,
+            face,
             php: primary.map(|i| (i.version.clone().unwrap_or_default(), i.abi.clone())),
             pairs: kernel.map("pairs")?,
             stats: kernel.map("stats")?,

@@ -111,6 +111,13 @@ impl Profile {
     }
 }
 
+impl Profile {
+    /// Whether a profile could be written there now; nothing is left of the attempt.
+    pub fn check_place(path: &Path) -> Result<(), ProfileError> {
+        beside(path).map(drop)
+    }
+}
+
 pub(super) fn read_bounded(file: &File, path: &Path) -> Result<Vec<u8>, ProfileError> {
     let read = |source| ProfileError::Read { path: path.into(), source };
     let size = file.metadata().map_err(read)?.len();
@@ -126,6 +133,22 @@ pub(super) fn read_bounded(file: &File, path: &Path) -> Result<Vec<u8>, ProfileE
     Ok(bytes)
 }
 
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Removed when dropped, unless it is renamed.
+fn beside(path: &Path) -> Result<tempfile::NamedTempFile, ProfileError> {
+    let failed = |step| move |source| ProfileError::Write { path: path.into(), step, source };
+    if path.is_dir() {
+        return Err(failed("it is a directory")(io::Error::from(io::ErrorKind::IsADirectory)));
+    }
+    tempfile::Builder::new()
+        .prefix(".php-profile-")
+        .tempfile_in(directory_of(path))
+        .map_err(failed("creating a file beside it"))
+}
+
 fn write_beside(path: &Path, bytes: &[u8], overwrite: bool) -> Result<(), ProfileError> {
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -133,21 +156,10 @@ fn write_beside(path: &Path, bytes: &[u8], overwrite: bool) -> Result<(), Profil
     if bytes.len() as u64 > caps::FILE {
         return Err(ProfileError::TooLarge { size: bytes.len() as u64, cap: caps::FILE });
     }
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if path.is_dir() {
-        return Err(failed("it is a directory")(io::Error::from(io::ErrorKind::IsADirectory)));
-    }
-    if !overwrite && path.symlink_metadata().is_ok() {
+    if !overwrite && path.symlink_metadata().is_ok() && !path.is_dir() {
         return Err(ProfileError::Exists { path: path.into() });
     }
-    // Removed when dropped, unless it was renamed.
-    let mut beside = tempfile::Builder::new()
-        .prefix(".php-profile-")
-        .tempfile_in(directory)
-        .map_err(failed("creating a file beside it"))?;
+    let mut beside = beside(path)?;
     beside.write_all(bytes).map_err(failed("writing"))?;
     beside
         .as_file()
@@ -162,7 +174,9 @@ fn write_beside(path: &Path, bytes: &[u8], overwrite: bool) -> Result<(), Profil
             _ => failed("renaming")(error.error),
         })?;
     }
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("syncing the directory"))
+    File::open(directory_of(path))
+        .and_then(|directory| directory.sync_all())
+        .map_err(failed("syncing the directory"))
 }
 
 /// A list that does not believe in its length before its items were read.

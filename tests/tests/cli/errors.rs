@@ -31,6 +31,8 @@ pub fn tests() -> Vec<Trial> {
         test("error_usdt_without_the_environment", usdt_without_environment),
         test("error_no_php_fpm_running", no_fpm),
         test("error_profile_exists", profile_exists),
+        test("error_profile_that_nothing_can_be_merged_into", cannot_be_merged),
+        test("error_profile_that_cannot_be_written", no_place_for_a_profile),
         test("error_sandbox_as_root", as_root),
         test("error_profile_that_others_can_write", writable_profile),
         test("error_no_such_user", no_such_user),
@@ -372,6 +374,56 @@ fn profile_exists() {
     assert!(ran.stderr.contains("--merge") && ran.stderr.contains("--force"), "{}", ran.stderr);
     assert!(!ran.stdout.contains("ran"));
     assert_eq!(fs::read(place.path("p.profile")).expect("read"), before);
+}
+
+/// Known at the start: COMMAND does not run for nothing.
+fn cannot_be_merged() {
+    let place = learnt();
+    let merged = || place.ordinary("--profile").arg("--merge").run(php(&[&place.arg("a.php")]));
+    for (part, key, value, what) in [
+        ("attribution", None, "usdt", "one has the attribution `usdt`, the other `stack`"),
+        ("php", Some("minor"), "8.1", "one has the PHP release `8.1`, the other"),
+    ] {
+        let good = fs::read(place.path("p.profile")).expect("read");
+        amended(&place, |profile| match key {
+            None => profile[part] = value.into(),
+            Some(key) => {
+                profile[part][key] = value.into();
+                profile[part]["version"] = format!("{value}.7").into();
+            }
+        });
+        let ran = merged();
+        assert_error(&place, &ran, 125, what);
+        assert!(!ran.stdout.contains("ran"), "COMMAND was run: {}", ran.stdout);
+        fs::write(place.path("p.profile"), good).expect("write");
+    }
+    // JSON stays JSON.
+    let json = place.profile();
+    fs::write(place.path("p.profile"), json.to_string()).expect("write");
+    let ran = merged();
+    assert_eq!(ran.stdout, "ran", "{}", ran.stderr);
+    let written: Value =
+        serde_json::from_slice(&fs::read(place.path("p.profile")).expect("read")).expect("JSON");
+    assert_eq!(written["learned"]["runs"], 2);
+}
+
+fn no_place_for_a_profile() {
+    let place = Place::new();
+    for (path, what) in [("data", "it is a directory"), ("nowhere/p.profile", "No such file")] {
+        let path = place.arg(path);
+        for more in ["--force", "--merge"] {
+            let ran = run_tracer(
+                place.root(),
+                &["--profile", more, "--profile-file", &path, "--", "/bin/echo", "ran"],
+            );
+            assert_error(&place, &ran, 125, what);
+            assert!(
+                ran.stderr.contains("cannot write the profile") && !ran.stdout.contains("ran"),
+                "{}",
+                ran.stderr
+            );
+        }
+    }
 }
 
 fn as_root() {
