@@ -88,6 +88,13 @@ impl Process {
     }
 }
 
+/// Whether it is a process of now: `/proc` has threads under their numbers, too.
+pub fn is_running(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mut lines = status.lines();
+    lines.find_map(|line| line.strip_prefix("Tgid:")).is_some_and(|tgid| tgid.trim() == pid.to_string())
+}
+
 /// Lets this process hold a descriptor for each subject: as many as it may.
 pub fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -114,6 +121,14 @@ mod tests {
 
     fn own_start() -> u64 {
         start_of(std::process::id())
+    }
+
+    #[test]
+    fn a_thread_is_no_process() {
+        assert!(is_running(std::process::id()));
+        assert!(!is_running(0) && !is_running(u32::MAX));
+        let thread = std::thread::spawn(|| is_running(nix::unistd::gettid().as_raw() as u32));
+        assert!(!thread.join().unwrap());
     }
 
     #[test]

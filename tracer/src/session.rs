@@ -72,6 +72,7 @@ pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
     process::raise_descriptor_limit();
     let actions = actions(phase, args)?;
     wrappers::check(args, mode)?;
+    check_pids(&args.pid)?;
     let signals = block_signals()?;
     let pins = hold_pins(phase, args)?;
     let (profile, face) = open_profile(args, mode)?;
@@ -150,6 +151,17 @@ pub(crate) fn check_environment() -> Result<()> {
         return Err(hinted("this machine is not x86-64", "no other machine is supported"));
     }
     Ok(())
+}
+
+/// `--pid`: a process, and no thread of one.
+fn check_pids(pids: &[u32]) -> Result<()> {
+    match pids.iter().find(|pid| !process::is_running(**pid)) {
+        None => Ok(()),
+        Some(pid) => Err(hinted(
+            format!("--pid {pid}: there is no such process"),
+            "name one that runs: `pgrep -x php-fpm8.2` lists those of a pool, the master first",
+        )),
+    }
 }
 
 fn block_signals() -> Result<SignalFd> {

@@ -30,6 +30,7 @@ pub fn tests() -> Vec<Trial> {
         test("error_usdt_without_probes", usdt_without_probes),
         test("error_usdt_without_the_environment", usdt_without_environment),
         test("error_no_php_fpm_running", no_fpm),
+        test("error_no_such_process", no_such_process),
         test("error_profile_exists", profile_exists),
         test("error_profile_that_nothing_can_be_merged_into", cannot_be_merged),
         test("error_profile_that_cannot_be_written", no_place_for_a_profile),
@@ -364,6 +365,18 @@ fn no_fpm() {
         assert_error(&place, &run_tracer(place.root(), &["--profile"]), 125, "no php-fpm");
     }
     assert!(!place.path("php.profile").exists());
+}
+
+fn no_such_process() {
+    let place = learnt();
+    let mut ended = Command::new("true").spawn().expect("spawn");
+    ended.wait().expect("wait");
+    let pid = ended.id().to_string();
+    for mode in ["--profile", "--monitor", "--sandbox"] {
+        let ran =
+            place.session(mode).args(["--force", "--php", PHP, "--duration", "1", "--pid", &pid]).watch();
+        assert_error(&place, &ran, 125, &format!("--pid {pid}: there is no such process"));
+    }
 }
 
 fn profile_exists() {
