@@ -90,6 +90,7 @@ impl Ran {
 /// A session to be run to its end.
 pub struct Session {
     args: Vec<String>,
+    environment: Vec<(String, String)>,
     folder: PathBuf,
 }
 
@@ -99,7 +100,14 @@ impl Session {
         let profile = folder.join("p.profile").display().to_string();
         let events = folder.join("events.jsonl").display().to_string();
         let args = vec![mode.into(), "--profile-file".into(), profile, "--events".into(), events];
-        Self { args, folder: folder.into() }
+        Self { args, environment: Vec::new(), folder: folder.into() }
+    }
+
+    /// A variable of the tracer's environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
     }
 
     /// More options.
@@ -141,6 +149,7 @@ impl Session {
         let _ = std::fs::remove_file(self.folder.join("events.jsonl"));
         let mut tracer = Command::new(tracer());
         tracer.args(&self.args).current_dir(&self.folder).stdin(Stdio::null());
+        tracer.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if cross_checks() {
             tracer.arg("--cross-check");
         }

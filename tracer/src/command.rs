@@ -75,6 +75,13 @@ pub fn user_for(name: Option<&str>) -> Result<Option<User>> {
     }
 }
 
+/// How whoever COMMAND runs as is told.
+pub fn name_of(user: Option<&User>) -> String {
+    let uid = nix::unistd::getuid();
+    let own = || User::from_uid(uid).ok().flatten().map_or_else(|| format!("uid {uid}"), |own| own.name);
+    user.map_or_else(own, |user| user.name.clone())
+}
+
 impl Command {
     /// Forks the child; it stops before its exec.
     pub fn prepare(path: &Path, args: &[OsString], user: Option<&User>) -> Result<Self> {

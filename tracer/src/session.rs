@@ -113,7 +113,7 @@ pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
     if let (Some(warning), true) = (phase.warning(actions), mode != Mode::Profile) {
         crate::say(&format!("warning: {warning}"));
     }
-    session.announce(args);
+    session.announce(args, command.as_ref().map(|(_, user)| command::name_of(user.as_ref())).as_deref());
     if let Some(child) = &mut child
         && let Err(error) = child.go()
     {
@@ -849,7 +849,7 @@ impl Session {
     }
 
     /// The ready line, and READY=1.
-    fn announce(&self, args: &Args) {
+    fn announce(&self, args: &Args, runs_as: Option<&str>) {
         let watched: Vec<String> = self
             .images
             .known()
@@ -881,8 +881,9 @@ impl Session {
             (None, Mode::Sandbox) => "; enforcement ends with this process",
             _ => "",
         };
+        let runs_as = runs_as.map_or_else(String::new, |user| format!("; COMMAND runs as {user}"));
         crate::say(&format!(
-            "ready: {} {}, {}{} process(es) watched{ends}",
+            "ready: {} {}, {}{} process(es) watched{runs_as}{ends}",
             self.name,
             self.mode.name(),
             self.summary,

@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Trial> {
         test("status_is_128_and_the_signal", signal),
         test("status_is_3_after_a_violation_if_asked", exit_code),
         test("a_session_waits_for_descendants_unless_told_not_to", no_wait),
+        test("the_start_line_names_whom_the_command_runs_as", runs_as),
         test("a_session_ends_after_its_duration", duration),
         test("a_process_that_ends_itself_by_a_signal_is_no_violation", ends_itself),
         test("nobody_is_left_of_a_command_that_forks_while_its_sandbox_ends", chain),
@@ -86,6 +87,23 @@ fn no_wait() {
     let (ran, _) = run("--no-wait");
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     assert!(!fs::exists(&late).expect("exists"), "the session waited for the descendant");
+}
+
+fn runs_as() {
+    let place = Place::new();
+    let says = |ran: &e2e::session::Ran, user: &str| {
+        let ready =
+            ran.stderr.lines().find(|line| line.starts_with("ready: ")).unwrap_or_default().to_owned();
+        assert!(ready.contains(&format!("; COMMAND runs as {user}")), "{}", ran.stderr);
+    };
+    let code = ["-r", "echo posix_geteuid();"];
+    let named = place.ordinary("--profile").run(php(&code));
+    says(&named, "nobody");
+    let session = || place.session("--profile").arg("--force");
+    says(&session().environment("SUDO_USER", "root").run(php(&code)), "root");
+    let under_sudo = session().environment("SUDO_USER", "nobody").run(php(&code));
+    says(&under_sudo, "nobody");
+    assert_eq!(under_sudo.stdout, "65534", "{}", under_sudo.stderr);
 }
 
 fn duration() {
