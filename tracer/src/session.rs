@@ -955,7 +955,13 @@ impl Session {
                 crate::say(&format!("notice: {left} process(es) go on without a sandbox"));
                 None
             }
-            (_, child) => child.and_then(Command::poll),
+            (_, None) => None,
+            (_, Some(child)) => {
+                if left > 0 {
+                    crate::say(&format!("notice: {left} process(es) go on without being watched"));
+                }
+                child.poll()
+            }
         }
     }
 

@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
         test("a_session_waits_for_descendants_unless_told_not_to", no_wait),
         test("the_start_line_names_whom_the_command_runs_as", runs_as),
         test("a_session_ends_after_its_duration", duration),
+        test("a_command_that_outlives_its_session_is_told_of", outlives),
         test("a_process_that_ends_itself_by_a_signal_is_no_violation", ends_itself),
         test("nobody_is_left_of_a_command_that_forks_while_its_sandbox_ends", chain),
         test("stdout_is_the_commands_and_its_arguments_arrive", stdout),
@@ -119,6 +120,24 @@ fn duration() {
     let ran = session.stop();
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     assert!(place.path("p.profile").exists());
+}
+
+fn outlives() {
+    let place = Place::new();
+    let run = |mode: &str| {
+        // It ends by itself; its output is not waited for.
+        let command = "touch \"$1\"; exec \"$0\" -r 'sleep(3);' >/dev/null 2>&1";
+        let ran = place.ordinary(mode).args(["--duration", "1"]).run([
+            "/bin/sh",
+            "-c",
+            command,
+            "/usr/bin/php",
+            &place.arg("data/a"),
+        ]);
+        assert!(ran.stderr.contains("notice: 1 process(es) go on without being watched"), "{}", ran.stderr);
+    };
+    run("--profile");
+    run("--monitor");
 }
 
 /// Told to end by somebody else, PHP sends itself the signal once more, wherever its code is.
