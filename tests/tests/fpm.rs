@@ -801,6 +801,8 @@ fn filters_by_user_and_process_narrow() {
     let ran = both(["--uid".into(), "12345".into()]).arg("--duration").arg("0.3").watch();
     assert_eq!(ran.status, 125, "{}", ran.stderr);
     assert!(ran.stderr.contains("no process of a PHP image was seen"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("0 process(es) watched"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("Hint: --uid and --cgroup let none through"), "{}", ran.stderr);
 }
 
 /// A cgroup that is removed at the end.
@@ -852,6 +854,28 @@ fn filters_by_cgroup_narrow() {
     let below = |e: &Value| e["exe"] == fpm.binary().display().to_string();
     assert!(ran.events.iter().all(below), "{:#?}", ran.events.iter().find(|e| !below(e)));
     drop((fpm, other));
+}
+
+fn an_idle_pool_in_a_cgroup_is_watched_and_its_neighbours_are_not_counted() {
+    let name = format!("e2e-fpm-{}", std::process::id());
+    let cgroup = Cgroup::make(&name);
+    let fpm = Fpm::running(Setup::workers(2));
+    let (learning, enforcing) = (fpm.session("--profile"), fpm.session("--sandbox").arg("--exit-code"));
+    let worker = fpm.workers()[0];
+    cgroup.take(worker);
+    let narrowed =
+        |session: Session| session.args(["--cgroup", &format!("/{name}"), "--duration", "0.5"]).watch();
+    for session in [learning, enforcing] {
+        let ran = narrowed(session);
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+        assert!(ran.stderr.contains(" 1 process(es) watched"), "{}", ran.stderr);
+    }
+    let ran = narrowed(fpm.session("--sandbox"));
+    assert!(ran.stderr.contains("notice: 1 process(es) go on without a sandbox"), "{}", ran.stderr);
+    let of_workers =
+        fpm.session("--monitor").args(["--uid", &WWW_DATA.to_string(), "--duration", "0.5"]).watch();
+    assert!(of_workers.stderr.contains(" 2 process(es) watched"), "{}", of_workers.stderr);
+    drop(fpm);
 }
 
 fn sighup_swaps_the_profile_and_keeps_it_when_the_new_one_is_bad() {
@@ -1396,6 +1420,7 @@ fn main() {
         lost_events_are_counted_and_the_profile_is_incomplete,
         filters_by_user_and_process_narrow,
         filters_by_cgroup_narrow,
+        an_idle_pool_in_a_cgroup_is_watched_and_its_neighbours_are_not_counted,
         sighup_swaps_the_profile_and_keeps_it_when_the_new_one_is_bad,
         sigusr1_reopens_the_events,
         a_session_that_saw_no_php_writes_no_profile,

@@ -71,6 +71,8 @@ pub enum Message {
     Taint(Box<Call>),
     /// A process began, changed or ended: the record's kind and who.
     Process(u16, Box<intf::rec_proc>, Option<Name>),
+    /// A process of an image is watched, whether or not it does anything.
+    Watched,
     /// Calls that were allowed since the last of these.
     Allowed(u64),
     /// Names that had to be read late.

@@ -333,3 +333,12 @@ pub fn adopt(adoptions: &MapHandle, pid: u32, adoption: intf::adoption) -> Resul
 pub fn subjects(procs: &MapHandle) -> Vec<u32> {
     procs.keys().filter_map(|k| read_as::<u32>(&k)).collect()
 }
+
+/// Likewise with what it knows of each.
+pub fn processes(procs: &MapHandle) -> Vec<(u32, intf::proc_)> {
+    let process = |pid: u32| {
+        let value = procs.lookup(&pid.to_ne_bytes(), MapFlags::ANY).ok()??;
+        Some((pid, read_as(&value)?))
+    };
+    subjects(procs).into_iter().filter_map(process).collect()
+}

@@ -14,6 +14,7 @@ mod drift;
 pub mod enforce;
 pub mod events;
 pub mod files;
+mod filters;
 pub mod follow;
 pub mod images;
 pub mod kernel;

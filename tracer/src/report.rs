@@ -281,6 +281,7 @@ impl Reporter {
             }
             Message::Taint(call) => self.taint(&call),
             Message::Process(kind, record, program) => self.process(u32::from(kind), &record.who, program),
+            Message::Watched => self.saw_image = true,
             Message::Allowed(n) => self.allowed += n,
             Message::Late(n) => self.late += n,
             Message::NotFollowed(n) => self.not_followed += n,
@@ -328,7 +329,7 @@ impl Reporter {
             }
             self.exes.remove(&who.pid);
         } else if let Some(program) = program {
-            if !self.saw_image && self.programs.len() < PROGRAMS_KEPT {
+            if !self.saw_image && who.image == 0 && self.programs.len() < PROGRAMS_KEPT {
                 self.programs.insert(program.clone());
             }
             self.exes.insert(who.pid, program);

@@ -31,6 +31,7 @@ use crate::consumer::{By, Consumer, Message, Untold};
 use crate::context;
 use crate::control::{Control, Request};
 use crate::drift::Look;
+use crate::filters::Filters;
 use crate::images::{self, Images};
 use crate::kernel::{Kernel, LIVES, ReadOnly, read_as, read_stats};
 use crate::layout;
@@ -514,6 +515,7 @@ struct Session {
     operations: Selection,
     /// Likewise how much of PHP's stack decides.
     context: Context,
+    filters: Filters,
     /// As it is now: it may be upgraded.
     primary: Option<Primary>,
     /// Subjects that are root are contained.
@@ -607,7 +609,7 @@ impl Session {
                 }
             }
         }
-        fill_cgroups(&mut kernel, args)?;
+        let filters = Filters::new(args.uid, fill_cgroups(&mut kernel, args)?);
         if let Err(error) = layout::find(&mut kernel) {
             crate::say(&format!(
                 "notice: names in memory that a process has not touched stay {{unknown}}: {error:#}"
@@ -775,6 +777,7 @@ impl Session {
             operations,
             context,
             primary: Primary::of(targets),
+            filters,
             contains_root: phase.contains_root(actions),
         };
         session.adopt(args, child)?;
@@ -864,7 +867,7 @@ impl Session {
                 )
             })
             .collect();
-        let subjects = images::subjects(&self.procs).len();
+        let subjects = self.watched();
         if args.command.is_empty() {
             for image in &watched {
                 crate::say(&format!("watching {image}"));
@@ -941,7 +944,7 @@ impl Session {
 
     /// The session ends before what it watches does. COMMAND's status, if it has one.
     fn leave(&self, child: Option<&mut Command>) -> Option<u8> {
-        let left = images::subjects(&self.procs).len();
+        let left = self.watched();
         match (self.mode, child) {
             (Mode::Sandbox, Some(child)) => {
                 self.end_command();
@@ -963,6 +966,15 @@ impl Session {
                 child.poll()
             }
         }
+    }
+
+    /// How many processes are watched. If PHP is among them, it was seen, though it may be idle until the end.
+    fn watched(&self) -> usize {
+        let watched = self.filters.watched(&self.procs);
+        if watched.iter().any(|process| process.image != 0) {
+            self.to_reporter.send(Message::Watched);
+        }
+        watched.len()
     }
 
     fn watch_returns(&mut self) {
@@ -1133,7 +1145,7 @@ impl Session {
 
     fn status(&mut self) -> String {
         use std::fmt::Write;
-        let subjects = images::subjects(&self.procs).len();
+        let subjects = self.watched();
         let mut text = format!(
             "mode {}\nprofile {}\nprocesses {subjects}\n",
             self.mode.name(),
@@ -1229,6 +1241,9 @@ impl Session {
             Ended::NoProcess(ran) => {
                 let hint = match ran {
                     Some(php) => format!("{php} ran, which is PHP: name it with --php {php}"),
+                    None if self.filters.narrow() => {
+                        "--uid and --cgroup let none through: change them, or leave them out".into()
+                    }
                     None => "give PHP as COMMAND, or name its executable with --php".into(),
                 };
                 return Err(hinted(
@@ -1367,12 +1382,13 @@ fn load_failed(error: &anyhow::Error) -> anyhow::Error {
     hinted(format!("the kernel refused the programs: {error:#}"), "--doctor tells what this kernel lacks")
 }
 
-/// `--cgroup`: the ids of the cgroups that the patterns name.
-fn fill_cgroups(kernel: &mut Kernel, args: &Args) -> Result<()> {
+/// `--cgroup`: the ids of the cgroups that the patterns name. Where they are, from the hierarchy's root.
+fn fill_cgroups(kernel: &mut Kernel, args: &Args) -> Result<Vec<PathBuf>> {
     use std::os::unix::fs::MetadataExt;
     let map = kernel.map("cgroups")?;
+    let mut filled = Vec::new();
     if args.cgroup.is_empty() {
-        return Ok(());
+        return Ok(filled);
     }
     let mounts = std::fs::read_to_string("/proc/self/mounts").context("read /proc/self/mounts")?;
     let Some(root) = cgroup_mount(&mounts) else {
@@ -1388,13 +1404,14 @@ fn fill_cgroups(kernel: &mut Kernel, args: &Args) -> Result<()> {
         {
             let id = std::fs::metadata(&path)?.ino();
             map.update(&id.to_ne_bytes(), &1u32.to_ne_bytes(), MapFlags::ANY)?;
+            filled.push(Path::new("/").join(path.strip_prefix(root).unwrap_or(&path)));
             found = true;
         }
         if !found {
             return Err(hinted(format!("no cgroup matches {pattern}"), format!("look below {root}")));
         }
     }
-    Ok(())
+    Ok(filled)
 }
 
 /// Where the cgroup2 hierarchy is; the others have no ids that the kernel side could compare.
