@@ -422,7 +422,7 @@ int BPF_PROG(task_kill, struct task_struct *target, struct kernel_siginfo *info,
 	struct scratch *s;
 	s32 verdict;
 
-	if (!op_is_policed(op) || (whom.pid == own && !is_foreign_abi() && ends_by_default(sig)))
+	if (!op_is_policed(op) || (whom.pid == own && !is_foreign_abi() && is_end_of(target, sig)))
 		return 0;
 	s = hook_begin_at(op, whom, &verdict);
 	if (!s)

@@ -124,15 +124,31 @@ static __always_inline u32 kill_class(struct rec_call *c)
 	return KILL_STRANGER;
 }
 
+/* Whether this signal ends the task: by default, and it has no handler for it. */
+static __always_inline bool is_end_of(struct task_struct *t, u64 signal)
+{
+	u64 handler = 1, actions = (u64)BPF_CORE_READ(t, sighand);
+
+	if (!ends_by_default(signal))
+		return false;
+	actions += bpf_core_field_offset(struct sighand_struct, action) +
+		   bpf_core_field_offset(struct k_sigaction, sa.sa_handler);
+	return !bpf_probe_read_kernel(&handler, sizeof(handler),
+				      (void *)actions +
+					      ((u32)signal - 1) * bpf_core_type_size(struct k_sigaction)) &&
+	       !handler;
+}
+
 /*
- * Told to end, PHP and shells send themselves the signal once more, in its handler, wherever their code is. That
+ * Told to end, PHP and shells send themselves the signal once more, without a handler, wherever their code is. That
  * reaches nobody else and does no more than exit(): it is not told.
  */
 static __always_inline bool ends_itself(struct rec_call *c, u32 nr, u32 class)
 {
 	if (calls[bounded(nr)].class_kind != CLASS_KILL || class != KILL_SELF)
 		return false;
-	return ends_by_default(c->args[nr == SYS_tgkill || nr == SYS_rt_tgsigqueueinfo ? 2 : 1]);
+	return is_end_of(bpf_get_current_task_btf(),
+			 c->args[nr == SYS_tgkill || nr == SYS_rt_tgsigqueueinfo ? 2 : 1]);
 }
 
 __noinline u32 class_of(struct rec_call *c, u32 kind, u32 arg)
