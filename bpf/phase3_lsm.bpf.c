@@ -523,16 +523,83 @@ int BPF_PROG(capable, const struct cred *cred)
 
 /* ---- System V objects ---- */
 
+/* One is made, or one that is there is found by its key. */
+SEC("lsm/shm_alloc_security")
+int BPF_PROG(shm_alloc_security)
+{
+	return call_hook(SYS_shmget, 0);
+}
+
+SEC("lsm/shm_associate")
+int BPF_PROG(shm_associate)
+{
+	return call_hook(SYS_shmget, 0);
+}
+
+SEC("lsm/shm_shmat")
+int BPF_PROG(shm_shmat, struct kern_ipc_perm *perm, char *at, int flags)
+{
+	return call_hook(SYS_shmat, class_shmat(flags));
+}
+
 SEC("lsm/shm_shmctl")
 int BPF_PROG(shm_shmctl, struct kern_ipc_perm *perm, int cmd)
 {
 	return call_hook(SYS_shmctl, class_ipc(cmd));
 }
 
+SEC("lsm/sem_alloc_security")
+int BPF_PROG(sem_alloc_security)
+{
+	return call_hook(SYS_semget, 0);
+}
+
+SEC("lsm/sem_associate")
+int BPF_PROG(sem_associate)
+{
+	return call_hook(SYS_semget, 0);
+}
+
+SEC("lsm/sem_semop")
+int BPF_PROG(sem_semop)
+{
+	return call_hook(SYS_semop, 0);
+}
+
 SEC("lsm/sem_semctl")
 int BPF_PROG(sem_semctl, struct kern_ipc_perm *perm, int cmd)
 {
 	return call_hook(SYS_semctl, class_ipc(cmd));
+}
+
+SEC("lsm/msg_queue_alloc_security")
+int BPF_PROG(msg_queue_alloc_security)
+{
+	return call_hook(SYS_msgget, 0);
+}
+
+SEC("lsm/msg_queue_associate")
+int BPF_PROG(msg_queue_associate)
+{
+	return call_hook(SYS_msgget, 0);
+}
+
+SEC("lsm/msg_queue_msgsnd")
+int BPF_PROG(msg_queue_msgsnd)
+{
+	return call_hook(SYS_msgsnd, 0);
+}
+
+/*
+ * Of who receives: the hook for that runs where a message is handed over, which may be in the sender, and not where
+ * there is none yet. By a 32-bit number it is foreign-abi, whichever it is.
+ */
+SEC("lsm/ipc_permission")
+int BPF_PROG(ipc_permission)
+{
+	u32 now = current_nr();
+
+	return now == SYS_msgrcv || (now & NR_32) ? call_hook(SYS_msgrcv, 0) : 0;
 }
 
 SEC("lsm/msg_queue_msgctl")

@@ -134,7 +134,7 @@ enum class_value {
 	PRCTL_OTHER,
 
 	IPC_PLAIN = 0,
-	IPC_CHANGE, /* removes it, or says whose it is */
+	IPC_CHANGE, /* removes it, says whose it is, or sets a semaphore */
 
 	LIMITS_SELF = 0,
 	LIMITS_OTHER,
@@ -181,7 +181,7 @@ enum class_value {
 	X(26, msync, 0, CLASS_NONE, 0, "") \
 	X(27, mincore, 0, CLASS_NONE, 0, "") \
 	X(28, madvise, 0, CLASS_NONE, 0, "") \
-	X(29, shmget, 0, CLASS_NONE, 0, "") \
+	X(29, shmget, SET_RELEVANT, CLASS_NONE, 0, "nnn") \
 	X(30, shmat, SET_RELEVANT, CLASS_SHMAT, 2, "nnn") \
 	X(31, shmctl, SET_RELEVANT, CLASS_IPC, 1, "nn") \
 	X(32, dup, 0, CLASS_NONE, 0, "") \
@@ -216,13 +216,13 @@ enum class_value {
 	X(61, wait4, 0, CLASS_NONE, 0, "") \
 	X(62, kill, SET_RELEVANT | SET_SEED, CLASS_KILL, 0, "is") \
 	X(63, uname, 0, CLASS_NONE, 0, "") \
-	X(64, semget, 0, CLASS_NONE, 0, "") \
-	X(65, semop, 0, CLASS_NONE, 0, "") \
+	X(64, semget, SET_RELEVANT, CLASS_NONE, 0, "nnn") \
+	X(65, semop, SET_RELEVANT, CLASS_NONE, 0, "nnn") \
 	X(66, semctl, SET_RELEVANT, CLASS_IPC, 2, "nnn") \
 	X(67, shmdt, 0, CLASS_NONE, 0, "") \
-	X(68, msgget, 0, CLASS_NONE, 0, "") \
-	X(69, msgsnd, 0, CLASS_NONE, 0, "") \
-	X(70, msgrcv, 0, CLASS_NONE, 0, "") \
+	X(68, msgget, SET_RELEVANT, CLASS_NONE, 0, "nn") \
+	X(69, msgsnd, SET_RELEVANT, CLASS_NONE, 0, "nnnn") \
+	X(70, msgrcv, SET_RELEVANT, CLASS_NONE, 0, "nnnnn") \
 	X(71, msgctl, SET_RELEVANT, CLASS_IPC, 1, "nn") \
 	X(72, fcntl, SET_RELEVANT, CLASS_FCNTL, 1, "Fcn") \
 	X(73, flock, 0, CLASS_NONE, 0, "") \
@@ -372,7 +372,7 @@ enum class_value {
 	X(217, getdents64, 0, CLASS_NONE, 0, "") \
 	X(218, set_tid_address, 0, CLASS_NONE, 0, "") \
 	X(219, restart_syscall, 0, CLASS_NONE, 0, "") \
-	X(220, semtimedop, 0, CLASS_NONE, 0, "") \
+	X(220, semtimedop, SET_RELEVANT, CLASS_NONE, 0, "nnnn") \
 	X(221, fadvise64, 0, CLASS_NONE, 0, "") \
 	X(222, timer_create, 0, CLASS_NONE, 0, "") \
 	X(223, timer_settime, 0, CLASS_NONE, 0, "") \

@@ -132,11 +132,19 @@ CLASS_FN class_shmat(u64 flags)
 CLASS_FN class_ipc(u64 cmd)
 {
 	switch ((u32)cmd & ~0x100) { /* IPC_64: the same in another form */
-	case 0: /* IPC_RMID */
-	case 1: /* IPC_SET */
-		return IPC_CHANGE;
+	case 2: /* IPC_STAT */
+	case 3: /* IPC_INFO */
+	case 11: /* MSG_STAT, SHM_LOCK, GETPID */
+	case 12: /* MSG_INFO, SHM_UNLOCK, GETVAL */
+	case 13: /* MSG_STAT_ANY, SHM_STAT, GETALL */
+	case 14: /* SHM_INFO, GETNCNT */
+	case 15: /* SHM_STAT_ANY, GETZCNT */
+	case 18: /* SEM_STAT */
+	case 19: /* SEM_INFO */
+	case 20: /* SEM_STAT_ANY */
+		return IPC_PLAIN;
 	}
-	return IPC_PLAIN;
+	return IPC_CHANGE;
 }
 
 /* One's own is 0; whoever names a process, even itself, is taken for another one. */

@@ -455,7 +455,6 @@ static RELEVANT: LazyLock<OpSet> = LazyLock::new(|| {
                 intf::CLASS_FCNTL,
                 intf::CLASS_IOCTL,
                 intf::CLASS_PRCTL,
-                intf::CLASS_SHMAT,
                 intf::CLASS_IPC,
                 intf::CLASS_LIMITS,
             ]
@@ -717,6 +716,7 @@ mod tests {
             "sendto:none",
             "sendmsg:none",
             "sendmmsg:none",
+            "semctl:plain",
             "read",
             "accept",
         ] {
@@ -726,6 +726,11 @@ mod tests {
         for op in [
             "mmap:exec",
             "mmap:unreadable",
+            "shmget",
+            "shmat:plain",
+            "semtimedop",
+            "msgsnd",
+            "msgrcv",
             "openat:read",
             "openat:unreadable",
             "sendto:inet",

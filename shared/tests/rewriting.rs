@@ -92,6 +92,7 @@ fn number(error: &str) -> Option<i32> {
     Some(match error {
         "EAFNOSUPPORT" => libc::EAFNOSUPPORT,
         "EBADF" => libc::EBADF,
+        "EFBIG" => libc::EFBIG,
         "EFAULT" => libc::EFAULT,
         "EINVAL" => libc::EINVAL,
         "EMSGSIZE" => libc::EMSGSIZE,
@@ -236,6 +237,38 @@ fn structures() {
     // Last: of this thread alone, and then it has no privileges.
     made("setgroups", vec![Value(1), Memory(vec![0; 4])]);
     made("capset", vec![words(&[0x2008_0522]), words(&[0; 3])]);
+}
+
+/// Removed at the end.
+struct Objects {
+    queue: i32,
+    semaphores: i32,
+}
+
+impl Drop for Objects {
+    fn drop(&mut self) {
+        // SAFETY: numbers only; removing needs no buffer.
+        unsafe {
+            libc::msgctl(self.queue, libc::IPC_RMID, std::ptr::null_mut());
+            libc::semctl(self.semaphores, 0, libc::IPC_RMID);
+        }
+    }
+}
+
+#[test]
+fn system_v_objects() {
+    let private = libc::IPC_CREAT | libc::IPC_EXCL | 0o600;
+    // SAFETY: numbers only.
+    let (queue, semaphores) =
+        unsafe { (libc::msgget(libc::IPC_PRIVATE, private), libc::semget(libc::IPC_PRIVATE, 1, private)) };
+    let (id, set) = (|| Value(queue as u64), || Value(semaphores as u64));
+    let operation = || Memory([0_u16, 1, 0].iter().flat_map(|field| field.to_ne_bytes()).collect());
+    let made = |name, args| Made { name, args }.check();
+    let removed = Objects { queue, semaphores };
+    made("msgsnd", vec![id(), words(&[1, 0]), Value(1), Value(0)]);
+    made("semop", vec![set(), operation(), Value(1)]);
+    made("semtimedop", vec![set(), operation(), Value(1), Value(0)]);
+    drop(removed);
 }
 
 /// Else an empty path would be another file than the one that was meant.

@@ -716,6 +716,36 @@ static long way_ipc_remove(const char *at)
 	return LAST(shmctl(id, IPC_RMID, NULL));
 }
 
+/* By its number, which is not asked for: whose they are is known. */
+static long way_ipc_message(const char *at)
+{
+	struct { long type; char text; } message = { 1, 'x' };
+
+	return LAST(msgsnd(number, &message, 1, IPC_NOWAIT));
+}
+
+static long way_ipc_semaphore(const char *at)
+{
+	struct sembuf up = { 0, 1, IPC_NOWAIT };
+
+	return LAST(semop(number, &up, 1));
+}
+
+static long way_ipc_store(const char *at)
+{
+	char *memory = dry ? NULL : shmat(number, NULL, 0);
+
+	if (dry || memory == (void *)-1)
+		return dry ? 0 : -1;
+	memory[atoi(strrchr(at, '/') + 1)] = 1;
+	return shmdt(memory);
+}
+
+static long way_ipc_make(const char *at)
+{
+	return LAST(msgget(0xe2e000 + atoi(strrchr(at, '/') + 1), IPC_CREAT | 0600));
+}
+
 /* ---- the kernel's own ---- */
 
 static long way_seccomp(const char *at)
@@ -911,6 +941,10 @@ static const struct {
 	{ "pidfd_getfd", way_pidfd_getfd },
 	{ "prlimit", way_prlimit, 1 },
 	{ "ipc-remove", way_ipc_remove },
+	{ "ipc-message", way_ipc_message },
+	{ "ipc-semaphore", way_ipc_semaphore },
+	{ "ipc-store", way_ipc_store },
+	{ "ipc-make", way_ipc_make },
 	{ "seccomp", way_seccomp, 1 },
 	{ "prctl", way_prctl, 1 },
 	{ "keyctl", way_keyctl, 1 },

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 
@@ -63,6 +64,10 @@ int main(void)
 	IS(class_ipc(IPC_STAT), IPC_PLAIN);
 	IS(class_ipc(IPC_RMID), IPC_CHANGE);
 	IS(class_ipc(IPC_SET | 0x100), IPC_CHANGE);
+	IS(class_ipc(GETVAL), IPC_PLAIN);
+	IS(class_ipc(SETVAL), IPC_CHANGE);
+	IS(class_ipc(SETALL), IPC_CHANGE);
+	IS(class_ipc(4711), IPC_CHANGE);
 	IS(class_limits(0), LIMITS_SELF);
 	IS(class_limits(4711), LIMITS_OTHER);
 	IS(class_prctl(PR_SET_NAME), PRCTL_PLAIN);

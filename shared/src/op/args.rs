@@ -349,7 +349,10 @@ fn plain(args: &mut Args, number: u16, index: usize, value: u64) {
         ("ptrace" | "bpf" | "keyctl" | "seccomp" | "modify_ldt", 0)
         | ("shmctl" | "msgctl", 1)
         | ("semctl", 2) => args.put("command", id),
-        ("shmctl" | "semctl" | "msgctl", 0) => args.put("id", id),
+        ("shmget" | "semget" | "msgget", 0) => args.put("key", id),
+        ("shmctl" | "semctl" | "msgctl" | "shmat" | "semop" | "semtimedop" | "msgsnd" | "msgrcv", 0) => {
+            args.put("id", id);
+        }
         ("prlimit64", 1) => args.put("resource", id),
         _ if number == nr::UNLINKAT => {
             args.put("flags", flags(value & 0xffff_ffff, &[(0x200, "AT_REMOVEDIR")], "0"));

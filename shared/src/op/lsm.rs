@@ -118,8 +118,18 @@ pub const HOOKS: &[Hook] = &[
     hook("capset", &["capset"]),
     hook("userns_create", &["unshare"]),
     hook("capable", BY_CAPABILITY),
+    hook("shm_alloc_security", &["shmget"]),
+    hook("shm_associate", &["shmget"]),
+    hook("shm_shmat", &["shmat"]),
     hook("shm_shmctl", &["shmctl"]),
+    hook("sem_alloc_security", &["semget"]),
+    hook("sem_associate", &["semget"]),
+    hook("sem_semop", &["semop"]),
     hook("sem_semctl", &["semctl"]),
+    hook("msg_queue_alloc_security", &["msgget"]),
+    hook("msg_queue_associate", &["msgget"]),
+    hook("msg_queue_msgsnd", &["msgsnd"]),
+    hook("ipc_permission", &["msgrcv"]),
     hook("msg_queue_msgctl", &["msgctl"]),
     hook("socket_create", &["socket"]),
     hook("socket_bind", &["bind"]),
@@ -161,7 +171,7 @@ const SAME: &[(&str, &[&str])] = &[
     // Also sendfile and splice, which no other view polices.
     ("write", &["pwrite64", "writev", "pwritev", "pwritev2"]),
     ("mprotect", &["pkey_mprotect"]),
-    ("mmap", &["remap_file_pages", "shmat", "uselib"]),
+    ("mmap", &["remap_file_pages", "uselib"]),
     ("execve", &["execveat"]),
     ("clone", &["clone3"]),
     ("kill", &["tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"]),
@@ -171,6 +181,7 @@ const SAME: &[(&str, &[&str])] = &[
     ("socket", &["socketpair"]),
     ("accept", &["accept4"]),
     ("sendto", &["sendmsg", "sendmmsg"]),
+    ("semop", &["semtimedop"]),
     ("keyctl", &["add_key", "request_key"]),
     ("clock_settime", &["settimeofday"]),
     ("io_uring_setup", &["io_uring_enter"]),
@@ -215,6 +226,8 @@ pub fn seen_as(op: Op) -> Vec<Op> {
         // A name in the file system is made for it.
         "bind" if u32::from(op.class()) == intf::FAMILY_UNIX => seen.push(fixed("mknod")),
         "fork" | "vfork" => seen.push(fixed("clone:process")),
+        // What can be executed is mapped for it.
+        "shmat" if u32::from(op.class()) == intf::MEM_EXEC => seen.push(fixed("mmap:exec")),
         "setrlimit" => seen.push(fixed("prlimit64:self")),
         _ => {}
     }
@@ -303,7 +316,9 @@ mod tests {
         assert_eq!(seen("shmctl:change"), ["shmctl:change"]);
         assert_eq!(seen("uselib"), ["mmap:exec"]);
         assert_eq!(seen("remap_file_pages"), ["mmap:exec"]);
-        assert_eq!(seen("shmat:plain"), ["mmap:plain"]);
+        assert_eq!(seen("shmat:plain"), ["shmat:plain"]);
+        assert_eq!(seen("shmat:exec"), ["mmap:exec", "shmat:exec"]);
+        assert_eq!(seen("semtimedop"), ["semop"]);
         assert_eq!(seen("seccomp"), ["seccomp"]);
         assert_eq!(seen("read"), Vec::<String>::new());
         assert_eq!(seen("exec"), ["exec"]);

@@ -11,7 +11,7 @@ use ByteValue::{Ones, Zero};
 /// One byte is enough where it is the highest of a number that must not be that large, also if who makes the call
 /// expects it; what the kernel writes back on an error is not chosen.
 #[rustfmt::skip]
-const OTHERS: [(&str, u8, u8, u8, ByteValue, &str, &str); 40] = [
+const OTHERS: [(&str, u8, u8, u8, ByteValue, &str, &str); 43] = [
     ("bind", 1, 1, 1, Ones, "address family", "EAFNOSUPPORT, EINVAL"),
     ("bpf", 1, 0, 8, Ones, "first bytes of the attributes", "EINVAL, EBADF, EFAULT"),
     ("capset", 0, 7, 1, Ones, "process in the header", "EPERM"),
@@ -27,6 +27,7 @@ const OTHERS: [(&str, u8, u8, u8, ByteValue, &str, &str); 40] = [
     ("kexec_load", 2, 16, 1, Ones, "address of the first segment", "EADDRNOTAVAIL"),
     ("modify_ldt", 1, 3, 1, Ones, "number of the entry", "EINVAL"),
     ("mount_setattr", 3, 7, 1, Ones, "attributes to set", "EINVAL"),
+    ("msgsnd", 1, 0, 8, Zero, "type of the message", "EINVAL"),
     ("open_by_handle_at", 1, 3, 1, Ones, "size of the handle", "EINVAL"),
     ("open_tree_attr", 3, 7, 1, Ones, "attributes to set", "EINVAL"),
     ("openat2", 2, 7, 1, Ones, "flags", "EINVAL"),
@@ -44,6 +45,8 @@ const OTHERS: [(&str, u8, u8, u8, ByteValue, &str, &str); 40] = [
     ("rt_sigqueueinfo", 2, 11, 1, Zero, "code of the signal", "EPERM, for another process"),
     ("rt_tgsigqueueinfo", 3, 11, 1, Zero, "code of the signal", "EPERM, for another process"),
     ("seccomp", 2, 1, 1, Ones, "length of the filter", "EINVAL"),
+    ("semop", 1, 0, 2, Ones, "number of the first semaphore", "EFBIG"),
+    ("semtimedop", 1, 0, 2, Ones, "number of the first semaphore", "EFBIG"),
     ("sendmmsg", 1, 31, 1, Ones, "number of buffers of the first message", "EMSGSIZE"),
     ("sendmsg", 1, 31, 1, Ones, "number of buffers", "EMSGSIZE"),
     ("sendto", 4, 1, 1, Ones, "address family", "EAFNOSUPPORT, EINVAL"),

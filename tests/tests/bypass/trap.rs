@@ -53,6 +53,7 @@ enum Holds {
     Target(Target),
     Prey(Child),
     Segments(Vec<i32>),
+    Shared(Shared),
     Daemon(UnixListener),
     Script { path: PathBuf, inode: u64 },
     Pins(Vec<PathBuf>),
@@ -66,6 +67,7 @@ impl Drop for Trap {
                 let _ = child.wait();
             }
             Holds::Segments(ids) => ids.iter().for_each(|id| remove_segment(*id)),
+            Holds::Nothing if self.effect == "queues" => (0..self.count).for_each(remove_queue),
             _ => {}
         }
     }
@@ -110,6 +112,84 @@ fn segment_is_there(id: i32) -> bool {
     }
 }
 
+/// The queue of this number, if it is there.
+fn queue(number: usize) -> Option<i32> {
+    // SAFETY: numbers only.
+    let id = unsafe { libc::msgget(FIRST_SEGMENT + number as i32, 0) };
+    (id >= 0).then_some(id)
+}
+
+fn remove_queue(number: usize) {
+    if let Some(id) = queue(number) {
+        // SAFETY: removing needs no buffer.
+        unsafe { libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()) };
+    }
+}
+
+/// One System V object that everybody may use, removed at the end.
+enum Shared {
+    Queue(i32),
+    Semaphore(i32),
+    Memory(i32),
+}
+
+impl Shared {
+    fn made(effect: &str) -> Self {
+        let flags = libc::IPC_CREAT | 0o666;
+        // SAFETY: numbers only.
+        let (id, made) = unsafe {
+            match effect {
+                "messages" => (libc::msgget(libc::IPC_PRIVATE, flags), Self::Queue as fn(i32) -> Self),
+                "semaphores" => (libc::semget(libc::IPC_PRIVATE, 1, flags), Self::Semaphore as _),
+                _ => (libc::shmget(libc::IPC_PRIVATE, 4096, flags), Self::Memory as _),
+            }
+        };
+        assert!(id >= 0, "make a System V object: {}", std::io::Error::last_os_error());
+        made(id)
+    }
+
+    fn id(&self) -> i32 {
+        match self {
+            Self::Queue(id) | Self::Semaphore(id) | Self::Memory(id) => *id,
+        }
+    }
+
+    fn effects(&self) -> usize {
+        // SAFETY: plain data that the kernel fills, and memory that is attached while it is read.
+        unsafe {
+            match self {
+                Self::Queue(id) => {
+                    let mut about: libc::msqid_ds = std::mem::zeroed();
+                    assert_eq!(libc::msgctl(*id, libc::IPC_STAT, &raw mut about), 0);
+                    about.msg_qnum as usize
+                }
+                Self::Semaphore(id) => libc::semctl(*id, 0, libc::GETVAL) as usize,
+                Self::Memory(id) => {
+                    let memory = libc::shmat(*id, std::ptr::null(), libc::SHM_RDONLY);
+                    assert_ne!(memory as isize, -1, "attach memory");
+                    let bytes = std::slice::from_raw_parts(memory.cast::<u8>(), 4096);
+                    let stored = bytes.iter().filter(|byte| **byte != 0).count();
+                    libc::shmdt(memory);
+                    stored
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: removing needs no buffer.
+        unsafe {
+            match self {
+                Self::Queue(id) => libc::msgctl(*id, libc::IPC_RMID, std::ptr::null_mut()),
+                Self::Semaphore(id) => libc::semctl(*id, 0, libc::IPC_RMID),
+                Self::Memory(id) => libc::shmctl(*id, libc::IPC_RMID, std::ptr::null_mut()),
+            }
+        };
+    }
+}
+
 impl Trap {
     /// For an effect (`gone`, `made sess_0`); what was in the folder is gone.
     pub fn set(root: &Path, effect: &str) -> Self {
@@ -141,6 +221,8 @@ impl Trap {
     fn fill(&mut self, root: &Path) {
         match &self.effect[..] {
             "made" => {}
+            "queues" => (0..self.count).for_each(remove_queue),
+            "messages" | "semaphores" | "stores" => self.holds = Holds::Shared(Shared::made(&self.effect)),
             "gone" | "changed" | "mode" | "times" | "xattr" => (0..self.count).for_each(|n| self.put(n)),
             "signals" => self.holds = Holds::Target(Target::start(USER)),
             "stopped" => self.holds = Holds::Target(Target::start(0)),
@@ -191,6 +273,7 @@ impl Trap {
             Holds::Letters(_, name) => name.clone(),
             Holds::Target(target) => self.instead.unwrap_or(target.id()).to_string(),
             Holds::Prey(child) => child.id().to_string(),
+            Holds::Shared(object) => object.id().to_string(),
             Holds::Pins(pins) => {
                 pins.iter().map(|pin| pin.display().to_string()).collect::<Vec<_>>().join("\n")
             }
@@ -220,6 +303,8 @@ impl Trap {
             ("times", _) => count(&|path| path.metadata().is_ok_and(|about| about.mtime() == 1)),
             ("xattr", _) => count(&has_attribute),
             ("bytes", _) => self.bytes(),
+            ("queues", _) => (0..self.count).filter(|n| queue(*n).is_some()).count(),
+            (_, Holds::Shared(object)) => object.effects(),
             ("stopped", Holds::Target(target)) => {
                 usize::from(was_stopped(self.instead.unwrap_or(target.id())))
             }

@@ -174,6 +174,8 @@ fn denials() {
         let ret = match event["operation"].as_str() {
             Some("symlink") if event["site"].is_null() => Value::Null,
             Some("socket:inet") if event["site"].is_null() => 1.into(),
+            // Its hook is one of permissions: EACCES.
+            Some("msgrcv") => (-13).into(),
             _ => (-1).into(),
         };
         if event["ret"] != ret && event["ts"].as_str() >= listening {

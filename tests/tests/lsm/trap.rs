@@ -147,8 +147,9 @@ impl Trap {
             "hostname" => name_machine("before"),
             "message_queue" => (0..count).for_each(|n| remove_queue(&queue(n))),
             "queue_remove" => (0..count).for_each(|n| make_queue(&queue_to_go(n), owner)),
-            "shm_remove" | "sem_remove" | "msg_remove" => {
-                (0..count).for_each(|n| Ipc::of(operation).make(n, owner));
+            of if Ipc::of(of).is_some() => {
+                let objects = Ipc::of(of).expect("a kind");
+                (0..count).for_each(|n| objects.set(n, owner));
             }
             "stream" | "connect_inet" => kept = Kept::Tcp(listen()),
             "sendto" => {
@@ -238,8 +239,8 @@ impl Trap {
             "mount" => self.mounts(),
             "message_queue" => (0..self.count).filter(|n| is_queue(&queue(*n))).count(),
             "queue_remove" => (0..self.count).filter(|n| !is_queue(&queue_to_go(*n))).count(),
-            "shm_remove" | "sem_remove" | "msg_remove" => {
-                (0..self.count).filter(|n| Ipc::of(&self.operation).find(*n).is_none()).count()
+            of if Ipc::of(of).is_some() => {
+                return Ipc::of(of).expect("a kind").effects(self.count);
             }
             "file_setattr" => count(&is_not_dumped),
             "prlimit" => match &self.kept {
@@ -299,10 +300,11 @@ impl Drop for Trap {
         match &self.operation[..] {
             "message_queue" => (0..self.count).for_each(|n| remove_queue(&queue(n))),
             "queue_remove" => (0..self.count).for_each(|n| remove_queue(&queue_to_go(n))),
-            "shm_remove" | "sem_remove" | "msg_remove" => {
-                (0..self.count).for_each(|n| Ipc::of(&self.operation).remove(n));
+            of => {
+                if let Some(objects) = Ipc::of(of) {
+                    (0..self.count).for_each(|n| objects.remove(n));
+                }
             }
-            _ => {}
         }
     }
 }
@@ -344,31 +346,88 @@ fn remove_queue(name: &CStr) {
     unsafe { libc::mq_unlink(name.as_ptr()) };
 }
 
-/// A kind of System V objects, by keys as `calls.c` has them.
+/// System V objects of one operation, by keys as `calls.c` has them.
 #[derive(Clone, Copy)]
-enum Ipc {
+struct Ipc {
+    kind: Kind,
+    /// Of [`VERBS`].
+    verb: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
     Memory,
     Semaphores,
     Queue,
 }
 
+const VERBS: [&str; 7] = ["remove", "find", "make", "store", "up", "send", "receive"];
+
 impl Ipc {
-    fn of(operation: &str) -> Self {
-        match operation {
-            "shm_remove" => Self::Memory,
-            "sem_remove" => Self::Semaphores,
-            _ => Self::Queue,
+    fn of(operation: &str) -> Option<Self> {
+        let (kind, what) = operation.split_once('_')?;
+        let kind = match kind {
+            "shm" => Kind::Memory,
+            "sem" => Kind::Semaphores,
+            "msg" => Kind::Queue,
+            _ => return None,
+        };
+        Some(Self { kind, verb: VERBS.iter().position(|verb| *verb == what)? })
+    }
+
+    fn set(self, n: usize, owner: u32) {
+        self.remove(n);
+        if VERBS[self.verb] != "make" {
+            self.make(n, owner);
+        }
+    }
+
+    /// `None` where only the return value tells.
+    fn effects(self, count: usize) -> Option<usize> {
+        let there = (0..count).filter(|n| self.find(*n).is_some()).count();
+        let values = || (0..count).map(|n| self.value(n)).sum::<usize>();
+        match VERBS[self.verb] {
+            "find" => None,
+            "remove" => Some(count - there),
+            "make" => Some(there),
+            "receive" => Some(count - values()),
+            // A message was there before.
+            "send" => Some(values() - count),
+            _ => Some(values()),
+        }
+    }
+
+    /// Messages that wait, a semaphore, or what is stored.
+    fn value(self, n: usize) -> usize {
+        let id = self.find(n).expect("a System V object");
+        // SAFETY: a structure that the kernel fills, and memory that is attached while it is read.
+        unsafe {
+            match self.kind {
+                Kind::Memory => {
+                    let memory = libc::shmat(id, std::ptr::null(), libc::SHM_RDONLY);
+                    assert_ne!(memory as isize, -1, "attach memory");
+                    let value = *memory.cast::<u8>();
+                    libc::shmdt(memory);
+                    usize::from(value)
+                }
+                Kind::Semaphores => libc::semctl(id, 0, libc::GETVAL) as usize,
+                Kind::Queue => {
+                    let mut about: libc::msqid_ds = std::mem::zeroed();
+                    libc::msgctl(id, libc::IPC_STAT, &raw mut about);
+                    about.msg_qnum as usize
+                }
+            }
         }
     }
 
     fn get(self, n: usize, flags: i32) -> Option<i32> {
-        let key = 0xe2_f000 + n as i32;
+        let key = 0xe2_f000 + (self.verb * 0x1000 + n) as i32;
         // SAFETY: numbers only.
         let id = unsafe {
-            match self {
-                Self::Memory => libc::shmget(key, if flags == 0 { 0 } else { 4096 }, flags),
-                Self::Semaphores => libc::semget(key, i32::from(flags != 0), flags),
-                Self::Queue => libc::msgget(key, flags),
+            match self.kind {
+                Kind::Memory => libc::shmget(key, if flags == 0 { 0 } else { 4096 }, flags),
+                Kind::Semaphores => libc::semget(key, i32::from(flags != 0), flags),
+                Kind::Queue => libc::msgget(key, flags),
             }
         };
         (id >= 0).then_some(id)
@@ -379,24 +438,23 @@ impl Ipc {
     }
 
     fn make(self, n: usize, owner: u32) {
-        self.remove(n);
         let id = self.get(n, libc::IPC_CREAT | 0o666).expect("make a System V object");
         // SAFETY: structures that the kernel has filled, and that outlive the calls.
         let result = unsafe {
-            match self {
-                Self::Memory => {
+            match self.kind {
+                Kind::Memory => {
                     let mut about: libc::shmid_ds = std::mem::zeroed();
                     libc::shmctl(id, libc::IPC_STAT, &raw mut about);
                     about.shm_perm.uid = owner;
                     libc::shmctl(id, libc::IPC_SET, &raw mut about)
                 }
-                Self::Semaphores => {
+                Kind::Semaphores => {
                     let mut about: libc::semid_ds = std::mem::zeroed();
                     libc::semctl(id, 0, libc::IPC_STAT, &raw mut about);
                     about.sem_perm.uid = owner;
                     libc::semctl(id, 0, libc::IPC_SET, &raw mut about)
                 }
-                Self::Queue => {
+                Kind::Queue => {
                     let mut about: libc::msqid_ds = std::mem::zeroed();
                     libc::msgctl(id, libc::IPC_STAT, &raw mut about);
                     about.msg_perm.uid = owner;
@@ -405,16 +463,22 @@ impl Ipc {
             }
         };
         assert_eq!(result, 0, "give a System V object: {}", std::io::Error::last_os_error());
+        if let Kind::Queue = self.kind {
+            let message: [u64; 2] = [1, 0];
+            // SAFETY: a message of one byte behind its type.
+            let sent = unsafe { libc::msgsnd(id, message.as_ptr().cast(), 1, libc::IPC_NOWAIT) };
+            assert_eq!(sent, 0, "send a message: {}", std::io::Error::last_os_error());
+        }
     }
 
     fn remove(self, n: usize) {
         let Some(id) = self.find(n) else { return };
         // SAFETY: numbers only.
         unsafe {
-            match self {
-                Self::Memory => libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()),
-                Self::Semaphores => libc::semctl(id, 0, libc::IPC_RMID),
-                Self::Queue => libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()),
+            match self.kind {
+                Kind::Memory => libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()),
+                Kind::Semaphores => libc::semctl(id, 0, libc::IPC_RMID),
+                Kind::Queue => libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()),
             }
         };
     }

@@ -102,25 +102,141 @@ static long queue_remove(const char *at)
 	return syscall(SYS_mq_unlink, name);
 }
 
-/* As `trap.rs` has made them. */
+/* As `trap.rs` has made them: in FOLDER's name is what is done to them. */
 static int key_of(const char *at)
 {
-	return 0xe2f000 + index_of(at);
+	static const char *const verbs[] = { "remove", "find", "make", "store", "up", "send", "receive" };
+	unsigned int i;
+
+	for (i = 0; i < sizeof(verbs) / sizeof(*verbs); i++) {
+		char folder[16];
+
+		snprintf(folder, sizeof(folder), "_%s/", verbs[i]);
+		if (strstr(at, folder))
+			break;
+	}
+	return 0xe2f000 + i * 0x1000 + index_of(at);
+}
+
+/* Numbers are there to be looked up: nobody has to ask for an object by its key. */
+static int shm_of(const char *at)
+{
+	struct shmid_ds about;
+	int i, id, last = shmctl(0, SHM_INFO, (void *)&about);
+
+	for (i = 0; i <= last; i++)
+		if ((id = shmctl(i, SHM_STAT, &about)) >= 0 && about.shm_perm.__key == key_of(at))
+			return id;
+	return -1;
+}
+
+static int sem_of(const char *at)
+{
+	struct semid_ds about;
+	struct seminfo all;
+	int i, id, last = semctl(0, 0, SEM_INFO, &all);
+
+	for (i = 0; i <= last; i++)
+		if ((id = semctl(i, 0, SEM_STAT, &about)) >= 0 && about.sem_perm.__key == key_of(at))
+			return id;
+	return -1;
+}
+
+static int msg_of(const char *at)
+{
+	struct msqid_ds about;
+	struct msginfo all;
+	int i, id, last = msgctl(0, MSG_INFO, (void *)&all);
+
+	for (i = 0; i <= last; i++)
+		if ((id = msgctl(i, MSG_STAT, &about)) >= 0 && about.msg_perm.__key == key_of(at))
+			return id;
+	return -1;
 }
 
 static long shm_remove(const char *at)
 {
-	return shmctl(shmget(key_of(at), 0, 0), IPC_RMID, NULL);
+	return shmctl(shm_of(at), IPC_RMID, NULL);
 }
 
 static long sem_remove(const char *at)
 {
-	return semctl(semget(key_of(at), 0, 0), 0, IPC_RMID);
+	return semctl(sem_of(at), 0, IPC_RMID);
 }
 
 static long msg_remove(const char *at)
 {
-	return msgctl(msgget(key_of(at), 0), IPC_RMID, NULL);
+	return msgctl(msg_of(at), IPC_RMID, NULL);
+}
+
+static long shm_find(const char *at)
+{
+	return shmget(key_of(at), 0, 0);
+}
+
+static long sem_find(const char *at)
+{
+	return semget(key_of(at), 0, 0);
+}
+
+static long msg_find(const char *at)
+{
+	return msgget(key_of(at), 0);
+}
+
+static long shm_make(const char *at)
+{
+	return shmget(key_of(at), 1, IPC_CREAT | 0600);
+}
+
+static long sem_make(const char *at)
+{
+	return semget(key_of(at), 1, IPC_CREAT | 0600);
+}
+
+static long msg_make(const char *at)
+{
+	return msgget(key_of(at), IPC_CREAT | 0600);
+}
+
+static long shm_store(const char *at)
+{
+	char *memory = shmat(shm_of(at), NULL, 0);
+
+	if (memory == (void *)-1)
+		return -1;
+	*memory = 1;
+	return shmdt(memory);
+}
+
+static long sem_up(const char *at)
+{
+	struct sembuf up = { 0, 1, IPC_NOWAIT };
+
+	return semop(sem_of(at), &up, 1);
+}
+
+struct message {
+	long type;
+	char text;
+};
+
+static long msg_send(const char *at)
+{
+	struct message message = { 1, 'x' };
+
+	return msgsnd(msg_of(at), &message, 1, IPC_NOWAIT);
+}
+
+static long msg_receive(const char *at)
+{
+	struct message message;
+	long result = msgrcv(msg_of(at), &message, 1, 0, IPC_NOWAIT);
+
+	/* The hook is one of permissions. */
+	if (result < 0 && errno == EACCES)
+		errno = EPERM;
+	return result;
 }
 
 /* One file less may be opened by that process. */
@@ -641,6 +757,10 @@ static const struct {
 	{ "mmap_exec", mmap_exec },	  { "mprotect_exec", mprotect_exec },
 	{ "queue_remove", queue_remove }, { "shm_remove", shm_remove }, { "sem_remove", sem_remove },
 	{ "msg_remove", msg_remove },	  { "prlimit", lower },		{ "memfd", memory },
+	{ "shm_find", shm_find },	  { "sem_find", sem_find },	{ "msg_find", msg_find },
+	{ "shm_make", shm_make },	  { "sem_make", sem_make },	{ "msg_make", msg_make },
+	{ "shm_store", shm_store },	  { "sem_up", sem_up },		{ "msg_send", msg_send },
+	{ "msg_receive", msg_receive },
 	{ "copy_range", copy_range },	  { "fallocate", punch },
 	{ "vmsplice", splice_memory },	  { "personality", persona },	{ "modify_ldt", descriptor_table },
 	{ "seccomp", filter },
