@@ -471,6 +471,49 @@ int BPF_PROG(task_setrlimit, struct task_struct *target)
 	return target->tgid == own ? call_hook(SYS_prlimit64, LIMITS_SELF) : 0;
 }
 
+/* Whose processor time, memory's place and the like is changed: by the task itself, not by a number. */
+static __always_inline s32 whose_hook(u32 nr, struct task_struct *target)
+{
+	u32 own = bpf_get_current_pid_tgid() >> 32;
+	struct target whom = { .pid = target->tgid };
+	u32 op = op_of(nr, whom.pid == own ? LIMITS_SELF : LIMITS_OTHER);
+	struct scratch *s;
+	s32 verdict;
+
+	if (!op_is_policed(op))
+		return 0;
+	s = hook_begin_at(op, whom, &verdict);
+	if (!s)
+		return verdict;
+	if (nr == SYS_setpriority || nr == SYS_ioprio_set)
+		s->call.args[1] = whom.pid;
+	return hook_end(s);
+}
+
+SEC("lsm/task_setnice")
+int BPF_PROG(task_setnice, struct task_struct *target)
+{
+	return whose_hook(SYS_setpriority, target);
+}
+
+SEC("lsm/task_setioprio")
+int BPF_PROG(task_setioprio, struct task_struct *target)
+{
+	return whose_hook(SYS_ioprio_set, target);
+}
+
+SEC("lsm/task_setscheduler")
+int BPF_PROG(task_setscheduler, struct task_struct *target)
+{
+	return whose_hook(SYS_sched_setscheduler, target);
+}
+
+SEC("lsm/task_movememory")
+int BPF_PROG(task_movememory, struct task_struct *target)
+{
+	return whose_hook(SYS_move_pages, target);
+}
+
 SEC("lsm/task_prctl")
 int BPF_PROG(task_prctl, int option, unsigned long arg2)
 {

@@ -23,6 +23,7 @@ enum {
 	SYS_tkill = 200,
 	SYS_tgkill = 234,
 	SYS_rt_tgsigqueueinfo = 297,
+	SYS_ioprio_set = 251,
 	SYS_sendmmsg = 307,
 	SYS_execveat = 322,
 	SYS_clone3 = 435,
@@ -151,6 +152,19 @@ static __always_inline bool ends_itself(struct rec_call *c, u32 nr, u32 class)
 			 c->args[nr == SYS_tgkill || nr == SYS_rt_tgsigqueueinfo ? 2 : 1]);
 }
 
+/* Numbers of another pid namespace cannot be told from here, but for the process' own. */
+static __always_inline u32 whose_class(struct rec_call *c, u32 kind, u64 who)
+{
+	u32 thread;
+
+	fill_nspid(&c->who, bpf_get_current_task_btf());
+	thread = c->who.nspid == c->who.pid ? c->who.tid : 0;
+	if (kind == CLASS_WHOSE)
+		return class_whose(who, c->who.nspid, thread);
+	/* PRIO_PROCESS, IOPRIO_WHO_PROCESS */
+	return class_which(c->args[0], c->nr == SYS_ioprio_set, who, c->who.nspid, thread);
+}
+
 __noinline u32 class_of(struct rec_call *c, u32 kind, u32 arg)
 {
 	u64 v, flags;
@@ -197,6 +211,9 @@ __noinline u32 class_of(struct rec_call *c, u32 kind, u32 arg)
 		return class_ipc(v);
 	case CLASS_LIMITS:
 		return class_limits(v);
+	case CLASS_WHOSE:
+	case CLASS_WHICH:
+		return whose_class(c, kind, v);
 	}
 	return CLASS_UNREADABLE;
 }

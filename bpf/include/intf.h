@@ -87,6 +87,8 @@ enum class_kind {
 	CLASS_SHMAT, /* executable or not */
 	CLASS_IPC, /* the command of shmctl, semctl, msgctl */
 	CLASS_LIMITS, /* whose */
+	CLASS_WHOSE, /* likewise; one's own number is one's own */
+	CLASS_WHICH, /* likewise, where the argument before says what kind of number it is */
 	CLASS_KINDS,
 };
 
@@ -293,10 +295,10 @@ enum class_value {
 	X(138, fstatfs, 0, CLASS_NONE, 0, "") \
 	X(139, sysfs, 0, CLASS_NONE, 0, "") \
 	X(140, getpriority, 0, CLASS_NONE, 0, "") \
-	X(141, setpriority, 0, CLASS_NONE, 0, "") \
-	X(142, sched_setparam, 0, CLASS_NONE, 0, "") \
+	X(141, setpriority, SET_RELEVANT, CLASS_WHICH, 1, "nin") \
+	X(142, sched_setparam, SET_RELEVANT, CLASS_WHOSE, 0, "i") \
 	X(143, sched_getparam, 0, CLASS_NONE, 0, "") \
-	X(144, sched_setscheduler, 0, CLASS_NONE, 0, "") \
+	X(144, sched_setscheduler, SET_RELEVANT, CLASS_WHOSE, 0, "in") \
 	X(145, sched_getscheduler, 0, CLASS_NONE, 0, "") \
 	X(146, sched_get_priority_max, 0, CLASS_NONE, 0, "") \
 	X(147, sched_get_priority_min, 0, CLASS_NONE, 0, "") \
@@ -355,7 +357,7 @@ enum class_value {
 	X(200, tkill, SET_RELEVANT, CLASS_KILL, 0, "is") \
 	X(201, time, 0, CLASS_NONE, 0, "") \
 	X(202, futex, 0, CLASS_NONE, 0, "") \
-	X(203, sched_setaffinity, 0, CLASS_NONE, 0, "") \
+	X(203, sched_setaffinity, SET_RELEVANT, CLASS_WHOSE, 0, "i") \
 	X(204, sched_getaffinity, 0, CLASS_NONE, 0, "") \
 	X(205, set_thread_area, 0, CLASS_NONE, 0, "") \
 	X(206, io_setup, 0, CLASS_NONE, 0, "") \
@@ -403,12 +405,12 @@ enum class_value {
 	X(248, add_key, SET_RELEVANT, CLASS_NONE, 0, "pq") \
 	X(249, request_key, SET_RELEVANT, CLASS_NONE, 0, "pq") \
 	X(250, keyctl, SET_RELEVANT, CLASS_NONE, 0, "n") \
-	X(251, ioprio_set, 0, CLASS_NONE, 0, "") \
+	X(251, ioprio_set, SET_RELEVANT, CLASS_WHICH, 1, "nin") \
 	X(252, ioprio_get, 0, CLASS_NONE, 0, "") \
 	X(253, inotify_init, 0, CLASS_NONE, 0, "") \
 	X(254, inotify_add_watch, 0, CLASS_NONE, 0, "Fp") \
 	X(255, inotify_rm_watch, 0, CLASS_NONE, 0, "") \
-	X(256, migrate_pages, 0, CLASS_NONE, 0, "") \
+	X(256, migrate_pages, SET_RELEVANT, CLASS_WHOSE, 0, "i") \
 	X(257, openat, SET_RELEVANT | SET_SEED, CLASS_OPEN, 2, "dpfm") \
 	X(258, mkdirat, SET_RELEVANT, CLASS_NONE, 0, "dpm") \
 	X(259, mknodat, SET_RELEVANT, CLASS_NONE, 0, "dpmn") \
@@ -431,7 +433,7 @@ enum class_value {
 	X(276, tee, 0, CLASS_NONE, 0, "") \
 	X(277, sync_file_range, 0, CLASS_NONE, 0, "") \
 	X(278, vmsplice, SET_RELEVANT, CLASS_NONE, 0, "F") \
-	X(279, move_pages, 0, CLASS_NONE, 0, "") \
+	X(279, move_pages, SET_RELEVANT, CLASS_WHOSE, 0, "in") \
 	X(280, utimensat, SET_RELEVANT, CLASS_NONE, 0, "dp") \
 	X(281, epoll_pwait, 0, CLASS_NONE, 0, "") \
 	X(282, signalfd, 0, CLASS_NONE, 0, "") \
@@ -466,7 +468,7 @@ enum class_value {
 	X(311, process_vm_writev, SET_RELEVANT, CLASS_NONE, 0, "i") \
 	X(312, kcmp, SET_RELEVANT, CLASS_NONE, 0, "ii") \
 	X(313, finit_module, SET_RELEVANT, CLASS_NONE, 0, "F") \
-	X(314, sched_setattr, 0, CLASS_NONE, 0, "") \
+	X(314, sched_setattr, SET_RELEVANT, CLASS_WHOSE, 0, "i") \
 	X(315, sched_getattr, 0, CLASS_NONE, 0, "") \
 	X(316, renameat2, SET_RELEVANT, CLASS_NONE, 0, "dpdqn") \
 	X(317, seccomp, SET_RELEVANT, CLASS_NONE, 0, "n") \

@@ -153,6 +153,18 @@ CLASS_FN class_limits(u64 pid)
 	return (u32)pid ? LIMITS_OTHER : LIMITS_SELF;
 }
 
+/* Of a number of a task; 0 is the caller. `own` and `thread` are its process' and its own number, 0 if not known. */
+CLASS_FN class_whose(u64 who, u32 own, u32 thread)
+{
+	return !(u32)who || (u32)who == own || (u32)who == thread ? LIMITS_SELF : LIMITS_OTHER;
+}
+
+/* Groups and users are others, also where one is among them. */
+CLASS_FN class_which(u32 which, u32 process, u64 who, u32 own, u32 thread)
+{
+	return which == process ? class_whose(who, own, thread) : LIMITS_OTHER;
+}
+
 CLASS_FN class_prctl(u64 cmd)
 {
 	switch ((u32)cmd) {

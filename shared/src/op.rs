@@ -35,7 +35,7 @@ pub fn class_names(kind: u8) -> &'static [&'static str] {
         intf::CLASS_IOCTL => &["plain", "tty", "change", "other"],
         intf::CLASS_PRCTL => &["plain", "privilege", "trace", "process", "other"],
         intf::CLASS_IPC => &["plain", "change"],
-        intf::CLASS_LIMITS => &["self", "other"],
+        intf::CLASS_LIMITS | intf::CLASS_WHOSE | intf::CLASS_WHICH => &["self", "other"],
         _ => &[],
     }
 }
@@ -457,6 +457,8 @@ static RELEVANT: LazyLock<OpSet> = LazyLock::new(|| {
                 intf::CLASS_PRCTL,
                 intf::CLASS_IPC,
                 intf::CLASS_LIMITS,
+                intf::CLASS_WHOSE,
+                intf::CLASS_WHICH,
             ]
             .into_iter()
             .any(plain)
@@ -717,6 +719,8 @@ mod tests {
             "sendmsg:none",
             "sendmmsg:none",
             "semctl:plain",
+            "setpriority:self",
+            "sched_setaffinity:self",
             "read",
             "accept",
         ] {
@@ -726,6 +730,9 @@ mod tests {
         for op in [
             "mmap:exec",
             "mmap:unreadable",
+            "setpriority:other",
+            "ioprio_set:other",
+            "sched_setattr:other",
             "shmget",
             "shmat:plain",
             "semtimedop",

@@ -230,6 +230,9 @@ fn structures() {
     event[0] = 1 | 128 << 32; // PERF_TYPE_SOFTWARE, the structure's size
     let anywhere = Value(u64::MAX);
     made("perf_event_open", vec![words(&event), Value(0), anywhere, Value(u64::MAX), Value(0)]);
+    made("sched_setparam", vec![Value(0), Memory(vec![0; 4])]);
+    made("sched_setscheduler", vec![Value(0), Value(0), Memory(vec![0; 4])]);
+    made("sched_setattr", vec![Value(0), words(&[48, 0, 0, 0, 0, 0]), Value(0)]);
     made("io_uring_setup", vec![Value(1), words(&[0; 16])]);
     // BPF_MAP_CREATE of an array with one entry.
     let map = [2 | 4 << 32, 4 | 1 << 32, 0, 0, 0, 0, 0, 0, 0];

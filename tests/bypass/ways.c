@@ -709,6 +709,11 @@ static long way_prlimit(const char *at)
 	return LAST(syscall(SYS_prlimit64, target(), RLIMIT_NPROC, &none, NULL));
 }
 
+static long way_nice(const char *at)
+{
+	return LAST(setpriority(PRIO_PROCESS, target(), atoi(strrchr(at, '/') + 1) + 1));
+}
+
 static long way_ipc_remove(const char *at)
 {
 	int id = shmget(0xe2e000 + atoi(strrchr(at, '/') + 1), 0, 0);
@@ -940,6 +945,7 @@ static const struct {
 	{ "proc-mem", way_proc_mem },
 	{ "pidfd_getfd", way_pidfd_getfd },
 	{ "prlimit", way_prlimit, 1 },
+	{ "nice", way_nice },
 	{ "ipc-remove", way_ipc_remove },
 	{ "ipc-message", way_ipc_message },
 	{ "ipc-semaphore", way_ipc_semaphore },

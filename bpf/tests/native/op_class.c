@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
@@ -70,6 +71,16 @@ int main(void)
 	IS(class_ipc(4711), IPC_CHANGE);
 	IS(class_limits(0), LIMITS_SELF);
 	IS(class_limits(4711), LIMITS_OTHER);
+	IS(class_whose(0, 0, 0), LIMITS_SELF);
+	IS(class_whose(7, 7, 8), LIMITS_SELF);
+	IS(class_whose(8, 7, 8), LIMITS_SELF);
+	IS(class_whose(9, 7, 8), LIMITS_OTHER);
+	IS(class_whose(9, 0, 0), LIMITS_OTHER);
+	IS(class_whose((u64)-1, 7, 8), LIMITS_OTHER);
+	IS(class_which(PRIO_PROCESS, 0, 0, 7, 8), LIMITS_SELF);
+	IS(class_which(PRIO_PROCESS, 0, 9, 7, 8), LIMITS_OTHER);
+	IS(class_which(PRIO_PGRP, 0, 0, 7, 8), LIMITS_OTHER);
+	IS(class_which(PRIO_USER, 0, 0, 7, 8), LIMITS_OTHER);
 	IS(class_prctl(PR_SET_NAME), PRCTL_PLAIN);
 	IS(class_prctl(PR_SET_NO_NEW_PRIVS), PRCTL_PRIVILEGE);
 	IS(class_prctl(PR_SET_DUMPABLE), PRCTL_TRACE);

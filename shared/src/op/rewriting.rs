@@ -11,7 +11,7 @@ use ByteValue::{Ones, Zero};
 /// One byte is enough where it is the highest of a number that must not be that large, also if who makes the call
 /// expects it; what the kernel writes back on an error is not chosen.
 #[rustfmt::skip]
-const OTHERS: [(&str, u8, u8, u8, ByteValue, &str, &str); 43] = [
+const OTHERS: [(&str, u8, u8, u8, ByteValue, &str, &str); 46] = [
     ("bind", 1, 1, 1, Ones, "address family", "EAFNOSUPPORT, EINVAL"),
     ("bpf", 1, 0, 8, Ones, "first bytes of the attributes", "EINVAL, EBADF, EFAULT"),
     ("capset", 0, 7, 1, Ones, "process in the header", "EPERM"),
@@ -44,6 +44,9 @@ const OTHERS: [(&str, u8, u8, u8, ByteValue, &str, &str); 43] = [
     ("readv", 1, 15, 1, Ones, "length of the first buffer", "EINVAL"),
     ("rt_sigqueueinfo", 2, 11, 1, Zero, "code of the signal", "EPERM, for another process"),
     ("rt_tgsigqueueinfo", 3, 11, 1, Zero, "code of the signal", "EPERM, for another process"),
+    ("sched_setattr", 1, 15, 1, Ones, "flags of the attributes", "EINVAL"),
+    ("sched_setparam", 1, 3, 1, Ones, "priority", "EINVAL"),
+    ("sched_setscheduler", 2, 3, 1, Ones, "priority", "EINVAL"),
     ("seccomp", 2, 1, 1, Ones, "length of the filter", "EINVAL"),
     ("semop", 1, 0, 2, Ones, "number of the first semaphore", "EFBIG"),
     ("semtimedop", 1, 0, 2, Ones, "number of the first semaphore", "EFBIG"),

@@ -27,6 +27,8 @@ const OBJECTS: usize = 40;
 const SIGNALS: usize = 30;
 /// As many datagrams as wait for a socket of this kind.
 const LETTERS: usize = 8;
+/// What a process can be at most.
+const NICEST: usize = 19;
 const FIRST_SEGMENT: i32 = 0xe2_e000;
 const CONTENT: &[u8] = b"precious";
 
@@ -201,6 +203,7 @@ impl Trap {
         let count = match word {
             "signals" => SIGNALS,
             "letters" => LETTERS,
+            "nice" => NICEST,
             "script" | "linked" | "job" | "stopped" => 1,
             _ if name.is_some() => 1,
             _ => OBJECTS,
@@ -237,7 +240,7 @@ impl Trap {
                 self.count = pins.len();
                 self.holds = Holds::Pins(pins);
             }
-            "bytes" | "prey" => {
+            "bytes" | "prey" | "nice" => {
                 self.fifo = Some(make_fifo(&self.folder.join("fifo")));
                 (0..self.count).for_each(|n| drop(open_folder(&self.folder.join(n.to_string()))));
                 self.holds = Holds::Prey(prey(root, &self.folder));
@@ -303,6 +306,10 @@ impl Trap {
             ("times", _) => count(&|path| path.metadata().is_ok_and(|about| about.mtime() == 1)),
             ("xattr", _) => count(&has_attribute),
             ("bytes", _) => self.bytes(),
+            // SAFETY: numbers only.
+            ("nice", Holds::Prey(child)) => unsafe {
+                libc::getpriority(libc::PRIO_PROCESS, child.id()) as usize
+            },
             ("queues", _) => (0..self.count).filter(|n| queue(*n).is_some()).count(),
             (_, Holds::Shared(object)) => object.effects(),
             ("stopped", Holds::Target(target)) => {

@@ -166,7 +166,7 @@ impl Trap {
             }
             "write" => kept = Kept::Fifo(make_fifo(&folder.join("fifo"))),
             "kill" | "kill_subject" | "sigqueue" | "pidfd_signal" | "ptrace" | "peek" | "prlimit"
-            | "pidfd_open" => {
+            | "pidfd_open" | "renice" | "schedule" | "affinity" | "io_priority" | "move_pages" => {
                 let mut command = if operation == "kill_subject" {
                     let mut command = Command::new(php);
                     command.args(["-n", "-r", "sleep(600);"]);
@@ -221,7 +221,8 @@ impl Trap {
             | "setgid" | "userfaultfd" | "add_key" | "traceme" | "ptrace" | "peek" | "socketpair" | "bpf"
             | "perf" | "namespace" | "unshare" | "chroot" | "read_openat2" | "capset" | "mmap_exec"
             | "mprotect_exec" | "uring_socket" | "memfd" | "pidfd_open" | "fanotify" | "vmsplice"
-            | "personality" | "modify_ldt" | "seccomp" => return None,
+            | "personality" | "modify_ldt" | "seccomp" | "schedule" | "affinity" | "io_priority"
+            | "move_pages" => return None,
             "change" | "truncate_open" | "append" | "ftruncate" | "write_file" | "open_truncate"
             | "truncate" | "copy_range" | "fallocate" => {
                 count(&|path| fs::read(path).expect("read") != PRECIOUS)
@@ -245,6 +246,13 @@ impl Trap {
             "file_setattr" => count(&is_not_dumped),
             "prlimit" => match &self.kept {
                 Kept::Target(target) => FILES - target.file_limit(),
+                _ => 0,
+            },
+            "renice" => match &self.kept {
+                // SAFETY: numbers only.
+                Kept::Target(target) => unsafe {
+                    libc::getpriority(libc::PRIO_PROCESS, target.0.id()) as usize
+                },
                 _ => 0,
             },
             "umount" => self.count - self.mounts(),

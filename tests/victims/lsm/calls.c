@@ -250,6 +250,35 @@ static long lower(const char *at)
 	return prlimit(number, RLIMIT_NOFILE, &limit, NULL);
 }
 
+static long renice(const char *at)
+{
+	return setpriority(PRIO_PROCESS, number, index_of(at) + 1);
+}
+
+static long schedule(const char *at)
+{
+	struct sched_param none = { 0 };
+
+	return sched_setscheduler(number, SCHED_BATCH, &none);
+}
+
+static long affinity(const char *at)
+{
+	unsigned long all = 1;
+
+	return syscall(SYS_sched_setaffinity, number, sizeof(all), &all);
+}
+
+static long io_priority(const char *at)
+{
+	return syscall(SYS_ioprio_set, 1, number, 2 << 13 | 5);
+}
+
+static long pages(const char *at)
+{
+	return syscall(SYS_move_pages, number, 0, NULL, NULL, NULL, 0);
+}
+
 static long closed(int fd)
 {
 	if (fd >= 0)
@@ -760,7 +789,8 @@ static const struct {
 	{ "shm_find", shm_find },	  { "sem_find", sem_find },	{ "msg_find", msg_find },
 	{ "shm_make", shm_make },	  { "sem_make", sem_make },	{ "msg_make", msg_make },
 	{ "shm_store", shm_store },	  { "sem_up", sem_up },		{ "msg_send", msg_send },
-	{ "msg_receive", msg_receive },
+	{ "msg_receive", msg_receive },	  { "renice", renice },		{ "schedule", schedule },
+	{ "affinity", affinity },	  { "io_priority", io_priority }, { "move_pages", pages },
 	{ "copy_range", copy_range },	  { "fallocate", punch },
 	{ "vmsplice", splice_memory },	  { "personality", persona },	{ "modify_ldt", descriptor_table },
 	{ "seccomp", filter },
