@@ -885,14 +885,14 @@ fn grant_key(view: View, who: Who, op: Op, args: &ArgsView<'_>) -> Result<GrantK
     Ok(GrantKey { who, operation: op, constraints })
 }
 
-/// The directories of the paths; a program exactly.
+/// The paths exactly, but for names that PHP makes up.
 fn learnt_patterns(op: Op, args: &ArgsView<'_>) -> Result<Vec<Name>, &'static str> {
     let second = op.call().is_some_and(|call| call.args.contains('q'));
     let paths = [args.path].into_iter().chain(second.then_some(args.path2));
     let mut patterns = paths
         .map(|path| {
             let path = path.ok_or("unreadable-argument")?;
-            let pattern = if is_exec(op) { escape_pattern(path) } else { directory_pattern(path) };
+            let pattern = if is_exec(op) { escape_pattern(path) } else { name_pattern(path) };
             // A path with `..` matches nothing, not even what was learnt from it.
             if matches(&pattern, path) && names_a_place(&pattern) && pattern.len() <= caps::PATH {
                 Ok(Name::from(pattern))
@@ -906,12 +906,25 @@ fn learnt_patterns(op: Op, args: &ArgsView<'_>) -> Result<Vec<Name>, &'static st
     Ok(patterns)
 }
 
-/// `/var/lib/php/sessions/*` of a file in it.
-fn directory_pattern(path: &[u8]) -> Vec<u8> {
-    let directory = path.iter().rposition(|&byte| byte == b'/').map_or(&[][..], |slash| &path[..=slash]);
-    let mut pattern = escape_pattern(directory);
-    pattern.push(b'*');
-    pattern
+/// What PHP's names of temporary files begin with, before six letters and digits: uploads and `tmpfile()`, the opcode
+/// cache's lock, the memory of `APCu`.
+const TEMPORARY: [&[u8]; 3] = [b"php", b".ZendSem.", b"apc."];
+const SESSION: &[u8] = b"sess_";
+
+/// `/var/lib/php/sessions/sess_*` of a session's file in it, `/tmp/php*` of a temporary file; else the path alone: any
+/// other name in that folder may be one that the code of anybody has chosen.
+fn name_pattern(path: &[u8]) -> Vec<u8> {
+    let (folder, name) =
+        path.split_at(path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1));
+    let is_temporary = |prefix: &&[u8]| {
+        name.strip_prefix(*prefix)
+            .is_some_and(|rest| rest.len() == 6 && rest.iter().all(u8::is_ascii_alphanumeric))
+    };
+    let made_up = Some(SESSION).filter(|prefix| name.starts_with(prefix));
+    match made_up.or_else(|| TEMPORARY.into_iter().find(is_temporary)) {
+        Some(prefix) => [&escape_pattern(folder), prefix, b"*"].concat(),
+        None => escape_pattern(path),
+    }
 }
 
 /// Whether a pattern says where a file is: a relative one is wherever the code of anybody has changed to.

@@ -334,10 +334,10 @@ fn site() -> Site {
 /// What a tracer would write about an unlink of `/tmp/x`.
 fn violation(site: &Site, reason: Reason) -> Event {
     let mut event = Event::new(Kind::Violation, "2026-11-22T12:00:00Z".parse().unwrap());
-    let args = ArgsView { path: Some(b"/tmp/x"), ..ArgsView::default() };
+    let args = ArgsView { path: Some(b"/tmp/phpA1b2C3"), ..ArgsView::default() };
     event.view = Some(View::Syscall);
     event.set_operation(op("unlink"), 87);
-    event.args.0.insert("path".into(), "/tmp/x".into());
+    event.args.0.insert("path".into(), "/tmp/phpA1b2C3".into());
     event.site = Some(EventSite::new(site, 3));
     event.sink = Some("unlink".into());
     event.reason = Some(reason);
@@ -346,7 +346,7 @@ fn violation(site: &Site, reason: Reason) -> Event {
 }
 
 fn allowed(profile: &Profile, site: &Site) -> bool {
-    let args = ArgsView { path: Some(b"/tmp/y"), ..ArgsView::default() };
+    let args = ArgsView { path: Some(b"/tmp/phpD4e5F6"), ..ArgsView::default() };
     Policy::new(profile).site(site).decide(op("unlink"), &args) == Verdict::Allowed
 }
 
@@ -375,7 +375,7 @@ fn reviewed_violations_are_added() {
     assert_eq!(
         dry,
         "would add unlink by Mail::send() in app:src/Mail.php\n\
-         would add unlink by {engine:shutdown}, paths /tmp/*\n"
+         would add unlink by {engine:shutdown}, paths /tmp/php*\n"
     );
     assert_eq!(place.read("p"), before);
 

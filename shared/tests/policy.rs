@@ -434,7 +434,7 @@ fn what_was_seen_is_allowed_afterwards() {
     let create = profile.grants.iter().find(|grant| grant.operation == op("openat:create")).unwrap();
     assert_eq!(
         create.constraints,
-        [Constraint::Path(vec![r"/tmp/odd\*dir/*".into(), "/var/lib/php/sessions/*".into()])]
+        [Constraint::Path(vec![r"/tmp/odd\*dir/x".into(), "/var/lib/php/sessions/sess_*".into()])]
     );
     assert!(profile.complete);
     assert_eq!((profile.learned.events, profile.learned.runs), (12, 1));
@@ -446,9 +446,41 @@ fn what_was_seen_is_allowed_afterwards() {
         decide(&policy, &engine, "openat:create", &paths("/var/lib/php/sessions/sess_2")),
         Verdict::Allowed
     );
+    // `error_log`, by whoever's code.
+    assert_ne!(
+        decide(&policy, &engine, "openat:create", &paths("/var/lib/php/sessions/shell.php")),
+        Verdict::Allowed
+    );
     assert_eq!(decide(&policy, &startup, "exec", &paths("/bin/sh")), Verdict::Allowed);
     assert_ne!(decide(&policy, &startup, "exec", &paths("/bin/ls")), Verdict::Allowed);
     assert_eq!(policy.program(&origin, b"/usr/bin/convert").decide(Op::EXEC, &NONE), Verdict::Allowed);
+}
+
+#[test]
+fn only_names_that_php_makes_up_are_learnt_as_patterns() {
+    let pattern = |path: &'static str| {
+        let mut learner = learner();
+        let engine = Site::engine(Phase::Request);
+        learner.observe(&seen(Actor::Site(&engine, &[]), "openat:create", paths(path)));
+        let profile = learnt(&learner);
+        match &profile.grants[0].constraints[..] {
+            [Constraint::Path(patterns)] => patterns[0].to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (path, learnt) in [
+        ("/s/sess_0123456789abcdef", "/s/sess_*"),
+        ("/tmp/phpA1b2C3", "/tmp/php*"),
+        ("/tmp/.ZendSem.A1b2C3", "/tmp/.ZendSem.*"),
+        ("/tmp/apc.A1b2C3", "/tmp/apc.*"),
+        ("/tmp/php.log", "/tmp/php.log"),
+        ("/tmp/php_log1", "/tmp/php_log1"),
+        ("/tmp/phpA1b2C3d", "/tmp/phpA1b2C3d"),
+        ("/var/log/php/errors", "/var/log/php/errors"),
+        ("/s/sess_/x", "/s/sess_/x"),
+    ] {
+        assert_eq!(pattern(path), learnt, "{path}");
+    }
 }
 
 #[test]
@@ -647,7 +679,7 @@ fn caps_hold_while_learning() {
         let path = format!("/tmp/{number}/x");
         learner.observe(&seen(Actor::Site(&engine, &[]), "unlink", paths(&path)));
     }
-    assert_eq!(learnt(&learner).learned.unknown["too-many-directories"], 2);
+    assert_eq!(learnt(&learner).learned.unknown["too-many-paths"], 2);
     let long = Site::main(format!("/{}", "x".repeat(255)));
     assert!(!learner.observe(&seen(Actor::Site(&long, &[]), "unlink", NONE)));
     learnt(&learner);
@@ -667,7 +699,7 @@ fn the_key_of_a_violation_allows_it() {
         policy.program_grant(&origin, b"/bin/ls", Op::EXEC, &NONE).unwrap(),
     ];
     assert_eq!(keys[0].to_string(), "unlink by f() in app:a.php");
-    assert_eq!(keys[1].to_string(), "openat:create by {engine:shutdown}, paths /var/lib/php/sessions/*");
+    assert_eq!(keys[1].to_string(), "openat:create by {engine:shutdown}, paths /var/lib/php/sessions/sess_*");
     assert_eq!(keys[2].to_string(), "exec by /bin/ls from f() in app:a.php");
     for key in keys {
         let json = serde_json::to_string(&key).unwrap();

@@ -148,7 +148,7 @@ impl Learner {
         let entry = self.entries.entry((key.who, key.operation)).or_default();
         for pattern in patterns {
             if entry.patterns.len() >= caps::PATTERNS && !entry.patterns.contains(&pattern) {
-                return Err("too-many-directories");
+                return Err("too-many-paths");
             }
             entry.patterns.insert(pattern);
         }
