@@ -11,7 +11,6 @@
 
 enum {
 	SYS_write = 1,
-	SYS_mprotect = 10,
 	SYS_ioctl = 16,
 	SYS_shmget = 29,
 	SYS_shmat = 30,

@@ -92,12 +92,15 @@ const volatile u32 tell_allowed = 0;
 enum {
 	SYS_open = 2,
 	SYS_mmap = 9,
+	SYS_mprotect = 10,
 	SYS_symlink = 88,
 	SYS_mount = 165,
 	SYS_openat = 257,
 	SYS_symlinkat = 266,
 	SYS_bpf = 321,
 	MMAP_FD = 4,
+	MPROTECT_PROT = 2,
+	READ_EXEC = 5, /* PROT_READ | PROT_EXEC */
 	MOUNT_FLAGS = 3,
 	MS_REMOUNT = 0x20,
 	MS_BIND = 0x1000,
@@ -948,8 +951,8 @@ static __always_inline bool reaches_protected(struct scratch *s)
 }
 
 /*
- * What PHP does once in each process, on behalf of whoever comes first: the pattern compiler's code memory, time
- * zones and locales, and compiling a script of the profile (an `include`, which has no sink). For code in files
+ * What PHP does once in each process, on behalf of whoever comes first: the pattern compiler's code memory (and the
+ * JIT's, whenever a function gets hot), time zones and locales, and compiling a script of the profile (an `include`, which has no sink). For code in files
  * of the profile only.
  */
 __noinline u32 once_per_process(struct scratch *s)
@@ -967,6 +970,9 @@ __noinline u32 once_per_process(struct scratch *s)
 	generation = s->generation;
 	if (nr == SYS_mmap) {
 		if (class != MEM_EXEC || (u32)c->args[MMAP_FD] != (u32)-1)
+			return 0;
+	} else if (nr == SYS_mprotect) {
+		if (class != MEM_EXEC || c->args[MPROTECT_PROT] != READ_EXEC)
 			return 0;
 	} else if ((nr == SYS_open || nr == SYS_openat) && class == OPEN_READ) {
 		t = bpf_map_lookup_elem(&heads, &generation);

@@ -61,6 +61,7 @@ const ALWAYS: [u32; 6] = [
 pub(crate) mod nr {
     pub const OPEN: u16 = 2;
     pub const MMAP: u16 = 9;
+    pub const MPROTECT: u16 = 10;
     pub const EXECVE: u16 = 59;
     pub const TRUNCATE: u16 = 76;
     pub const RENAME: u16 = 82;
@@ -649,6 +650,8 @@ mod tests {
     fn the_rules_numbers_are_the_tables() {
         for (nr, name) in [
             (nr::OPEN, "open"),
+            (nr::MMAP, "mmap"),
+            (nr::MPROTECT, "mprotect"),
             (nr::EXECVE, "execve"),
             (nr::TRUNCATE, "truncate"),
             (nr::RENAME, "rename"),

@@ -369,9 +369,14 @@ pub fn decide_site(policy: &SitePolicy, op: Op, args: &ArgsView<'_>) -> Verdict 
 pub struct Once {
     /// Memory of no file.
     pub anonymous: bool,
+    /// What memory becomes, as `mprotect` takes it.
+    pub protection: u64,
     /// An internal function made the call.
     pub has_sink: bool,
 }
+
+/// `PROT_READ | PROT_EXEC`: memory that cannot be written while it can be run.
+const READ_EXEC: u64 = 5;
 
 /// Folders whose files PHP and the C library read when they are needed first.
 pub const ONCE_READ: [&str; 4] =
@@ -584,7 +589,7 @@ impl Policy {
     }
 
     /// Whether it is what PHP does once in each process, on behalf of whoever comes first: the pattern compiler's
-    /// code memory, time zones, locales and character sets, and compiling a script of the profile (an `include`,
+    /// code memory, that of the opcode cache's JIT whenever a function gets hot, time zones, locales and character sets, and compiling a script of the profile (an `include`,
     /// which has no sink; with one, a file is read). Not learnt from one order of events, so not a violation in
     /// another, for code in files of the profile. Anybody else's is judged like everything.
     pub fn is_once_per_process(&self, site: &Site, op: Op, args: &ArgsView<'_>, how: Once) -> bool {
@@ -593,6 +598,7 @@ impl Policy {
         }
         match (op.nr(), u32::from(op.class())) {
             (nr::MMAP, crate::intf::MEM_EXEC) => how.anonymous,
+            (nr::MPROTECT, crate::intf::MEM_EXEC) => how.protection == READ_EXEC,
             (nr::OPEN | nr::OPENAT, crate::intf::OPEN_READ) => args.path.is_some_and(|path| {
                 ONCE_READ.iter().any(|pattern| below(pattern, path))
                     || (!how.has_sink && self.is_protected(path))

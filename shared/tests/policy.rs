@@ -508,7 +508,7 @@ fn code_from_listed_wrappers_has_its_own_grants() {
         &listed,
         op("mmap:exec"),
         &NONE,
-        Once { anonymous: true, has_sink: false }
+        Once { anonymous: true, ..Once::default() }
     ));
 
     // A grant without the wrapper: refused.
@@ -733,14 +733,22 @@ fn with_scripts(files: &[&str]) -> Policy {
 fn what_php_does_once_is_nobodys_violation_in_files_of_the_profile() {
     let policy = with_scripts(&["/srv/x/a.php", "/srv/x/b.php"]);
     let known = Site::function("/srv/x/a.php", None, "f");
-    let anonymous = Once { anonymous: true, has_sink: true };
-    let included = Once { anonymous: false, has_sink: false };
-    let read = Once { anonymous: false, has_sink: true };
+    let anonymous = Once { anonymous: true, has_sink: true, ..Once::default() };
+    let included = Once::default();
+    let read = Once { has_sink: true, ..Once::default() };
+    let becomes = |protection: i32| Once { protection: protection as u64, ..Once::default() };
     let once = |site: &Site, operation: &str, args: &ArgsView<'_>, how| {
         policy.is_once_per_process(site, op(operation), args, how)
     };
     assert!(once(&known, "mmap:exec", &NONE, anonymous));
     assert!(!once(&known, "mmap:exec", &NONE, included));
+    assert!(once(&known, "mprotect:exec", &NONE, becomes(libc::PROT_READ | libc::PROT_EXEC)));
+    for other in [libc::PROT_EXEC, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC, -1] {
+        assert!(!once(&known, "mprotect:exec", &NONE, becomes(other)), "{other}");
+    }
+    let read_exec = becomes(libc::PROT_READ | libc::PROT_EXEC);
+    assert!(!once(&known, "pkey_mprotect:exec", &NONE, read_exec));
+    assert!(!once(&Site::main("/srv/x/upload.php"), "mprotect:exec", &NONE, read_exec));
     assert!(once(&known, "openat:read", &paths("/usr/share/zoneinfo/UTC"), read));
     assert!(!once(&known, "openat:read", &paths("/usr/share/zoneinfo/../../../etc/passwd"), read));
     assert!(once(&known, "openat:read", &paths("/srv/x/b.php"), included));

@@ -549,6 +549,10 @@ impl Reporter {
             for file in sites.filter_map(|site| site.file.as_ref()) {
                 self.files.add(file, Some(who.pid));
             }
+            // php-cli opens it before the request, when nothing tells that it is one.
+            if let Some(script) = &call.request {
+                self.included.add(script, Some(who.pid));
+            }
             if let Some(path) = args.path.filter(|_| is_include(&call.site, op, sink.is_some())) {
                 // The engine reads other things than scripts.
                 if call.site.file.is_some() || call.request.as_ref().is_some_and(|r| is_same_file(r, path)) {

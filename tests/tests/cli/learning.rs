@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         test("all_shapes_learnt_are_no_violation_ten_of_ten", shapes),
         test("of_3000_functions_the_1000_that_make_calls_are_in_the_profile", thousand_functions),
         test("flat_out_for_20_s_nothing_is_lost_and_memory_is_flat", flat_out),
+        test("code_that_gets_hot_in_the_sandbox_is_no_violation", hot_code),
         test("merge_adds_and_counts", merge),
         test("a_profile_counts_what_was_only_counted", counts),
         test("another_release_folder_is_no_violation", releases),
@@ -152,6 +153,34 @@ fn seen(profile: &Value, function: &str) -> u64 {
     let grants = profile["grants"].as_array().expect("grants");
     let found = grants.iter().find(|g| g["sites"][0]["function"] == function && g["operation"] == "unlink");
     found.unwrap_or_else(|| panic!("no grant for {function}: {profile:#}"))["seen"].as_u64().expect("a count")
+}
+
+/// The JIT compiles what was cold while learning; what it compiles of a stranger's code is a violation.
+fn hot_code() {
+    const JIT: [&str; 8] = [
+        "-d",
+        "opcache.enable_cli=1",
+        "-d",
+        "opcache.jit=tracing",
+        "-d",
+        "opcache.jit_buffer_size=16M",
+        "-d",
+        "opcache.file_update_protection=0",
+    ];
+    let place = Place::new();
+    let sum = "function NAME(int $n): int { $s = 0; while ($n--) { $s += $n * 3 % 7; } return $s; }";
+    let text = format!(
+        "<?php {} echo sum($argv[1]); if (isset($argv[2])) {{ include $argv[2]; }}",
+        sum.replace("NAME", "sum")
+    );
+    place.file("hot.php", text);
+    place.file("data/upload.php", format!("<?php {} other(50000);", sum.replace("NAME", "other")));
+    let (script, upload) = (place.arg("hot.php"), place.arg("data/upload.php"));
+    place.learn(&[&JIT[..], &[&script, "10"]].concat());
+    assert_clean(&place.sandbox(&[&JIT[..], &[&script, "50000"]].concat()));
+    let ran = place.ordinary("--monitor").run(php(&[&JIT[..], &[&script, "10", &upload]].concat()));
+    let is_told = |e: &Value| e["operation"] == "mprotect:exec" && e["site"]["function"] == "other";
+    assert!(ran.violations().iter().any(|e| is_told(e)), "{:#?}", ran.violations());
 }
 
 fn merge() {
