@@ -952,8 +952,8 @@ static __always_inline bool reaches_protected(struct scratch *s)
 
 /*
  * What PHP does once in each process, on behalf of whoever comes first: the pattern compiler's code memory (and the
- * JIT's, whenever a function gets hot), time zones and locales, and compiling a script of the profile (an `include`, which has no sink). For code in files
- * of the profile only.
+ * JIT's, whenever a function gets hot), time zones and locales, and compiling a script of the profile (an `include`,
+ * which has no sink). For code in files of the profile only.
  */
 __noinline u32 once_per_process(struct scratch *s)
 {

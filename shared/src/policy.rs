@@ -589,9 +589,10 @@ impl Policy {
     }
 
     /// Whether it is what PHP does once in each process, on behalf of whoever comes first: the pattern compiler's
-    /// code memory, that of the opcode cache's JIT whenever a function gets hot, time zones, locales and character sets, and compiling a script of the profile (an `include`,
-    /// which has no sink; with one, a file is read). Not learnt from one order of events, so not a violation in
-    /// another, for code in files of the profile. Anybody else's is judged like everything.
+    /// code memory, that of the opcode cache's JIT whenever a function gets hot, time zones, locales and character
+    /// sets, and compiling a script of the profile (an `include`, which has no sink; with one, a file is read). Not
+    /// learnt from one order of events, so not a violation in another, for code in files of the profile. Anybody
+    /// else's is judged like everything.
     pub fn is_once_per_process(&self, site: &Site, op: Op, args: &ArgsView<'_>, how: Once) -> bool {
         if !site.file.as_ref().is_some_and(|file| self.is_protected(file)) {
             return false;
