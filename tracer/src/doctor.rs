@@ -133,7 +133,7 @@ fn privileges() -> Check {
         (39, "CAP_BPF"),
     ];
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|l| l.strip_prefix("CapEff:")).map_or("", str::trim);
+    let effective = crate::process::field(&status, "CapEff:").unwrap_or_default();
     let effective = u64::from_str_radix(effective, 16).unwrap_or(0);
     let missing: Vec<&str> =
         NEEDED.iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|(_, n)| *n).collect();

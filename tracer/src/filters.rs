@@ -8,6 +8,7 @@ use libbpf_rs::MapHandle;
 use shared::intf;
 
 use crate::images::processes;
+use crate::process::{cgroup_in, field};
 
 /// Whom a session watches of those that run its images.
 #[derive(Default)]
@@ -42,14 +43,14 @@ impl Filters {
     }
 
     fn has_cgroup(&self, told: &str) -> bool {
-        let own = told.lines().find_map(|line| line.strip_prefix("0::"));
-        own.is_some_and(|own| self.cgroups.iter().any(|cgroup| Path::new(own).starts_with(cgroup)))
+        cgroup_in(told)
+            .is_some_and(|own| self.cgroups.iter().any(|cgroup| Path::new(own).starts_with(cgroup)))
     }
 }
 
 /// The real one, as the kernel side compares it.
 fn uid_in(status: &str) -> Option<u32> {
-    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().next()?.parse().ok()
+    field(status, "Uid:")?.split_ascii_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::process::field;
+
 /// Capabilities by which a process ends the tracer, becomes root, or changes the kernel: number, and how that is told.
 const CAPABILITIES: [(u32, &str); 12] = [
     (0, "have CAP_CHOWN"),
@@ -61,10 +63,6 @@ fn told_by(status: &str, in_our_namespace: bool) -> Option<&'static str> {
     let permitted = field(status, "CapPrm:").and_then(|caps| u64::from_str_radix(caps, 16).ok())?;
     let has = |&&(number, _): &&(u32, &str)| permitted >> number & 1 != 0;
     CAPABILITIES.iter().find(has).filter(|_| in_our_namespace).map(|(_, what)| *what)
-}
-
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
 #[cfg(test)]

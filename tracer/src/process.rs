@@ -88,11 +88,20 @@ impl Process {
     }
 }
 
+/// A line of `/proc/PID/status`, by what it begins with, such as `Uid:`.
+pub fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
+/// The path that `/proc/PID/cgroup` tells, in the cgroup2 hierarchy.
+pub fn cgroup_in(told: &str) -> Option<&str> {
+    told.lines().find_map(|line| line.strip_prefix("0::"))
+}
+
 /// Whether it is a process of now: `/proc` has threads under their numbers, too.
 pub fn is_running(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let mut lines = status.lines();
-    lines.find_map(|line| line.strip_prefix("Tgid:")).is_some_and(|tgid| tgid.trim() == pid.to_string())
+    field(&status, "Tgid:") == Some(&pid.to_string())
 }
 
 /// Lets this process hold a descriptor for each subject: as many as it may.

@@ -862,8 +862,8 @@ fn cstr(field: &[i8]) -> &[u8] {
 }
 
 fn cgroup_of(pid: u32) -> Option<String> {
-    let all = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    all.lines().find_map(|l| l.strip_prefix("0::")).map(ToOwned::to_owned)
+    let told = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    crate::process::cgroup_in(&told).map(ToOwned::to_owned)
 }
 
 /// What a hook has refused is not done, whatever the call returns that it was part of (signals to a group, a request

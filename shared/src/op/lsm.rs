@@ -175,7 +175,6 @@ const SAME: &[(&str, &[&str])] = &[
     // Also sendfile and splice, which no other view polices.
     ("write", &["pwrite64", "writev", "pwritev", "pwritev2"]),
     ("mprotect", &["pkey_mprotect"]),
-    ("mmap", &["remap_file_pages", "uselib"]),
     ("execve", &["execveat"]),
     ("clone", &["clone3"]),
     ("kill", &["tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"]),
@@ -215,10 +214,6 @@ pub fn seen_as(op: Op) -> Vec<Op> {
         if let Some(call) = call(name).filter(|_| others.contains(&of.name)) {
             match (class_names(of.class_kind).len(), class_names(call.class_kind).len()) {
                 (_, 0) => seen.push(Op::new(call.nr, 0)),
-                // Whoever needs memory maps it plainly: what the selection has for what can be executed is not about that.
-                (0, _) if u32::from(call.class_kind) == intf::CLASS_MMAP => {
-                    seen.push(Op::new(call.nr, intf::MEM_EXEC as u8));
-                }
                 // Its own table does not tell what the hook does.
                 (0, classes) => seen.extend((0..classes as u8).map(|class| Op::new(call.nr, class))),
                 _ => seen.push(make(call.nr)),
@@ -232,7 +227,8 @@ pub fn seen_as(op: Op) -> Vec<Op> {
         // A name in the file system is made for it.
         "bind" if u32::from(op.class()) == intf::FAMILY_UNIX => seen.push(fixed("mknod")),
         "fork" | "vfork" => seen.push(fixed("clone:process")),
-        // What can be executed is mapped for it.
+        // They are policed for what can be executed: whoever needs memory maps it plainly.
+        "remap_file_pages" | "uselib" => seen.push(fixed("mmap:exec")),
         "shmat" if u32::from(op.class()) == intf::MEM_EXEC => seen.push(fixed("mmap:exec")),
         "setrlimit" => seen.push(fixed("prlimit64:self")),
         _ => {}
