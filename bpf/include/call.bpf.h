@@ -270,15 +270,12 @@ static __always_inline void tell_of_returns(void)
 	told_of_returns = 1;
 }
 
-static __always_inline int on_return(s64 ret)
+/* The current task's call. */
+static __always_inline int call_returned(s64 ret)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct task *task;
 
-	if (!told_of_returns)
-		tell_of_returns();
-	if (!somebody_waits())
-		return 0;
 	task = may_be_watched(t->tgid) ? bpf_task_storage_get(&tasks, t, NULL, 0) : NULL;
 	if (!task || !task->waits)
 		return 0;
@@ -289,6 +286,13 @@ static __always_inline int on_return(s64 ret)
 	waits_no_longer(task);
 	tell_return(t, task, ret);
 	return 0;
+}
+
+static __always_inline int on_return(s64 ret)
+{
+	if (!told_of_returns)
+		tell_of_returns();
+	return somebody_waits() ? call_returned(ret) : 0;
 }
 
 /*

@@ -11,6 +11,7 @@
 #define EPERM 1
 #define EBUSY 16
 #define EEXIST 17
+#define ENOSYS 38
 
 /* clang 14 has no BPF atomics that return a value before -mcpu=v3; the helper builds with v3 (kernel 5.12). */
 #define try_claim(flag) (__sync_val_compare_and_swap((flag), 0, 1) == 0)

@@ -11,6 +11,7 @@
 #define ENDS_BPF_H
 
 #include "returns.bpf.h"
+#include "return_work.bpf.h"
 
 /* As /sys/kernel/tracing/events/raw_syscalls has it. */
 struct entered {
@@ -19,7 +20,7 @@ struct entered {
 	u64 args[6];
 };
 
-static __always_inline int on_enter(u64 id)
+static __always_inline int on_enter(u64 id, bool leaves_work)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	bool compat = t->thread_info.status & TS_COMPAT, foreign, named, by_path = false;
@@ -116,6 +117,8 @@ static __always_inline int on_enter(u64 id)
 	judge(s, task, img, len);
 out:
 	release_scratch(s);
+	if (leaves_work && task && task->waits && !returns_are_seen())
+		leave_work(t);
 	return 0;
 }
 
@@ -123,13 +126,27 @@ out:
 SEC("raw_tp/sys_enter")
 int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 {
-	return on_enter(ctx->args[1]);
+	return on_enter(ctx->args[1], false);
 }
 
 SEC("tracepoint/raw_syscalls/sys_enter")
 int sys_enter_held(struct entered *ctx)
 {
-	return on_enter(ctx->id);
+	return on_enter(ctx->id, false);
 }
+
+#ifdef LEAVES_WORK
+SEC("raw_tp/sys_enter")
+int sys_enter_work(struct bpf_raw_tracepoint_args *ctx)
+{
+	return on_enter(ctx->args[1], true);
+}
+
+SEC("tracepoint/raw_syscalls/sys_enter")
+int sys_enter_work_held(struct entered *ctx)
+{
+	return on_enter(ctx->id, true);
+}
+#endif
 
 #endif

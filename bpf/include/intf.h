@@ -870,6 +870,8 @@ enum call_flags {
 	CALL_CONTEXT_UNKNOWN =
 		262144, /* a file or a frame of its context is not known, or could not be told */
 	CALL_PATHS_ONLY = 524288, /* user space has allowed it already, but for where its paths lead */
+	CALL_RETURN_WORK =
+		1048576, /* its return is told by work of its task, whether others are seen or not */
 };
 
 struct rec_call {

@@ -135,6 +135,9 @@ static __always_inline u32 recall_observation(struct scratch *s)
 	return PAIR_SETTLED;
 }
 
+/* 1: a task does work where its calls return, so that nobody needs to see all of the machine's return. */
+const volatile u32 works_at_return = 0;
+
 static __always_inline bool returns_are_seen(void)
 {
 	struct control *c = control_now();
@@ -203,8 +206,11 @@ __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img
 	if (!PATHS_FROM_KERNEL && s->mode != MODE_PROFILE && (!DECIDES_HERE || (c->flags & CALL_REVIEW)) &&
 	    begins_in_folder(c))
 		tell_folder(s);
+	if (works_at_return && is_urgent(c))
+		c->flags |= CALL_RETURN_WORK;
 	/* A worker of an io_uring returns from no call; its own end looks like one (seen on 6.1). */
-	if (task && s->mode != MODE_PROFILE && (returns_are_seen() || (c->flags & CALL_KILLED)) &&
+	if (task && s->mode != MODE_PROFILE &&
+	    (returns_are_seen() || (c->flags & (CALL_KILLED | CALL_RETURN_WORK))) &&
 	    !(bpf_get_current_task_btf()->flags & PF_IO_WORKER))
 		want_return(task, c);
 	if (len > sizeof(*c))

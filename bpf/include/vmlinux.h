@@ -57,6 +57,10 @@ struct bpf_raw_tracepoint_args {
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct bpf_map {
+	u32 id;
+};
+
 struct pt_regs {
 	unsigned long r10, r9, r8, ax, dx, si, di, orig_ax, ip;
 };

@@ -8,9 +8,9 @@ use introspect::{Image, Sapi};
 use shared::op::lsm::BY_FUNCTION;
 
 use crate::images::has_probe;
-use crate::kernel::{Kernel, LIVES, ReadOnly, quietly};
+use crate::kernel::{Kernel, LIVES, ReadOnly, has_return_work, quietly};
 use crate::probe::{self, Reason, StrategyReport, Surroundings, Verdict};
-use crate::{Phase, RETURN_PROGRAMS, say};
+use crate::{Phase, RETURN_PROGRAMS, Returns, say};
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -233,7 +233,11 @@ fn call_functions() -> Check {
 fn programs(phase: &dyn Phase) -> Vec<Check> {
     let config = match crate::session::probe_config(phase) {
         // As a session would: what is never done is not verified.
-        Ok(config) => ReadOnly { actions: phase.default_actions(), ..config },
+        Ok(config) => ReadOnly {
+            actions: phase.default_actions(),
+            return_work: phase.returns() == Returns::OfTasks && has_return_work(),
+            ..config
+        },
         Err(error) => return vec![Check::bad("programs", format!("{error:#}"), "")],
     };
     let mut kernel = match load(phase, &config) {

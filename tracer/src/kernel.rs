@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
 use anyhow::{Context, Result, anyhow};
+use libbpf_rs::btf::{Btf, types};
 use libbpf_rs::{
     AsRawLibbpf, Iter, IterOpts, Link, MapCore, MapFlags, MapHandle, Object, OpenObject, ProgramMut,
     ProgramType, UprobeMultiOpts, UprobeOpts, libbpf_sys,
@@ -51,6 +52,8 @@ pub struct ReadOnly {
     pub exposed: bool,
     /// Allowed calls are told too, with what was decided.
     pub tell_allowed: bool,
+    /// A task tells its calls' returns itself.
+    pub return_work: bool,
     /// What is done about a violation, where the strategy has a choice.
     pub actions: Actions,
     /// Where maps are pinned, or found.
@@ -105,6 +108,7 @@ macro_rules! fill_read_only {
         data.context_frames = config.context_frames;
         data.tracer_pid = std::process::id();
         data.instance = config.instance;
+        data.works_at_return = u32::from(config.return_work);
         data.slots = $crate::kernel::scratch_slots();
         for (to, from) in data.calls.iter_mut().zip($crate::kernel::ReadOnly::descs()) {
             to.class_kind = from.class_kind;
@@ -191,7 +195,7 @@ pub fn prepare_maps(object: &mut OpenObject, config: &ReadOnly) -> Result<()> {
             map.set_pin_path(path)?;
         }
     }
-    choose_variants(object);
+    choose_variants(object, config.return_work);
     Ok(())
 }
 
@@ -214,8 +218,9 @@ pub fn share_maps(loaded: &Object, object: &mut OpenObject) -> Result<()> {
     }
 }
 
-/// Of two programs for the same, the one that suits this kernel: the verifier takes long for each.
-fn choose_variants(object: &mut OpenObject) {
+/// Of the programs for the same, the one that suits this kernel: the verifier takes long for each.
+fn choose_variants(object: &mut OpenObject, return_work: bool) {
+    const WORK: &str = "_work"; // see `return_work.bpf.h`
     const HELD: &str = "_held"; // see `returns.bpf.h`
     let name = |name: &OsStr| name.to_string_lossy().into_owned();
     let names: Vec<String> = object.progs().map(|program| name(program.name())).collect();
@@ -223,7 +228,12 @@ fn choose_variants(object: &mut OpenObject) {
     let (held, multi) = (can_be_preempted(&release), has_uprobe_multi(&release));
     for mut program in object.progs_mut() {
         let name = name(program.name());
-        if name.ends_with(HELD) {
+        let base = name.trim_end_matches(HELD);
+        let unsuited =
+            if return_work { names.contains(&format!("{base}{WORK}")) } else { base.ends_with(WORK) };
+        if unsuited {
+            program.set_autoload(false);
+        } else if name.ends_with(HELD) {
             program.set_autoload(held);
         } else if names.contains(&format!("{name}{HELD}")) {
             program.set_autoload(!held);
@@ -241,6 +251,13 @@ const MULTI: &str = "uprobe.multi";
 /// Whether programs of raw tracepoints (`tp_btf` are such) can be, by the kernel's version: seen on 7.3, not on 6.18.
 fn can_be_preempted(release: &str) -> bool {
     version(release) > (6, 18)
+}
+
+/// Whether a program can leave work to a task for its way out of a call: since Linux 6.18 (2025-11), by either name.
+pub fn has_return_work() -> bool {
+    const NAMES: [&str; 2] = ["bpf_task_work_schedule_resume", "bpf_task_work_schedule_resume_impl"];
+    let Ok(btf) = Btf::from_vmlinux() else { return false };
+    NAMES.iter().any(|name| btf.type_by_name::<types::Func<'_>>(name).is_some())
 }
 
 /// Whether one link attaches a program to many places of a file: since Linux 6.6 (2023-10).

@@ -87,11 +87,17 @@ pub trait Phase {
     /// Its programs that see calls, in the order in which those that are loaded are attached.
     fn call_programs(&self) -> Vec<&'static str> {
         let killed = self.decides_in_kernel().then_some(KILLED_PROGRAM);
-        killed.into_iter().chain(["sys_enter", "sys_enter_held"]).collect()
+        let working =
+            (self.returns() == Returns::OfTasks).then_some(["sys_enter_work", "sys_enter_work_held"]);
+        killed
+            .into_iter()
+            .chain(["sys_enter", "sys_enter_held"])
+            .chain(working.into_iter().flatten())
+            .collect()
     }
     /// When it needs to see calls return.
     fn returns(&self) -> Returns {
-        Returns::Always
+        Returns::OfTasks
     }
     /// Whether the kernel side decides; user space then only hears of it.
     fn decides_in_kernel(&self) -> bool {
@@ -112,8 +118,9 @@ pub const KILLED_PROGRAM: &str = "signal_delivered";
 /// When a strategy needs [`RETURN_PROGRAMS`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Returns {
-    /// From the start: it acts there.
-    Always,
+    /// Of those that may be violations, which are told before anybody decides: by their tasks' own work where the kernel
+    /// can ([`kernel::has_return_work`]), else from the start.
+    OfTasks,
     /// To tell what became of calls whose process goes on: from the first such violation on, which is told as not
     /// seen. Where a process is killed at a call, [`KILLED_PROGRAM`] tells.
     OfSurvivors,

@@ -358,8 +358,9 @@ impl Reporter {
             self.conclude(&call, Some(0));
             return;
         }
-        let is_killed = call.action == Action::Killed || call.record.flags & intf::CALL_KILLED != 0;
-        if !is_killed && !self.settings.returns_wanted.swap(true, Ordering::Relaxed) {
+        let is_told = call.action == Action::Killed
+            || call.record.flags & (intf::CALL_KILLED | intf::CALL_RETURN_WORK) != 0;
+        if !is_told && !self.settings.returns_wanted.swap(true, Ordering::Relaxed) {
             self.conclude(&call, None);
             return;
         }

@@ -33,7 +33,7 @@ use crate::control::{Control, Request};
 use crate::drift::Look;
 use crate::filters::Filters;
 use crate::images::{self, Images};
-use crate::kernel::{Kernel, LIVES, ReadOnly, read_as, read_stats};
+use crate::kernel::{Kernel, LIVES, ReadOnly, has_return_work, read_as, read_stats};
 use crate::layout;
 use crate::names::Names;
 use crate::persist::{self, Found, Pins};
@@ -508,8 +508,6 @@ struct Session {
     reopen_events: Arc<AtomicBool>,
     /// Set by the first violation whose process goes on: calls are not seen to return until then.
     returns_wanted: Option<Arc<AtomicBool>>,
-    /// Nothing is done where calls return.
-    returns_only_tell: bool,
     view: View,
     /// Which calls count, from start to end.
     operations: Selection,
@@ -581,6 +579,10 @@ impl Session {
         config.context_files = context == Context::KnownFiles;
         config.context_frames = context.frames() as u32;
         config.exposed = protected.as_ref().is_some_and(Protected::exposed);
+        config.return_work = mode == Mode::Sandbox
+            && phase.returns() == Returns::OfTasks
+            && !config.tell_allowed
+            && has_return_work();
         config.pins = pins.map(Pins::place_of_maps).transpose()?;
         if let Some(found) = found {
             config.hash_key = found.hash_key;
@@ -676,10 +678,11 @@ impl Session {
         let write_now = Arc::new(AtomicBool::new(false));
         let reopen_events = Arc::new(AtomicBool::new(false));
         // They cost every call of the machine. What --persist leaves behind cannot attach them later.
-        let later = phase.returns() == Returns::OfSurvivors
-            && mode == Mode::Sandbox
-            && pins.is_none()
-            && !config.tell_allowed;
+        let later = config.return_work
+            || phase.returns() == Returns::OfSurvivors
+                && mode == Mode::Sandbox
+                && pins.is_none()
+                && !config.tell_allowed;
         let returns_wanted = Arc::new(AtomicBool::new(!later));
         let primary = targets.iter().find(|t| t.primary).map(|t| &t.image);
         let settings = Settings {
@@ -726,7 +729,7 @@ impl Session {
             images.add_running(&mut kernel, &procs);
             images.forget_unused(&procs);
         }
-        if !later {
+        if !later && mode != Mode::Profile {
             attach_returns(&mut kernel)?;
         }
         for program in phase.call_programs() {
@@ -772,7 +775,6 @@ impl Session {
             write_now,
             reopen_events,
             returns_wanted: later.then_some(returns_wanted),
-            returns_only_tell: phase.returns() == Returns::OfSurvivors,
             view: phase.view(),
             operations,
             context,
@@ -1138,8 +1140,8 @@ impl Session {
 
     fn skipped(&mut self) -> Skipped {
         let skipped = self.kernel.skipped().into_iter();
-        let (untold, missed): (Vec<_>, Vec<_>) = skipped
-            .partition(|(program, _)| self.returns_only_tell && RETURN_PROGRAMS.contains(&program.as_str()));
+        let (untold, missed): (Vec<_>, Vec<_>) =
+            skipped.partition(|(program, _)| RETURN_PROGRAMS.contains(&program.as_str()));
         Skipped { missed, untold: untold.iter().map(|(_, misses)| misses).sum() }
     }
 
@@ -1370,6 +1372,7 @@ fn read_only(args: &Args, mode: Mode, policed: OpSet) -> Result<ReadOnly> {
         instance: 1,
         exposed: false,
         tell_allowed: args.cross_check,
+        return_work: false,
         actions: Actions { deny: false, kill: false },
         pins: None,
     })

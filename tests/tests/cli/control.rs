@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
 
-use e2e::session::tracer;
+use e2e::session::{decides_in_kernel, tracer};
 use e2e::suite::test;
 use libtest_mimic::Trial;
 
@@ -14,6 +14,7 @@ use super::place::Place;
 pub fn tests() -> Vec<Trial> {
     vec![
         test("the_mode_changes_by_its_name_while_running", by_name),
+        test("a_sandbox_does_not_listen_at_all_returns_of_the_machine", returns),
         test("a_profile_that_does_not_speak_of_all_that_is_policed_is_not_swapped_in", narrower),
         test("a_profile_of_another_minor_version_of_php_is_not_swapped_in", other_minor),
         test("subjects_that_may_signal_the_tracer_are_refused_in_a_sandbox", may_signal),
@@ -52,6 +53,31 @@ fn by_name() {
     let switched = ctl(session.pid(), &["mode", "sandbox"]);
     assert_eq!(String::from_utf8_lossy(&switched.stdout), "mode sandbox\n");
     assert_eq!(victim.wait().expect("wait").signal(), Some(libc::SIGKILL));
+    session.stop();
+}
+
+/// Whether a process has attached something where all calls return.
+fn listens_at_returns(pid: i32) -> bool {
+    let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the tracer's files").flatten();
+    files
+        .filter_map(|file| fs::read_to_string(file.path()).ok())
+        .any(|told| told.lines().any(|line| line.split_ascii_whitespace().last() == Some("sys_exit")))
+}
+
+/// Who decides in user space has calls told by work of their tasks, where the kernel can; who decides in the kernel does
+/// not need them.
+fn returns() {
+    let place = Place::new();
+    let php = place.own_php();
+    place.file("ok.php", "<?php function ok($d) { touch(\"$d/ok\"); } ok($argv[1]);");
+    learn_running(&place, &php, &[]);
+    let session = place.session("--sandbox").args(["--php", &php]).start();
+    let btf = fs::read("/sys/kernel/btf/vmlinux").expect("the kernel's types");
+    let work = b"bpf_task_work_schedule_resume";
+    let has_to = !decides_in_kernel() && !btf.windows(work.len()).any(|at| at == work);
+    assert_eq!(listens_at_returns(session.pid()), has_to);
+    assert!(ctl(session.pid(), &["mode", "monitor"]).status.success());
+    assert!(listens_at_returns(session.pid()), "this test would not see it");
     session.stop();
 }
 
