@@ -161,7 +161,8 @@ __noinline int context_step(struct scratch *s, struct image *img, struct known_c
 	if (!function || is_known_code(k, function))
 		return 0;
 	/* An internal function's structure is shorter and may end at a page's end. */
-	whole = !bpf_probe_read_user(s->func, sizeof(s->func), (void *)function);
+	whole = !bpf_probe_read_user(s->func, sizeof(s->func), (void *)function) ||
+		read_shared((u64 *)s->func, function, sizeof(s->func) / 8);
 	if (!whole && bpf_probe_read_user(s->func, FN_HEAD, (void *)function))
 		return chain_untold(s, UNK_FRAME);
 	if (s->func[0] == FN_INTERNAL)

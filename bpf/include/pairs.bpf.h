@@ -39,23 +39,32 @@ static __always_inline void hash_beginning(struct scratch *s, char *path, u32 le
 	sip_word(&s->sip, p.end);
 }
 
-/* Likewise a path's directory. */
-static __always_inline void hash_directory(struct scratch *s, char *path, u32 len)
+/* How much of a path is learnt: of sessions, which are many, not what PHP makes up (name_pattern() of the policy). */
+static __always_inline u32 learnt_part(char *path, u32 len)
 {
+	static const char session[] = "sess_";
 	struct last_slash l = { path, 0 };
+	u32 at, i;
 
 	bpf_loop(len, find_slash, &l, 0);
-	hash_beginning(s, path, l.end);
+	at = l.end + 1;
+	for (i = 0; i < sizeof(session) - 1; i++)
+		if (path[(at + i) & (PATH_ROOM - 1)] != session[i])
+			return len;
+	return at + i < len ? at + i : len;
 }
 
-/* Of both paths' directories: for {engine}, which learns paths by directory. */
-__noinline u64 directories_hash(struct scratch *s)
+/* Of both paths, for who learns them. */
+__noinline u64 paths_hash(struct scratch *s)
 {
+	struct rec_call *c;
+
 	if (!s)
 		return 0;
+	c = &s->call;
 	sip_init(&s->sip, hash_key[0], hash_key[1]);
-	hash_directory(s, s->call.path, s->call.path_len);
-	hash_directory(s, s->call.path2, s->call.path2_len);
+	hash_beginning(s, c->path, learnt_part(c->path, c->path_len));
+	hash_beginning(s, c->path2, learnt_part(c->path2, c->path2_len));
 	return sip_end(&s->sip).lo;
 }
 
@@ -83,23 +92,19 @@ static __always_inline bool includes(struct scratch *s)
 	       hash_is_zero(&c->sink);
 }
 
+/* No function of the application is behind the call: is_nobodys() of the policy. */
+static __always_inline bool is_nobodys(u32 kind)
+{
+	return kind == SITE_ENGINE || kind == SITE_INTERNAL || kind == SITE_MASTER;
+}
+
 /*
- * {engine} learns paths by directory, and a profile names each file that code was compiled from: neither is known
- * by its site and operation alone.
+ * Nobody's sites learn paths, and a profile names each file that code was compiled from: neither is known by its site
+ * and operation alone.
  */
 static __always_inline bool learnt_by_path(struct scratch *s)
 {
-	return s->call.site_kind == SITE_ENGINE || (s->mode == MODE_PROFILE && includes(s));
-}
-
-/* Of the whole path. */
-__noinline u64 path_hash(struct scratch *s)
-{
-	if (!s)
-		return 0;
-	sip_init(&s->sip, hash_key[0], hash_key[1]);
-	hash_beginning(s, s->call.path, s->call.path_len);
-	return sip_end(&s->sip).lo;
+	return is_nobodys(s->call.site_kind) || (s->mode == MODE_PROFILE && includes(s));
 }
 
 static __always_inline void pair_key_of(struct scratch *s)
@@ -115,10 +120,9 @@ static __always_inline void pair_key_of(struct scratch *s)
 	k->pad = 0;
 	/* who decides does not ask for it; a reader of the profile does */
 	k->detail = s->mode == MODE_PROFILE ? c->sink.lo : 0;
-	if (s->mode == MODE_PROFILE && includes(s))
-		k->detail = path_hash(s);
-	else if (c->site_kind == SITE_ENGINE && c->path_len && !opens_to_read(c->op))
-		k->detail = directories_hash(s);
+	if ((s->mode == MODE_PROFILE && includes(s)) ||
+	    (is_nobodys(c->site_kind) && c->path_len && !opens_to_read(c->op)))
+		k->detail = paths_hash(s);
 }
 
 /* What is known of a call while learning: told once, then only counted. */

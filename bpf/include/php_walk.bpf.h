@@ -260,7 +260,8 @@ __noinline int walk_step(struct scratch *s, struct image *img)
 	if (!func)
 		return 0; /* a generator's placeholder */
 	/* An internal function's structure is shorter and may end at a page's end. */
-	if (bpf_probe_read_user(s->func, sizeof(s->func), (void *)func)) {
+	if (bpf_probe_read_user(s->func, sizeof(s->func), (void *)func) &&
+	    !read_shared((u64 *)s->func, func, sizeof(s->func) / 8)) {
 		__builtin_memset(s->func, 0, sizeof(s->func));
 		if (bpf_probe_read_user(s->func, FN_HEAD, (void *)func) || (s->func[0] & 1) == 0 ||
 		    bpf_probe_read_user(s->func, 112, (void *)func)) {

@@ -132,7 +132,7 @@ fn has_place(program: &[u8]) -> bool {
 }
 
 /// Whether it creates, writes, truncates, deletes, renames or executes by path:
-/// for `{engine}` granted only with learnt paths.
+/// for `{engine}`, `{internal}` and `{master}` granted only with learnt paths.
 pub(crate) fn needs_path(op: Op) -> bool {
     match op.nr() {
         nr::OPEN | nr::OPENAT | nr::OPENAT2 => opens_for_change(op),
@@ -678,9 +678,8 @@ impl Shared {
     }
 
     fn rules(&mut self, site: Option<&Site>, grants: &[&Grant]) -> SitePolicy {
-        let engine = site.is_some_and(is_engine);
         let master = site.is_some_and(|site| site.kind == SiteKind::Master);
-        let no_exec = engine && site.and_then(Site::phase) != Some(Phase::Startup);
+        let no_exec = site.is_some_and(never_executes);
         let mut rules: Vec<Rule> = grants
             .iter()
             .filter(|grant| !lacks_places(grant))
@@ -719,21 +718,28 @@ impl Shared {
     }
 }
 
-/// Whether a grant of `{engine}` allows nothing, since it does not say where.
+/// Whether a grant of `{engine}`, `{internal}` or `{master}` allows nothing, since it does not say where.
 pub fn lacks_places(grant: &Grant) -> bool {
-    let engine = matches!(&grant.who, Who::Sites(sites) if sites.first().is_some_and(is_engine));
-    engine && needs_path(grant.operation) && !names_places(grant)
+    let nobodys = matches!(&grant.who, Who::Sites(sites) if sites.first().is_some_and(is_nobodys));
+    nobodys && needs_path(grant.operation) && !names_places(grant)
 }
 
-fn is_engine(site: &Site) -> bool {
-    site.kind == SiteKind::Engine
+/// Whether no function of the application is behind a call there: anybody's code can bring it about, by a setting or as
+/// a function to be called at the end.
+fn is_nobodys(site: &Site) -> bool {
+    matches!(site.kind, SiteKind::Engine | SiteKind::Internal | SiteKind::Master)
 }
 
-/// For the engine a relative pattern is as good as none.
+/// Whether no program may be started there. `{master}` starts itself again, to reload.
+fn never_executes(site: &Site) -> bool {
+    is_nobodys(site) && site.kind != SiteKind::Master && site.phase() != Some(Phase::Startup)
+}
+
+/// For these a relative pattern is as good as none.
 fn names_places(grant: &Grant) -> bool {
     grant.constraints.iter().any(|constraint| match constraint {
         Constraint::Path(patterns) => patterns.iter().all(|pattern| names_a_place(pattern)),
-        Constraint::Itself => false,
+        Constraint::Itself => true,
     })
 }
 
@@ -880,12 +886,12 @@ fn grant_key(view: View, who: Who, op: Op, args: &ArgsView<'_>) -> Result<GrantK
     if let Some(cause) = never_granted(view, op) {
         return Err(cause);
     }
-    let engine = match &who {
-        Who::Sites(sites) => sites.iter().find(|site| site.kind == SiteKind::Engine),
+    let nobodys = match &who {
+        Who::Sites(sites) => sites.iter().find(|site| is_nobodys(site)),
         Who::Program { .. } => None,
     };
-    let constraints = match engine {
-        Some(site) if is_exec(op) && site.phase() != Some(Phase::Startup) => return Err("engine-exec"),
+    let constraints = match nobodys {
+        Some(site) if is_exec(op) && never_executes(site) => return Err("engine-exec"),
         Some(_) if needs_path(op) => vec![Constraint::Path(learnt_patterns(op, args)?)],
         _ => Vec::new(),
     };

@@ -86,7 +86,7 @@ Generated   app:cache/*.php: openat:read
 
 Without a file
   {internal unlink}
-    unlink                   1x
+    unlink                   1x only /tmp/*
   {engine:shutdown}
     openat:create            1x only /var/lib/php/sessions/*
   {master}
@@ -212,7 +212,7 @@ fn import_warns_of_what_grants_nothing() {
     assert_eq!(
         stderr,
         "php-profile: warning: of no effect, since they do not say where: unlink by {engine:shutdown}\n\
-         Hint: {engine} needs absolute paths there: \"constraints\": [{\"path\": [\"/srv/app/data/*\"]}]\n"
+         Hint: {engine}, {internal} and {master} need absolute paths there: \"constraints\": [{\"path\": [\"/srv/app/data/*\"]}]\n"
     );
 }
 

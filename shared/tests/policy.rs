@@ -158,6 +158,17 @@ fn a_relative_pattern_grants_nothing_to_the_engine() {
 }
 
 #[test]
+fn nobodys_grants_need_places() {
+    for site in [Site::internal(None, "unlink"), Site::master()] {
+        let create = |grants: Vec<Grant>| decide(&with(grants), &site, "unlink", &paths("/tmp/x"));
+        let plain = grant(Who::site(site.clone()), "unlink");
+        assert_ne!(create(vec![plain.clone()]), Verdict::Allowed, "{site}");
+        let placed = Grant { constraints: vec![Constraint::Path(vec!["/tmp/*".into()])], ..plain };
+        assert_eq!(create(vec![placed]), Verdict::Allowed, "{site}");
+    }
+}
+
+#[test]
 fn the_engine_starts_programs_only_at_startup() {
     for (phase, allowed) in
         [(Phase::Startup, true), (Phase::Request, false), (Phase::Shutdown, false), (Phase::Unknown, false)]
@@ -624,6 +635,7 @@ fn what_cannot_be_granted_is_counted() {
     let site = Site::main("/a.php");
     let main = Actor::Site(&site, &[]);
     let engine = Site::engine(Phase::Request);
+    let (internal, master) = (Site::internal(None, "unlink"), Site::master());
     let unknown = Site::unknown();
     let evaluated = Site::main("/a.php(3) : eval()'d code");
     let wrapped = Site::main("mine://a.php");
@@ -641,7 +653,10 @@ fn what_cannot_be_granted_is_counted() {
         (seen(Actor::Site(&wrapped, &[]), "unlink", NONE), "untrusted-file"),
         (seen(Actor::Site(&cached, &[]), "unlink", NONE), "generated-not-listed"),
         (seen(Actor::Site(&engine, &[]), "execve", paths("/bin/sh")), "engine-exec"),
+        (seen(Actor::Site(&internal, &[]), "execve", paths("/bin/sh")), "engine-exec"),
         (seen(Actor::Site(&engine, &[]), "unlink", NONE), "unreadable-argument"),
+        (seen(Actor::Site(&internal, &[]), "unlink", NONE), "unreadable-argument"),
+        (seen(Actor::Site(&master, &[]), "openat:create", paths("php.log")), "odd-path"),
         (seen(Actor::Site(&engine, &[]), "unlink", paths("/tmp/../x")), "odd-path"),
         (seen(Actor::Site(&engine, &[]), "openat:create", paths("php.log")), "odd-path"),
         (seen(Actor::Site(&engine, &[]), "openat:create", paths("logs/php.log")), "odd-path"),

@@ -1391,6 +1391,44 @@ fn foreign_code_is_stopped(context: &str) -> (Vec<Value>, String) {
     (told.into_iter().cloned().collect(), evil.display().to_string())
 }
 
+/// A page of its own: learnt, and then asked in a sandbox as before.
+fn learnt_page_works(fpm: &mut Fpm, ask: &Request, answer: &str) {
+    let learning = fpm.session("--profile").start();
+    fpm.start();
+    for _ in 0..3 {
+        assert_eq!(fpm.must(ask).text(), answer);
+    }
+    let learnt = learning.stop();
+    no_violation(&learnt);
+    assert!(learnt.stderr.contains("; 0 not granted"), "{}", learnt.stderr);
+    let running = fpm.session("--sandbox").start();
+    for _ in 0..3 {
+        assert_eq!(fpm.must(ask).text(), answer);
+    }
+    no_violation(&running.stop());
+}
+
+/// Sessions and uploads: each by its name, though the folder is the same.
+fn what_the_engine_makes_in_one_folder_is_learnt_file_by_file() {
+    let mut fpm = Fpm::prepare(Setup::workers(1));
+    let folder = fpm.make_data("made").display().to_string();
+    let settings =
+        ["session.auto_start=1", &format!("session.save_path={folder}"), &format!("upload_tmp_dir={folder}")];
+    for setting in settings {
+        fpm.add_args(&["-d", setting]);
+    }
+    add_script(&fpm, "public/made.php", "$_SESSION['n'] = 1;\necho count($_FILES);");
+    learnt_page_works(&mut fpm, &Request::upload("", "a.txt", "some text").script("made.php"), "1");
+}
+
+/// Its child has none of the opcode cache's pages yet when it starts the program.
+fn a_function_that_opens_a_process_is_known_in_the_child() {
+    let mut fpm = Fpm::prepare(Setup::workers(1));
+    let code = "function job() { return proc_close(proc_open(['/bin/true'], [], $pipes)); }\necho job();";
+    add_script(&fpm, "public/job.php", code);
+    learnt_page_works(&mut fpm, &Request::get("").script("job.php"), "0");
+}
+
 macro_rules! tests {
     ($($name:ident,)*) => { vec![$(test(stringify!($name), $name)),*] };
 }
@@ -1436,6 +1474,8 @@ fn main() {
         behind_nginx_an_attack_is_one_bad_gateway,
         code_of_a_file_that_nobody_knows_has_no_function_do_its_work,
         who_was_not_seen_to_call_a_function_does_not_have_it_do_its_work,
+        what_the_engine_makes_in_one_folder_is_learnt_file_by_file,
+        a_function_that_opens_a_process_is_known_in_the_child,
     ];
     e2e::suite::main(loss.into_iter().chain(all).collect())
 }

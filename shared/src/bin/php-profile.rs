@@ -209,7 +209,7 @@ fn warn_of_grants_without_places(profile: &Profile) {
     if !keys.is_empty() {
         eprintln!(
             "php-profile: warning: of no effect, since they do not say where: {}\n\
-             Hint: {{engine}} needs absolute paths there: \"constraints\": [{{\"path\": [\"/srv/app/data/*\"]}}]",
+             Hint: {{engine}}, {{internal}} and {{master}} need absolute paths there: \"constraints\": [{{\"path\": [\"/srv/app/data/*\"]}}]",
             keys.join("; ")
         );
     }

@@ -63,7 +63,10 @@ pub fn everything() -> Profile {
             ..grant(Who::site(Site::main("app:public/index.php")), "openat:create")
         },
         grant(Who::site(Site::closure("/usr/share/php/a.php")), "openat:read"),
-        grant(Who::site(Site::internal(None, "unlink")), "unlink"),
+        Grant {
+            constraints: vec![Constraint::Path(vec!["/tmp/*".into()])],
+            ..grant(Who::site(Site::internal(None, "unlink")), "unlink")
+        },
         Grant {
             constraints: vec![Constraint::Path(vec!["/var/lib/php/sessions/*".into()])],
             ..grant(Who::site(Site::engine(Phase::Shutdown)), "openat:create")
