@@ -45,6 +45,7 @@ pub const OPERATIONS: &[(&str, &str)] = &[
     ("connect_inet", "connect:inet"),
     ("connect_unix", "connect:unix"),
     ("listen", "listen"),
+    ("accept", "accept"),
     ("sendto", "sendto:inet"),
     ("setuid", "setuid"),
     ("setgid", "setgid"),

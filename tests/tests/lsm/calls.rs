@@ -7,7 +7,9 @@ use e2e::suite::test;
 use libtest_mimic::Trial;
 
 use super::trap::Trap;
-use super::world::{ATTACKS, TWINS, World, assert_denied, assert_done, learnt, php, run, survives, traps};
+use super::world::{
+    ATTACKS, POLICED, TWINS, World, assert_denied, assert_done, learnt, php, run, survives, traps,
+};
 
 const ROOT: u32 = 0;
 
@@ -58,12 +60,46 @@ const CALLS: &[&str] = &[
     "memfd",
     "pidfd_open",
     "fanotify",
+    "inotify",
+    "fcntl",
+    "prctl",
     "file_setattr",
+    "memfd_secret",
 ];
 /// Which a program does that has learnt what they begin with: a file to write to, a descriptor of a process.
-const PREPARED: &[&str] = &["pidfd_signal", "copy_range", "fallocate"];
+const PREPARED: &[&str] = &["pidfd_signal", "copy_range", "fallocate", "ioctl"];
 /// By root.
-const BY_ROOT: &[&str] = &["setxattr", "perf", "device", "mount", "umount", "hostname", "unshare", "chroot"];
+const BY_ROOT: &[&str] = &[
+    "setxattr",
+    "removexattr",
+    "perf",
+    "device",
+    "mount",
+    "umount",
+    "move_mount",
+    "chroot",
+    "setgroups",
+    "syslog",
+    "time_zone",
+    // Of which only the hook `capable` hears.
+    "hostname",
+    "domain_name",
+    "unshare",
+    "adjtimex",
+    "clock_adjtime",
+    "reboot",
+    "ioperm",
+    "iopl",
+    "vhangup",
+    "acct",
+    "kexec_load",
+    "fanotify_init",
+    "fsopen",
+    "open_tree",
+    "mount_setattr",
+];
+/// Likewise, beginning with mounts of its own, or a descriptor of a process.
+const PREPARED_BY_ROOT: &[&str] = &["pivot_root", "setns"];
 /// No hook sees them. Where the kernel lets a program deny a call itself, they are policed.
 const BY_FUNCTION: &[&str] = &["vmsplice", "personality", "modify_ldt"];
 const BY_FUNCTION_OF_ROOT: &[&str] = &["seccomp"];
@@ -109,11 +145,16 @@ fn all_done(world: &World, user: u32, operations: &[&str]) {
 
 /// Whether this kernel has the call that an operation is made of.
 fn is_here(operation: &&str) -> bool {
-    // SAFETY: a path that is none.
-    *operation != "file_setattr"
-        || unsafe { libc::syscall(469, 0, 0, 0, 0, 0) } == -1 && {
-            std::io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
-        }
+    const SYS_FILE_SETATTR: libc::c_long = 469;
+    // Of flags and paths that are none.
+    let number = match *operation {
+        "file_setattr" => SYS_FILE_SETATTR,
+        "memfd_secret" => libc::SYS_memfd_secret,
+        _ => return true,
+    };
+    // SAFETY: no pointer that leads anywhere.
+    let result = unsafe { libc::syscall(number, -1_i64, 0, 0, 0, 0) };
+    result == -1 && std::io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
 }
 
 /// Those that this kernel has.
@@ -128,6 +169,7 @@ pub fn learn(world: &World) {
     all_done(world, USER, BY_FUNCTION);
     all_done(world, ROOT, BY_FUNCTION_OF_ROOT);
     all_done(world, ROOT, BY_ROOT);
+    all_done(world, ROOT, PREPARED_BY_ROOT);
     all_done(world, USER, NEVER);
     all_done(world, ROOT, NEVER_BY_ROOT);
     for user in [USER, ROOT] {
@@ -175,7 +217,7 @@ fn by_function() {
         attack(world, ROOT, "calls", BY_FUNCTION_OF_ROOT);
         return;
     }
-    assert_eq!(learnt, "relevant");
+    assert_eq!(learnt, POLICED);
     let set = traps(&world.arena, BY_FUNCTION, TWINS, USER);
     let text = calls(world, USER, "calls", &set, BY_FUNCTION, TWINS);
     assert_done(&text, BY_FUNCTION, &set, TWINS);
@@ -187,7 +229,9 @@ fn by_root() {
     let world = learnt();
     let _session = world.sandbox();
     all_done(world, ROOT, BY_ROOT);
+    all_done(world, ROOT, PREPARED_BY_ROOT);
     attack(world, ROOT, "calls", BY_ROOT);
+    attack(world, ROOT, "calls-prepared", PREPARED_BY_ROOT);
     attack(world, ROOT, "calls-learnt", NEVER_BY_ROOT);
     let set = traps(&world.arena, BY_PHP, ATTACKS, USER);
     let text = run(&world.arena, ROOT, "Bad", &set, ATTACKS);

@@ -10,7 +10,9 @@ use e2e::session::{exported, php_profile, tracer};
 use e2e::suite::test;
 use libtest_mimic::Trial;
 
-use super::world::{ATTACKS, TWINS, arena, assert_denied, assert_done, learnt, php, run, session, traps};
+use super::world::{
+    ATTACKS, POLICED, TWINS, arena, assert_denied, assert_done, learnt, php, run, session, traps,
+};
 
 const OPERATIONS: &[&str] = &["write", "write_file", "unlink"];
 const SELECTED: &str = "write,unlink";
@@ -128,7 +130,7 @@ fn views() {
 fn cannot_deny() {
     let small = small();
     let mut profile = exported(&small.path("p.profile"));
-    if exported(&learnt().profile())["operations"] != "relevant" {
+    if exported(&learnt().profile())["operations"] != POLICED {
         println!("\nthis kernel lets a program deny a call itself");
         return;
     }

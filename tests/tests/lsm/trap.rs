@@ -113,9 +113,9 @@ impl Trap {
                 own(&path, mode);
             }
         };
-        let folders = || {
+        let folders = |suffix: &str| {
             for n in 0..count {
-                let path = folder.join(n.to_string());
+                let path = folder.join(format!("{n}{suffix}"));
                 fs::create_dir(&path).expect("make a folder");
                 own(&path, 0o777);
             }
@@ -125,8 +125,12 @@ impl Trap {
             "read" | "include" | "change" | "truncate_open" | "append" | "ftruncate" | "unlink"
             | "rename" | "link" | "touch" | "int80" | "uring" | "uring_async" | "setxattr" | "write_file"
             | "open_truncate" | "truncate" | "read_openat2" | "uring_sqpoll" | "fanotify"
-            | "file_setattr" | "copy_range" | "fallocate" => {
+            | "file_setattr" | "copy_range" | "fallocate" | "inotify" | "ioctl" => {
                 files("", 0o666, PRECIOUS);
+            }
+            "removexattr" => {
+                files("", 0o666, PRECIOUS);
+                (0..count).for_each(|n| set_attribute(&folder.join(n.to_string())));
             }
             "chmod" => files("", 0o644, PRECIOUS),
             // A change of owner takes this bit away, also where nothing changes.
@@ -135,16 +139,19 @@ impl Trap {
                 files("", 0o666, PRECIOUS);
                 files(".other", 0o666, b"other");
             }
-            "rmdir" | "unlinkat_dir" | "mount" | "chroot" => folders(),
-            "umount" => {
-                folders();
+            "rmdir" | "unlinkat_dir" | "mount" | "chroot" | "open_tree" | "pivot_root" => folders(""),
+            "umount" | "mount_setattr" | "move_mount" => {
+                folders("");
+                if operation == "move_mount" {
+                    folders(".to");
+                }
                 for n in 0..count {
                     let none: Option<&str> = None;
                     mount(Some("e2e"), &folder.join(n.to_string()), Some("tmpfs"), MsFlags::empty(), none)
                         .expect("mount a tmpfs");
                 }
             }
-            "hostname" => name_machine("before"),
+            of if Setting::of(of).is_some() => Setting::of(of).expect("a setting").reset(),
             "message_queue" => (0..count).for_each(|n| remove_queue(&queue(n))),
             "queue_remove" => (0..count).for_each(|n| make_queue(&queue_to_go(n), owner)),
             of if Ipc::of(of).is_some() => {
@@ -222,7 +229,9 @@ impl Trap {
             | "perf" | "namespace" | "unshare" | "chroot" | "read_openat2" | "capset" | "mmap_exec"
             | "mprotect_exec" | "uring_socket" | "memfd" | "pidfd_open" | "fanotify" | "vmsplice"
             | "personality" | "modify_ldt" | "seccomp" | "schedule" | "affinity" | "io_priority"
-            | "move_pages" => return None,
+            | "move_pages" | "accept" | "inotify" | "fcntl" | "prctl" | "memfd_secret" | "setgroups"
+            | "ioperm" | "iopl" | "vhangup" | "acct" | "kexec_load" | "fanotify_init" | "fsopen"
+            | "open_tree" | "pivot_root" | "setns" => return None,
             "change" | "truncate_open" | "append" | "ftruncate" | "write_file" | "open_truncate"
             | "truncate" | "copy_range" | "fallocate" => {
                 count(&|path| fs::read(path).expect("read") != PRECIOUS)
@@ -237,13 +246,16 @@ impl Trap {
             "chown" => count(&|path| mode(path) != 0o4755),
             "touch" => count(&|path| fs::metadata(path).expect("stat").mtime() == 12345),
             "setxattr" => count(&|path| has_attribute(path)),
-            "mount" => self.mounts(),
+            "removexattr" => count(&|path| !has_attribute(path)),
+            "mount" => self.mounts(""),
+            "mount_setattr" => self.mounts(" ro,"),
+            "move_mount" => self.mounts(".to "),
             "message_queue" => (0..self.count).filter(|n| is_queue(&queue(*n))).count(),
             "queue_remove" => (0..self.count).filter(|n| !is_queue(&queue_to_go(*n))).count(),
             of if Ipc::of(of).is_some() => {
                 return Ipc::of(of).expect("a kind").effects(self.count);
             }
-            "file_setattr" => count(&is_not_dumped),
+            "file_setattr" | "ioctl" => count(&is_not_dumped),
             "prlimit" => match &self.kept {
                 Kept::Target(target) => FILES - target.file_limit(),
                 _ => 0,
@@ -255,9 +267,9 @@ impl Trap {
                 },
                 _ => 0,
             },
-            "umount" => self.count - self.mounts(),
-            "hostname" => {
-                usize::from(nix::unistd::gethostname().expect("the machine's name") == "e2e-lsm") * self.count
+            "umount" => self.count - self.mounts(""),
+            of if Setting::of(of).is_some() => {
+                usize::from(Setting::of(of).expect("a setting").is_changed()) * self.count
             }
             "kill" | "kill_subject" | "sigqueue" | "pidfd_signal" => self.signals(),
             "stream" | "connect_inet" | "connect_unix" | "sendto" | "write" => self.received(),
@@ -291,18 +303,20 @@ impl Trap {
         }
     }
 
-    fn mounts(&self) -> usize {
+    /// Mounts in its folder with this in their line.
+    fn mounts(&self, with: &str) -> usize {
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read the mounts");
         let below = format!(" {}/", self.folder.display());
-        mounts.lines().filter(|line| line.contains(&below)).count()
+        mounts.lines().filter(|line| line.contains(&below) && line.contains(with)).count()
     }
 }
 
 impl Drop for Trap {
     fn drop(&mut self) {
-        if matches!(&self.operation[..], "mount" | "umount") {
+        if matches!(&self.operation[..], "mount" | "umount" | "mount_setattr" | "move_mount") {
             for n in 0..self.count {
                 let _ = umount2(&self.folder.join(n.to_string()), MntFlags::MNT_DETACH);
+                let _ = umount2(&self.folder.join(format!("{n}.to")), MntFlags::MNT_DETACH);
             }
         }
         match &self.operation[..] {
@@ -503,15 +517,102 @@ fn is_not_dumped(path: &Path) -> bool {
     flags & NODUMP != 0
 }
 
+const ATTRIBUTE: &CStr = c"trusted.e2e";
+
 fn has_attribute(path: &Path) -> bool {
     let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).expect("a path");
     // SAFETY: two texts that end, and no buffer.
-    unsafe { libc::getxattr(path.as_ptr(), c"trusted.e2e".as_ptr(), std::ptr::null_mut(), 0) >= 0 }
+    unsafe { libc::getxattr(path.as_ptr(), ATTRIBUTE.as_ptr(), std::ptr::null_mut(), 0) >= 0 }
 }
 
-/// In this suite's own name space.
-fn name_machine(name: &str) {
-    // SAFETY: a text and its length.
-    let result = unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) };
-    assert_eq!(result, 0, "cannot name the machine");
+fn set_attribute(path: &Path) {
+    let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).expect("a path");
+    // SAFETY: two texts that end, and a byte that outlives the call.
+    let result = unsafe { libc::setxattr(path.as_ptr(), ATTRIBUTE.as_ptr(), c"x".as_ptr().cast(), 1, 0) };
+    assert_eq!(result, 0, "set an attribute: {}", std::io::Error::last_os_error());
+}
+
+/// What there is one of on the machine, or in this suite's own name space. `calls.c` sets each to one value.
+#[derive(Clone, Copy)]
+enum Setting {
+    HostName,
+    DomainName,
+    ConsoleLevel,
+    TimeZone,
+    AtomicTime,
+    KeysRestart,
+}
+
+impl Setting {
+    fn of(operation: &str) -> Option<Self> {
+        Some(match operation {
+            "hostname" => Self::HostName,
+            "domain_name" => Self::DomainName,
+            "syslog" => Self::ConsoleLevel,
+            "time_zone" => Self::TimeZone,
+            "adjtimex" | "clock_adjtime" => Self::AtomicTime,
+            "reboot" => Self::KeysRestart,
+            _ => return None,
+        })
+    }
+
+    /// Its file below `/proc/sys/kernel`, and what is in it before.
+    const fn file(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::HostName => Some(("hostname", "before")),
+            Self::DomainName => Some(("domainname", "before")),
+            Self::ConsoleLevel => Some(("printk", "4")),
+            Self::KeysRestart => Some(("ctrl-alt-del", "0")),
+            Self::TimeZone | Self::AtomicTime => None,
+        }
+    }
+
+    fn reset(self) {
+        if let Some((name, before)) = self.file() {
+            fs::write(format!("/proc/sys/kernel/{name}"), before).expect("set what it is before");
+        } else if let Self::TimeZone = self {
+            set_time_zone(0);
+        } else {
+            atomic_time(Some(0));
+        }
+    }
+
+    fn is_changed(self) -> bool {
+        if let Some((name, before)) = self.file() {
+            let text = fs::read_to_string(format!("/proc/sys/kernel/{name}")).expect("read a setting");
+            text.split_ascii_whitespace().next() != Some(before)
+        } else if let Self::TimeZone = self {
+            time_zone() != 0
+        } else {
+            atomic_time(None) != 0
+        }
+    }
+}
+
+/// As `calls.c` has it: the part that moves no clock.
+fn time_zone() -> libc::c_int {
+    let mut zone = [0; 2];
+    // SAFETY: room for what is asked for.
+    unsafe { libc::syscall(libc::SYS_gettimeofday, 0, zone.as_mut_ptr()) };
+    zone[1]
+}
+
+fn set_time_zone(kind: libc::c_int) {
+    let zone = [0, kind];
+    // SAFETY: a structure of two numbers that outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_settimeofday, 0, zone.as_ptr()) };
+    assert_eq!(result, 0, "set the time zone: {}", std::io::Error::last_os_error());
+}
+
+/// The offset of atomic time, which is set first where that is asked for.
+fn atomic_time(set: Option<libc::c_long>) -> libc::c_int {
+    // SAFETY: plain data, for which zero is a value.
+    let mut time: libc::timex = unsafe { std::mem::zeroed() };
+    if let Some(offset) = set {
+        (time.modes, time.constant) = (libc::ADJ_TAI, offset);
+    }
+    // SAFETY: a structure that outlives the call.
+    let result = unsafe { libc::adjtimex(&raw mut time) };
+    assert!(result >= 0, "read the clock: {}", std::io::Error::last_os_error());
+    time.tai
 }

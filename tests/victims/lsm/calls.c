@@ -21,6 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/fanotify.h>
+#include <sys/inotify.h>
+#include <sys/io.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/msg.h>
@@ -31,10 +34,14 @@
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/timex.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 static long number;
@@ -670,6 +677,59 @@ static long pair(const char *at)
 	return result;
 }
 
+static long inotify(const char *at)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = inotify_init1(IN_CLOEXEC);
+	return inotify_add_watch(fd, at, IN_MODIFY);
+}
+
+/* FS_IOC_SETFLAGS with FS_NODUMP_FL. */
+static long attributes_by_ioctl(const char *at)
+{
+	long flags = 0x40, result;
+	int fd = open(at, O_RDWR), error;
+
+	result = ioctl(fd, 0x40086602, &flags);
+	error = errno;
+	closed(fd);
+	errno = error;
+	return result;
+}
+
+/* Whom a pipe's signals are for. */
+static long pipe_owner(const char *at)
+{
+	static int both[2] = { -1, -1 };
+	int error, is_done;
+
+	if (both[0] < 0 && pipe(both))
+		return -1;
+	error = fcntl(both[0], F_SETOWN, getpid()) ? errno : 0;
+	is_done = fcntl(both[0], F_GETOWN) == getpid();
+	if (is_done)
+		fcntl(both[0], F_SETOWN, 0);
+	errno = error;
+	return is_done ? 0 : -1;
+}
+
+/* Which signal it gets at its parent's end: another one each time. */
+static long death_signal(const char *at)
+{
+	int error, is_set = 0;
+
+	error = prctl(PR_SET_PDEATHSIG, signal_for(at)) ? errno : 0;
+	prctl(PR_GET_PDEATHSIG, &is_set);
+	errno = error;
+	return is_set == signal_for(at) ? 0 : -1;
+}
+
+static long secret_memory(const char *at)
+{
+	return closed(syscall(SYS_memfd_secret, 0));
+}
 
 /* A byte into a pipe, and out of it. */
 static long splice_memory(const char *at)
@@ -767,6 +827,189 @@ static long root_of(const char *at)
 	return result;
 }
 
+static long remove_attribute(const char *at)
+{
+	return removexattr(at, "trusted.e2e");
+}
+
+static long set_groups(const char *at)
+{
+	gid_t group = 1000 + index_of(at), now = 0;
+	int error;
+
+	/* The call itself: the C library's is for every thread. */
+	error = syscall(SYS_setgroups, 1, &group) ? errno : 0;
+	if (getgroups(1, &now) != 1)
+		now = 0;
+	errno = error;
+	return now == group ? 0 : -1;
+}
+
+/* How much of what the kernel says comes to the console. */
+static long console_level(const char *at)
+{
+	return syscall(SYS_syslog, 8, NULL, 5);
+}
+
+/* The part of the time zone that moves no clock. */
+static long time_zone(const char *at)
+{
+	struct timezone zone = { 0, 7 };
+
+	return syscall(SYS_settimeofday, NULL, &zone);
+}
+
+/* The offset of atomic time. */
+static struct timex atomic_time(void)
+{
+	return (struct timex){ .modes = ADJ_TAI, .constant = 7 };
+}
+
+static long adjust(const char *at)
+{
+	struct timex time = atomic_time();
+
+	return syscall(SYS_adjtimex, &time);
+}
+
+static long adjust_clock(const char *at)
+{
+	struct timex time = atomic_time();
+
+	return syscall(SYS_clock_adjtime, CLOCK_REALTIME, &time);
+}
+
+static long domain_name(const char *at)
+{
+	return setdomainname("e2e-lsm", 7);
+}
+
+/* Ctrl-Alt-Del restarts the machine at once. */
+static long keys_restart(const char *at)
+{
+	return syscall(SYS_reboot, 0xfee1dead, 672274793, 0x89abcdef, NULL);
+}
+
+/* Done is what may write to a port: the one that is there for nothing. */
+static long port(const char *at)
+{
+	int error = ioperm(0x80, 1, 1) ? errno : 0;
+
+	signal(SIGSEGV, faulted);
+	if (!sigsetjmp(before, 1)) {
+		outb(0, 0x80);
+		error = 0;
+	} else if (!error) {
+		error = EFAULT;
+	}
+	signal(SIGSEGV, SIG_DFL);
+	ioperm(0x80, 1, 0);
+	errno = error;
+	return error ? -1 : 0;
+}
+
+static long all_ports(const char *at)
+{
+	long result = iopl(3);
+	int error = errno;
+
+	iopl(0);
+	errno = error;
+	return result;
+}
+
+static long hang_up(const char *at)
+{
+	return vhangup();
+}
+
+/* No accounting, which there is none of. */
+static long accounting(const char *at)
+{
+	return acct(NULL);
+}
+
+/* No kernel to start, which there is none of. */
+static long unload_kernel(const char *at)
+{
+	return syscall(SYS_kexec_load, 0L, 0L, NULL, 0L);
+}
+
+static long watch_everything(const char *at)
+{
+	return closed(fanotify_init(FAN_CLASS_CONTENT, O_RDONLY));
+}
+
+static long file_system(const char *at)
+{
+	return closed(fsopen("tmpfs", 0));
+}
+
+static long mount_clone(const char *at)
+{
+	return closed(open_tree(AT_FDCWD, at, OPEN_TREE_CLONE));
+}
+
+static long mount_read_only(const char *at)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
+
+	return syscall(SYS_mount_setattr, AT_FDCWD, at, 0, &attr, sizeof(attr));
+}
+
+static long mount_moved(const char *at)
+{
+	char to[4096];
+
+	snprintf(to, sizeof(to), "%s.to", at);
+	return move_mount(AT_FDCWD, at, AT_FDCWD, to, 0);
+}
+
+static int mounts_of_its_own(void)
+{
+	return unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
+}
+
+/* In a child: is its root the file system that was just mounted? */
+static int pivot_in_child(const char *at)
+{
+	struct statfs about;
+	int error;
+
+	if (mounts_of_its_own() || mount("e2e-pivot", at, "ramfs", 0, NULL) || chdir(at))
+		return ENOSYS;
+	error = syscall(SYS_pivot_root, ".", ".") ? errno : 0;
+	if (!statfs("/", &about) && about.f_type == 0x858458f6 /* RAMFS_MAGIC */)
+		return 0;
+	return error ? error : EFAULT;
+}
+
+static long pivot(const char *at)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child < 0)
+		return -1;
+	if (!child)
+		_exit(pivot_in_child(at));
+	waitpid(child, &status, 0);
+	errno = WIFEXITED(status) ? WEXITSTATUS(status) : EFAULT;
+	return errno ? -1 : 0;
+}
+
+/* Into the name space that it is in already. */
+static long join(const char *at)
+{
+	int fd = syscall(SYS_pidfd_open, getpid(), 0), error;
+	long result = setns(fd, CLONE_NEWUTS);
+
+	error = errno;
+	closed(fd);
+	errno = error;
+	return result;
+}
+
 static const struct {
 	const char *name;
 	long (*call)(const char *at);
@@ -795,6 +1038,15 @@ static const struct {
 	{ "vmsplice", splice_memory },	  { "personality", persona },	{ "modify_ldt", descriptor_table },
 	{ "seccomp", filter },
 	{ "pidfd_open", pidfd },	  { "fanotify", watch },	{ "file_setattr", attributes },
+	{ "inotify", inotify },		  { "ioctl", attributes_by_ioctl }, { "fcntl", pipe_owner },
+	{ "prctl", death_signal },	  { "memfd_secret", secret_memory }, { "removexattr", remove_attribute },
+	{ "setgroups", set_groups },	  { "syslog", console_level },	{ "time_zone", time_zone },
+	{ "adjtimex", adjust },		  { "clock_adjtime", adjust_clock }, { "domain_name", domain_name },
+	{ "reboot", keys_restart },	  { "ioperm", port },		{ "iopl", all_ports },
+	{ "vhangup", hang_up },		  { "acct", accounting },	{ "kexec_load", unload_kernel },
+	{ "fanotify_init", watch_everything }, { "fsopen", file_system }, { "open_tree", mount_clone },
+	{ "mount_setattr", mount_read_only }, { "move_mount", mount_moved }, { "pivot_root", pivot },
+	{ "setns", join },
 };
 
 int main(int argc, char **argv)
@@ -812,6 +1064,8 @@ int main(int argc, char **argv)
 		if (argc > 1 && !strcmp(argv[1], "prepared")) {
 			closed(open("/dev/null", O_RDWR));
 			closed(syscall(SYS_pidfd_open, getpid(), 0));
+			if (!getuid())
+				mounts_of_its_own();
 		}
 		return child < 0 || waitpid(child, NULL, 0) < 0;
 	}

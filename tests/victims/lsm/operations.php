@@ -163,6 +163,11 @@ class Good
         return socket_listen($socket);
     }
 
+    static function accept(Socket $socket): Socket|false
+    {
+        return socket_accept($socket);
+    }
+
     static function sendto(Socket $socket, int $port): bool
     {
         return socket_sendto($socket, 'x', 1, 0, '127.0.0.1', $port) === 1;

@@ -1,7 +1,4 @@
 <?php
-// An operation on `$count` objects, by Good or by Bad. What only prepares it is Good's in any case.
-// Returns how often it was done, how often it was told `Operation not permitted`, and the first of what else was told.
-
 // What PHP or the C library say instead.
 const TELLS_NO_ERRNO = [
     'exec' => 'Unable to fork',
@@ -10,6 +7,17 @@ const TELLS_NO_ERRNO = [
     'ftruncate' => '',
 ];
 
+function listener(): Socket
+{
+    $socket = Good::socket(AF_INET, SOCK_STREAM);
+    Good::bind($socket, '127.0.0.1');
+    Good::listen($socket);
+    socket_set_nonblock($socket);
+    return $socket;
+}
+
+// An operation on `$count` objects, by Good or by Bad. What only prepares it is Good's in any case.
+// Returns how often it was done, how often it was told `Operation not permitted`, and the first of what else was told.
 function run(string $class, string $operation, string $folder, int $count, string $extra): array
 {
     $told = '';
@@ -98,6 +106,16 @@ function run(string $class, string $operation, string $folder, int $count, strin
                 $done = @$class::listen($socket);
                 $errno = socket_last_error($socket);
                 $done = socket_get_option($socket, SOL_SOCKET, 30) === 1 || $done; // SO_ACCEPTCONN
+                break;
+            case 'accept':
+                $listener ??= listener();
+                socket_getsockname($listener, $address, $port);
+                $client = Good::socket(AF_INET, SOCK_STREAM);
+                Good::connect($client, '127.0.0.1', $port);
+                $taken = @$class::accept($listener);
+                $errno = socket_last_error();
+                // Who was not taken still waits.
+                $done = $taken !== false || @Good::accept($listener) === false;
                 break;
             case 'sendto':
                 $socket ??= Good::socket(AF_INET, SOCK_DGRAM);
