@@ -11,13 +11,17 @@ use std::process::{Child, Command, Output, Stdio};
 
 use crate::fpm::{Fpm, Setup, age, wait_until};
 use crate::session::{Running, Session, ends_with_test, tracer};
+use crate::suite::times;
 use nix::sys::stat::Mode;
 use tempfile::TempDir;
 
 /// `nobody`.
 pub const USER: u32 = 65534;
 /// Objects that one attack reaches for: the second one must stay.
-pub const OBJECTS: usize = 50;
+pub fn objects() -> usize {
+    times(50, 10)
+}
+
 /// Real-time signals that a program may use, from the first on: each can be sent once.
 const SIGNALS: usize = 30;
 const FIRST_SIGNAL: u32 = 34;
@@ -308,7 +312,7 @@ impl Drop for Target {
 impl Trap {
     /// In this folder, for attackers of this user; what was there is gone.
     pub fn set(folder: &Path, operation: &str, user: u32) -> Self {
-        Self::with(folder, operation, user, OBJECTS)
+        Self::with(folder, operation, user, objects())
     }
 
     /// Likewise, with at most so many objects.

@@ -42,8 +42,14 @@ fn outcome(text: &str) -> Option<Outcome> {
         "ok" => Some(Outcome::Ok),
         "FAILED" => Some(Outcome::Failed),
         "ignored" => Some(Outcome::Skipped("no reason given".into())),
-        other => other.strip_prefix("ignored, ").map(|why| Outcome::Skipped(why.to_owned())),
+        other => reason(other).map(|why| Outcome::Skipped(why.to_owned())),
     }
+}
+
+/// As libtest tells it, or libtest-mimic.
+fn reason(text: &str) -> Option<&str> {
+    let in_brackets = || text.strip_prefix("ignored (")?.strip_suffix(')');
+    text.strip_prefix("ignored, ").or_else(in_brackets)
 }
 
 /// How the guest of a suite ended.
@@ -233,9 +239,9 @@ fn columns(lines: &[Vec<String>]) -> String {
 mod tests {
     use super::{End, Outcome, Run, Table, read};
 
-    const OUTPUT: &str = "\nrunning 5 tests\ntest short           ... ok\ntest longer_than_that ... FAILED\n\
+    const OUTPUT: &str = "\nrunning 7 tests\ntest short           ... ok\ntest longer_than_that ... FAILED\n\
         test by_itself ... \n1000 honest requests: ok\nFAILED\nok\ntest left_out ... ignored, no BPF LSM here\n\
-        test x ... ignored\ntest cut_off ... \nfailures:\nok\n";
+        test cannot ... \nsaid\nignored (it has no call (6.17 has))\ntest x ... ignored\ntest cut_off ... \nfailures:\nok\n";
 
     #[test]
     fn each_test_has_the_outcome_that_it_printed() {
@@ -245,6 +251,7 @@ mod tests {
             ("longer_than_that", Outcome::Failed),
             ("by_itself", Outcome::Ok),
             ("left_out", skipped("no BPF LSM here")),
+            ("cannot", skipped("it has no call (6.17 has)")),
             ("x", skipped("no reason given")),
             ("cut_off", Outcome::NoVerdict),
         ];

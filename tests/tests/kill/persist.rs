@@ -10,13 +10,13 @@ use std::thread::JoinHandle;
 
 use e2e::fpm::wait_until;
 use e2e::session::{Ran, Running, Session, rewriting, tracer};
-use e2e::suite::test;
+use e2e::suite::{test, times};
 use libtest_mimic::Trial;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use e2e::arena::{Arena, Attacked, Beat, OBJECTS, Status, Trap, spread, succeeds};
+use e2e::arena::{Arena, Attacked, Beat, Status, Trap, objects, spread, succeeds};
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {
@@ -103,7 +103,7 @@ impl Stream {
 }
 
 fn killed_and_adopted() {
-    const ROUNDS: usize = 5;
+    let rounds = times(5, 2);
     let _cleanup = Cleanup;
     let arena = Arc::new(learnt());
     let mut session = persistent(&arena).start();
@@ -111,7 +111,7 @@ fn killed_and_adopted() {
     let (mut worker, beat) = (arena.worker("worker.php", "unlink", 10_000, None), Beat::start(&arena));
     let attackers = Stream::start(&arena, "Bad");
     let mut adoptions = 0;
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         attackers.more();
         kill(session);
         attackers.more();
@@ -154,22 +154,22 @@ fn killed_and_adopted() {
 }
 
 fn started_meanwhile() {
-    const ROUNDS: usize = 5;
+    let rounds = times(5, 2);
     let _cleanup = Cleanup;
     let arena = Arc::new(learnt());
     let mut session = persistent(&arena).start();
     let honest = Stream::start(&arena, "Good");
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         honest.more();
         kill(session);
         session = persistent(&arena).start();
         honest.more();
     }
     let honest = honest.end();
-    let lost = honest.iter().filter(|each| each.leaks != OBJECTS || !each.output.status.success()).count();
+    let lost = honest.iter().filter(|each| each.leaks != objects() || !each.output.status.success()).count();
     let status = Status::of(&session);
     session.stop();
-    assert_eq!(lost, 0, "of {} honest processes, {ROUNDS} adoptions\n{}", honest.len(), status.text());
+    assert_eq!(lost, 0, "of {} honest processes, {rounds} adoptions\n{}", honest.len(), status.text());
     assert_eq!(status.sum("violations: "), 0, "{}", status.text());
 }
 
@@ -364,7 +364,7 @@ fn refused_start() {
     root.kill().and_then(|()| root.wait()).expect("end PHP");
     refused(&ran, &["run as root", "--allow-privileged"]);
     assert!(!Path::new(SYSTEM).exists() && !Path::new(OWN).exists(), "pins are left");
-    assert_eq!(arena.attack("unlink").leaks, OBJECTS, "{}", ran.stderr);
+    assert_eq!(arena.attack("unlink").leaks, objects(), "{}", ran.stderr);
 }
 
 /// Killed after its maps were pinned and before anything acted: there is nothing to adopt.

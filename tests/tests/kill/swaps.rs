@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use e2e::fpm::wait_until;
 use e2e::session::{Running, tracer};
-use e2e::suite::test;
+use e2e::suite::{test, times};
 use libtest_mimic::Trial;
 
 use e2e::arena::{Arena, Attacked, Beat, Status, Worker, ask, spread};
@@ -18,10 +18,7 @@ const PAUSE: u32 = 18_000;
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {
-    vec![
-        test("profiles_are_swapped_a_thousand_times_under_load", profiles),
-        test("the_mode_is_switched_two_hundred_times_under_load", modes),
-    ]
+    vec![test("profiles_are_swapped_under_load", profiles), test("the_mode_is_switched_under_load", modes)]
 }
 
 /// An arena with `name.profile` for each of these, of which the first is in force.
@@ -82,8 +79,7 @@ fn assert_only_attackers(arena: &Arena, session: Running, attackers: usize, call
 }
 
 fn profiles() {
-    const SWAPS: usize = 1000;
-    const ATTACKERS: usize = 20;
+    let (wanted, attackers) = (times(1000, 100), times(20, 10));
     let arena = Arena::new();
     let root = format!("app={}/e2e-kill-*", arena.root().parent().expect("a folder").display());
     drop(arena);
@@ -103,13 +99,13 @@ fn profiles() {
         swaps
     };
     let mut leaks = Vec::new();
-    for attacker in 1..=ATTACKERS {
+    for attacker in 1..=attackers {
         let attacked = attack_beside(&arena, || {
             swap();
         });
         attacked.check("between swaps");
         leaks.push(attacked.leaks);
-        while swap() < SWAPS * attacker / ATTACKERS {}
+        while swap() < wanted * attacker / attackers {}
     }
     let took = began.elapsed();
     beat.beats();
@@ -117,9 +113,9 @@ fn profiles() {
     beat.stop();
     a_bad_file_changes_nothing(&arena, &session);
     let calls = arena.stop(workers);
-    assert_only_attackers(&arena, session, ATTACKERS + 1, calls);
+    assert_only_attackers(&arena, session, attackers + 1, calls);
     println!(
-        "\n{swaps} swaps of the profile in {took:.1?} beside {calls} allowed calls of 2 workers; {ATTACKERS} \
+        "\n{swaps} swaps of the profile in {took:.1?} beside {calls} allowed calls of 2 workers; {attackers} \
          attackers in between: calls that got through (min, median, max {})",
         spread(&leaks)
     );
@@ -145,7 +141,7 @@ fn a_bad_file_changes_nothing(arena: &Arena, session: &Running) {
 }
 
 fn modes() {
-    const SWITCHES: usize = 200;
+    let switches = times(200, 40);
     let arena = learnt(&[("exact", &[])]);
     let session = arena.session("--sandbox").start();
     let mut workers = workers(&arena);
@@ -153,7 +149,7 @@ fn modes() {
         assert_eq!(ask(&session, &format!("mode {mode}")), format!("mode {mode}\n"));
     };
     let mut leaks = Vec::new();
-    for n in 0..SWITCHES / 2 {
+    for n in 0..switches / 2 {
         switch("monitor");
         if n % 25 == 0 {
             // Nobody is killed in between, and as many as reach for it get it.
@@ -176,7 +172,7 @@ fn modes() {
     let calls = arena.stop(workers);
     assert_only_attackers(&arena, session, leaks.len(), calls);
     println!(
-        "\n{SWITCHES} switches of the mode beside {calls} allowed calls of 2 workers; {} attackers under sandbox: \
+        "\n{switches} switches of the mode beside {calls} allowed calls of 2 workers; {} attackers under sandbox: \
          calls that got through (min, median, max {})",
         leaks.len(),
         spread(&leaks)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use e2e::session::{Ran, Session};
-use e2e::suite::test;
+use e2e::suite::{test, times};
 use libtest_mimic::Trial;
 
 use e2e::arena::{Arena, checked, spread};
@@ -17,7 +17,6 @@ pub fn tests() -> Vec<Trial> {
 
 const THREADS: usize = 8;
 const FILES: usize = 50;
-const ATTACKS: usize = 8;
 
 /// A folder with a thread-safe PHP, and a program that hosts it.
 struct Threads {
@@ -100,8 +99,8 @@ fn eight() {
         ran.stderr
     );
 
-    let mut leaks = Vec::new();
-    for _ in 0..ATTACKS {
+    let (attacks, mut leaks) = (times(8, 2), Vec::new());
+    for _ in 0..attacks {
         let (ran, done) = threads.run(checked(threads.session("--sandbox")), "'Bad'");
         assert_eq!(ran.status, 137, "not killed: {}{}", ran.stdout, ran.stderr);
         for event in ran.violations() {
@@ -119,7 +118,7 @@ fn eight() {
         assert_eq!(event["site"]["class"], "Bad", "judged by another thread's site: {event:#}");
     }
     println!(
-        "\n{ATTACKS} attacks by {THREADS} threads at once: calls that got through for each thread (min, median, max \
+        "\n{attacks} attacks by {THREADS} threads at once: calls that got through for each thread (min, median, max \
          {}), at most {} for each process",
         spread(&leaks),
         leaks.chunks(THREADS).map(|process| process.iter().sum::<usize>()).max().unwrap_or(0)

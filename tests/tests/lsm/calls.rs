@@ -3,7 +3,7 @@
 
 use e2e::arena::USER;
 use e2e::session::exported;
-use e2e::suite::test;
+use e2e::suite::{DENIES_NO_CALL, HAS_NO_FILE_SETATTR, HAS_NO_SECRET_MEMORY, limit, test};
 use libtest_mimic::Trial;
 
 use super::trap::Trap;
@@ -63,9 +63,10 @@ const CALLS: &[&str] = &[
     "inotify",
     "fcntl",
     "prctl",
-    "file_setattr",
-    "memfd_secret",
 ];
+/// Likewise, where the kernel has them.
+const FILE_SETATTR: &str = "file_setattr";
+const MEMFD_SECRET: &str = "memfd_secret";
 /// Which a program does that has learnt what they begin with: a file to write to, a descriptor of a process.
 const PREPARED: &[&str] = &["pidfd_signal", "copy_range", "fallocate", "ioctl"];
 /// By root.
@@ -113,6 +114,8 @@ const ROUNDABOUT: &[&str] = &["uring_credentials", "uring_socket"];
 pub fn tests() -> Vec<Trial> {
     vec![
         test("what_php_has_no_function_for_does_nothing", by_user),
+        test("file_setattr_does_nothing", || by_user_where_it_is(FILE_SETATTR, HAS_NO_FILE_SETATTR)),
+        test("memfd_secret_does_nothing", || by_user_where_it_is(MEMFD_SECRET, HAS_NO_SECRET_MEMORY)),
         test("what_no_hook_sees_does_nothing_where_calls_can_be_denied", by_function),
         test("root_is_contained", by_root),
         test("a_32_bit_call_and_a_program_without_a_name_are_never_granted", never),
@@ -144,27 +147,20 @@ fn all_done(world: &World, user: u32, operations: &[&str]) {
 }
 
 /// Whether this kernel has the call that an operation is made of.
-fn is_here(operation: &&str) -> bool {
+fn is_here(operation: &str) -> bool {
     const SYS_FILE_SETATTR: libc::c_long = 469;
-    // Of flags and paths that are none.
-    let number = match *operation {
-        "file_setattr" => SYS_FILE_SETATTR,
-        "memfd_secret" => libc::SYS_memfd_secret,
-        _ => return true,
-    };
-    // SAFETY: no pointer that leads anywhere.
+    let number = if operation == FILE_SETATTR { SYS_FILE_SETATTR } else { libc::SYS_memfd_secret };
+    // SAFETY: flags that there are none of, and no pointer that leads anywhere.
     let result = unsafe { libc::syscall(number, -1_i64, 0, 0, 0, 0) };
     result == -1 && std::io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
 }
 
-/// Those that this kernel has.
-fn by_any() -> Vec<&'static str> {
-    CALLS.iter().copied().filter(is_here).collect()
-}
-
 /// One program learns everything, the others nothing but to be started, or what an attack begins with.
 pub fn learn(world: &World) {
-    all_done(world, USER, &by_any());
+    all_done(world, USER, CALLS);
+    for operation in [FILE_SETATTR, MEMFD_SECRET].into_iter().filter(|of| is_here(of)) {
+        all_done(world, USER, &[operation]);
+    }
     all_done(world, USER, PREPARED);
     all_done(world, USER, BY_FUNCTION);
     all_done(world, ROOT, BY_FUNCTION_OF_ROOT);
@@ -199,10 +195,20 @@ fn attack(world: &World, user: u32, program: &str, operations: &[&str]) {
 fn by_user() {
     let world = learnt();
     let _session = world.sandbox();
-    all_done(world, USER, &by_any());
+    all_done(world, USER, CALLS);
     all_done(world, USER, PREPARED);
-    attack(world, USER, "calls", &by_any());
+    attack(world, USER, "calls", CALLS);
     attack(world, USER, "calls-prepared", PREPARED);
+}
+
+fn by_user_where_it_is(operation: &'static str, without: &'static str) {
+    let world = learnt();
+    let _session = world.sandbox();
+    if !is_here(operation) {
+        limit(without);
+    }
+    all_done(world, USER, &[operation]);
+    attack(world, USER, "calls", &[operation]);
 }
 
 /// What was learnt says which kernel this is.
@@ -221,7 +227,7 @@ fn by_function() {
     let set = traps(&world.arena, BY_FUNCTION, TWINS, USER);
     let text = calls(world, USER, "calls", &set, BY_FUNCTION, TWINS);
     assert_done(&text, BY_FUNCTION, &set, TWINS);
-    println!("\nthis kernel lets no program deny a call itself: {BY_FUNCTION:?} are not policed");
+    limit(DENIES_NO_CALL);
 }
 
 fn by_root() {
