@@ -14,10 +14,13 @@ use super::world::{ATTACKS, TWINS, World, learnt};
 
 const OPERATIONS: &[&str] = &["unlink", "create", "read", "rename", "exec", "kill", "connect_inet", "touch"];
 const HONEST: usize = 200;
+/// Each with a reload.
+const ROUNDS: usize = 10;
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {
     vec![
+        test("php_fpm_learnt_is_no_violation_ten_times_of_ten", again),
         test("php_fpm_answers_200_requests_beside_attacks_that_do_nothing", beside),
         test("php_fpm_reloads_under_the_sandbox_and_new_workers_are_confined", reload),
     ]
@@ -109,6 +112,20 @@ fn beside() {
         assert_eq!(fpm.ok(""), "a page");
     }
     assert_eq!(fpm.workers(), workers, "a worker was lost: {}", fpm.said());
+}
+
+fn again() {
+    let world = learnt();
+    let before = world.violations();
+    let fpm = world.fpm();
+    for _ in 0..ROUNDS {
+        fpm.reload();
+        twins(world, &fpm);
+        for _ in 0..5 {
+            assert_eq!(fpm.ok(""), "a page");
+        }
+        world.assert_no_more(before, "what is learnt is denied");
+    }
 }
 
 fn reload() {
