@@ -23,9 +23,21 @@ pub const HAS_NO_SECRET_MEMORY: &str = "this kernel has no memfd_secret unless t
 pub const LINKS_NO_DESCRIPTOR: &str =
     "this kernel lets no ordinary user link a descriptor (linkat with AT_EMPTY_PATH; Linux 6.10 does)";
 
+/// Of what is refused elsewhere.
+pub const REWRITES: &str = "this kernel lets programs rewrite arguments: nothing to refuse";
+/// Likewise.
+pub const DENIES: &str = "this kernel lets programs deny calls at hooks: nothing to refuse";
+
 /// Reasons for which a test may be skipped: what a kernel cannot do. A skip for any other is a failure.
-pub const KNOWN_LIMITS: &[&str] =
-    &[DENIES_NO_CALL, DENIES_CALLS, HAS_NO_FILE_SETATTR, HAS_NO_SECRET_MEMORY, LINKS_NO_DESCRIPTOR];
+pub const KNOWN_LIMITS: &[&str] = &[
+    DENIES_NO_CALL,
+    DENIES_CALLS,
+    HAS_NO_FILE_SETATTR,
+    HAS_NO_SECRET_MEMORY,
+    LINKS_NO_DESCRIPTOR,
+    REWRITES,
+    DENIES,
+];
 
 /// How often something is done: so often natively, and fewer times where the processor is emulated, which is ten
 /// times as slow.

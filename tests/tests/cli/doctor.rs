@@ -2,14 +2,15 @@
 //! machine to say; the words must fit it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use e2e::session::{Ran, kernel_kill, tracer};
-use e2e::suite::test;
+use e2e::session::{Ran, exported, kernel_kill, rewriting, tracer};
+use e2e::suite::{DENIES, REWRITES, limit, test};
 use libtest_mimic::Trial;
 
-use super::place::{Place, finished};
+use super::place::{PHP, Place, USER, finished};
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {
@@ -18,6 +19,8 @@ pub fn tests() -> Vec<Trial> {
         test("doctor_tells_of_lockdown_and_of_the_active_lsms", tells_of_securityfs),
         test("doctor_without_root", without_root),
         test("doctor_in_a_pid_namespace", in_a_pid_namespace),
+        test("doctor_where_lockdown_forbids_rewriting_nothing_starts", no_rewriting),
+        test("doctor_where_no_program_may_deny_nothing_starts", no_denying),
     ]
 }
 
@@ -57,8 +60,7 @@ fn strategies(ran: &Ran) -> [Told; 4] {
 }
 
 fn lists_every_strategy() {
-    let rewriting = kernel_kill().with_file_name("phase3-lsm");
-    for (binary, own) in [(tracer(), 0), (kernel_kill(), 1), (rewriting, 2)] {
+    for (binary, own) in [(tracer(), 0), (kernel_kill(), 1), (rewriting(), 2)] {
         let ran = doctor(&mut Command::new(binary));
         let told = strategies(&ran);
         assert!(told[0].works && told[1].works, "{}", ran.stderr);
@@ -140,4 +142,69 @@ fn without_root() {
 
 fn in_a_pid_namespace() {
     assert_none(&doctor(Command::new("unshare").args(["--pid", "--fork"]).arg(tracer())), "--pid=host");
+}
+
+/// A profile of the syscall view, and one of the LSM view that grants nothing.
+fn profiles(place: &Place) -> [String; 2] {
+    let (of_calls, of_hooks) = (place.path("calls.profile"), place.path("hooks.json"));
+    let learning = Command::new(kernel_kill())
+        .args(["--profile", "--user", USER, "--profile-file"])
+        .arg(&of_calls)
+        .args(["--", PHP, "-r", ";"])
+        .output()
+        .expect("learn");
+    assert!(learning.status.success(), "{learning:?}");
+    let mut profile = exported(&of_calls);
+    (profile["view"], profile["grants"]) = ("lsm".into(), serde_json::json!([]));
+    fs::write(&of_hooks, profile.to_string()).expect("write a profile");
+    fs::set_permissions(&of_hooks, fs::Permissions::from_mode(0o600)).expect("chmod");
+    [of_calls, of_hooks].map(|path| path.display().to_string())
+}
+
+/// Whatever it is asked for.
+fn nothing_starts(place: &Place, command: impl Fn() -> Command, modes: &[(&str, &str)], told: [&str; 2]) {
+    place.folder("data");
+    let made = place.path("data/made");
+    for (mode, profile) in modes {
+        let mut command = command();
+        command.args([mode, "--user", USER, "--profile-file", profile, "--", "/usr/bin/touch"]).arg(&made);
+        let ran = finished(&command.output().expect("run the tracer"));
+        assert_eq!(ran.status, 125, "{}", ran.stderr);
+        for what in told {
+            assert!(ran.stderr.contains(what), "no `{what}` in: {}", ran.stderr);
+        }
+        assert!(!made.exists(), "{mode}: COMMAND was started");
+    }
+    assert!(!place.path("learnt.profile").exists(), "a profile was written");
+}
+
+fn no_rewriting() {
+    let [.., told, _] = strategies(&doctor(&mut Command::new(rewriting())));
+    if told.works {
+        limit(REWRITES);
+    }
+    let place = Place::new();
+    let [of_calls, _] = profiles(&place);
+    let modes =
+        [("--profile", &place.arg("learnt.profile")[..]), ("--monitor", &of_calls), ("--sandbox", &of_calls)];
+    let told = ["lockdown", "Hint: use phase2-kernel-kill"];
+    nothing_starts(&place, || Command::new(rewriting()), &modes, told);
+}
+
+fn no_denying() {
+    let [.., told] = strategies(&doctor(&mut Command::new(rewriting())));
+    if told.works {
+        limit(DENIES);
+    }
+    let place = Place::new();
+    let [_, of_hooks] = profiles(&place);
+    let modes =
+        [("--profile", &place.arg("learnt.profile")[..]), ("--monitor", &of_hooks), ("--sandbox", &of_hooks)];
+    nothing_starts(&place, at_hooks, &modes, ["phase3-lsm --lsm: an LSM program ", "Hint: "]);
+}
+
+fn at_hooks() -> Command {
+    let mut command = Command::new(rewriting());
+    command.arg("--lsm");
+    command
 }
