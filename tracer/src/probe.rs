@@ -127,6 +127,13 @@ pub fn strategies() -> Vec<StrategyReport> {
     both.map(|(strategy, verdict)| StrategyReport { strategy, verdict }).collect()
 }
 
+/// Why no strategy works here, where that is so.
+#[must_use]
+pub fn why_nothing_works() -> Option<Reason> {
+    let base = attempt("base", asked);
+    (base != Found::Works).then(|| base_reason(&base, &Surroundings::read()))
+}
+
 /// Lets a call of this process be denied by an LSM program; where that does not happen, by the fallback.
 #[must_use]
 pub fn lsm_state() -> LsmState {

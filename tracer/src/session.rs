@@ -37,7 +37,7 @@ use crate::kernel::{Kernel, LIVES, ReadOnly, has_return_work, read_as, read_stat
 use crate::layout;
 use crate::names::Names;
 use crate::persist::{self, Found, Pins};
-use crate::probe::calls_can_be_denied;
+use crate::probe::{Reason, calls_can_be_denied, why_nothing_works};
 use crate::process::{self, Process};
 use crate::protect::Protected;
 use crate::queue::{ToReporter, queue};
@@ -1379,6 +1379,9 @@ fn read_only(args: &Args, mode: Mode, policed: OpSet) -> Result<ReadOnly> {
 }
 
 fn load_failed(error: &anyhow::Error) -> anyhow::Error {
+    if let Some(Reason { why, hint }) = why_nothing_works() {
+        return hinted(format!("{why} ({error:#})"), hint);
+    }
     if let Some(Hinted { hint, .. }) = error.chain().find_map(|e| e.downcast_ref()) {
         return hinted(format!("{error:#}"), hint.clone()); // it says itself what is to be done
     }
