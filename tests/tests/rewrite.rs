@@ -3,10 +3,11 @@
 //!
 //! Kernel lockdown forbids rewriting; there the suite fails, and says so (that nothing starts there is a test of the
 //! suite `cli`). `REWRITE_ATTACKS` is how many attacks
-//! there are of each operation.
+//! there are of each operation. Under `preempt=full` one test is run, and no other.
 
 mod rewrite {
     pub mod attacks;
+    pub mod boot;
     pub mod opcache;
     pub mod start;
     pub mod trap;
@@ -34,6 +35,9 @@ fn main() {
     if let Some(why) = forbidden() {
         let fails = move || panic!("{why}: run this suite in a guest");
         e2e::suite::main(vec![test("this_kernel_lets_programs_rewrite", fails)])
+    }
+    if rewrite::boot::is_fully_preemptible() {
+        e2e::suite::main(rewrite::boot::tests())
     }
     let all = [rewrite::start::tests(), rewrite::attacks::tests(), rewrite::opcache::tests()];
     e2e::suite::main(all.into_iter().flatten().collect())

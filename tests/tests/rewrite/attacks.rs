@@ -115,13 +115,13 @@ pub fn attacks() -> usize {
 }
 
 /// An arena with the victims of this suite.
-struct Place {
-    arena: Arena,
+pub struct Place {
+    pub arena: Arena,
 }
 
 /// Who attacks, and how.
 #[derive(Clone, Copy, PartialEq)]
-enum By {
+pub enum By {
     /// `attack.php`
     Php,
     /// `memory.c`
@@ -139,7 +139,7 @@ struct Counted {
 
 impl Place {
     /// With a program that has paths in this folder as literals.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let arena = Arena::new();
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("victims/rewrite");
         let to = arena.path("rewrite");
@@ -164,17 +164,17 @@ impl Place {
     }
 
     /// A session about this PHP.
-    fn session(&self, mode: &str) -> Session {
+    pub fn session(&self, mode: &str) -> Session {
         self.arena.session(mode)
     }
 
     /// A trap for this operation.
-    fn trap(&self, operation: &str, count: usize) -> Trap {
+    pub fn trap(&self, operation: &str, count: usize) -> Trap {
         Trap::set(&self.arena.path("trap"), operation, count, TRIES)
     }
 
     /// Runs it; how many attackers were killed, and the memory of how many was changed.
-    fn run(&self, by: By, good: bool, operation: &str, trap: &Trap, dry: bool) -> (usize, usize) {
+    pub fn run(&self, by: By, good: bool, operation: &str, trap: &Trap, dry: bool) -> (usize, usize) {
         let (folder, count, tries, extra) =
             (trap.folder.display().to_string(), trap.count.to_string(), trap.tries.to_string(), trap.extra());
         let program = self.arena.arg(match operation {
@@ -205,7 +205,7 @@ impl Place {
     }
 
     /// What is learnt does what it is for.
-    fn twin(&self, by: By, operation: &str) {
+    pub fn twin(&self, by: By, operation: &str) {
         let trap = self.trap(operation, 2);
         let (killed, _) = self.run(by, true, operation, &trap, false);
         assert_eq!(killed, 0, "{operation}: what is learnt is killed");
