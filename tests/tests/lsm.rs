@@ -13,6 +13,7 @@ mod lsm {
     pub mod fpm;
     pub mod honest;
     pub mod persist;
+    pub mod race;
     pub mod rules;
     pub mod trap;
     pub mod world;
@@ -46,6 +47,7 @@ fn main() {
             lsm::fpm::tests(),
             lsm::attacks::told(),
             lsm::rules::tests(),
+            lsm::race::tests(),
             lsm::context::tests(),
             lsm::dump::tests(),
             lsm::persist::tests(),

@@ -113,6 +113,11 @@ impl Trap {
                 own(&path, mode);
             }
         };
+        let files_in = |name: &str| {
+            for n in 0..count {
+                fs::write(folder.join(name).join(n.to_string()), PRECIOUS).expect("write a file");
+            }
+        };
         let folders = |suffix: &str| {
             for n in 0..count {
                 let path = folder.join(format!("{n}{suffix}"));
@@ -127,6 +132,12 @@ impl Trap {
             | "open_truncate" | "truncate" | "read_openat2" | "uring_sqpoll" | "fanotify"
             | "file_setattr" | "copy_range" | "fallocate" | "inotify" | "ioctl" => {
                 files("", 0o666, PRECIOUS);
+            }
+            "race" => {
+                for name in ["free", "kept"] {
+                    e2e::arena::open_folder(&folder.join(name));
+                    files_in(name);
+                }
             }
             "removexattr" => {
                 files("", 0o666, PRECIOUS);
@@ -237,6 +248,7 @@ impl Trap {
                 count(&|path| fs::read(path).expect("read") != PRECIOUS)
             }
             "exchange" => count(&|path| fs::read(path).expect("read") == b"other"),
+            "race" => self.gone("kept"),
             "unlink" | "rmdir" | "unlinkat_dir" | "int80" | "uring" | "uring_async" | "uring_sqpoll" => {
                 count(&|path| !path.exists())
             }
@@ -277,6 +289,11 @@ impl Trap {
             _ => count(&|path| path.symlink_metadata().is_ok()),
         };
         Some(leaks)
+    }
+
+    /// Files that are gone from this folder in its own.
+    pub fn gone(&self, folder: &str) -> usize {
+        self.count - fs::read_dir(self.folder.join(folder)).expect("read a folder").count()
     }
 
     fn received(&self) -> usize {

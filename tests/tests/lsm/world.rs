@@ -58,8 +58,12 @@ pub fn arena() -> Arena {
     let program = arena.path("calls");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("victims/lsm/calls.c");
     // Static: a program that loads libraries reads files and maps what can be executed.
-    let built =
-        Command::new("cc").args(["-static", "-o"]).arg(&program).arg(source).status().expect("run cc");
+    let built = Command::new("cc")
+        .args(["-static", "-pthread", "-o"])
+        .arg(&program)
+        .arg(source)
+        .status()
+        .expect("run cc");
     assert!(built.success(), "calls.c does not build");
     // Other programs in the kernel's eyes: what one has learnt is not the other's.
     for copy in ["calls-learnt", "calls-prepared"] {

@@ -13,6 +13,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <mqueue.h>
+#include <pthread.h>
 #include <asm/ldt.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -757,6 +758,36 @@ static long descriptor_table(const char *at)
 	return syscall(SYS_modify_ldt, 1, &entry, sizeof(entry));
 }
 
+static char raced[4096];
+
+/* Where the folder's name is in `raced`: there, and back. */
+static void *other_folder(void *spot)
+{
+	for (;;) {
+		memcpy(spot, "kept", 4);
+		__sync_synchronize();
+		memcpy(spot, "free", 4);
+		__sync_synchronize();
+	}
+	return NULL;
+}
+
+/* FOLDER/free/N, of which a second thread makes FOLDER/kept/N while the kernel looks at it. */
+static long race(const char *at)
+{
+	static pthread_t thread;
+	const char *name = strrchr(at, '/');
+	int i, denied = 0;
+
+	snprintf(raced, sizeof(raced), "%.*s/free%s", (int)(name - at), at, name);
+	if (!thread && pthread_create(&thread, NULL, other_folder, raced + (name - at) + 1))
+		return -1;
+	for (i = 0; i < 200; i++)
+		denied |= unlink(raced) && errno == EPERM;
+	errno = EPERM;
+	return denied ? -1 : 0;
+}
+
 /* ---- by root ---- */
 
 /* A filter that allows everything. */
@@ -1046,7 +1077,7 @@ static const struct {
 	{ "vhangup", hang_up },		  { "acct", accounting },	{ "kexec_load", unload_kernel },
 	{ "fanotify_init", watch_everything }, { "fsopen", file_system }, { "open_tree", mount_clone },
 	{ "mount_setattr", mount_read_only }, { "move_mount", mount_moved }, { "pivot_root", pivot },
-	{ "setns", join },
+	{ "setns", join },		  { "race", race },
 };
 
 int main(int argc, char **argv)
