@@ -45,7 +45,7 @@ pub const SUITES: &[Suite] = &[
     suite("phase2-bypass", ("e2e", "bypass"), PHASE2, NONE, 1800),
     suite("phase3-rewrite-bypass", ("e2e", "bypass"), PHASE3, NONE, 3600),
     suite("phase3-lsm-bypass", ("e2e", "bypass"), PHASE3, AT_HOOKS, 3600),
-    suite("phase3-rewrite", ("e2e", "rewrite"), PHASE3, NONE, 1800),
+    suite("phase3-rewrite", ("e2e", "rewrite"), PHASE3, NONE, 3600),
     suite("phase3-rewrite-preempt", ("e2e", "rewrite"), PHASE3, NONE, 900).under("preempt=full"),
     suite("phase3-lsm", ("e2e", "lsm"), PHASE3, NONE, 3600),
     suite("phase3-lsm-preempt", ("e2e", "lsm"), PHASE3, NONE, 1800).under("preempt=full"),

@@ -16,6 +16,9 @@ use super::trap::Trap;
 /// Objects that one attacker reaches for: the second one must stay.
 const TRIES: usize = 3;
 
+/// As `memory.c` has them.
+const LITERALS: usize = 100;
+
 /// What comes of an attack.
 #[derive(Clone, Copy, PartialEq)]
 enum Expect {
@@ -275,7 +278,8 @@ impl Place {
         attacks: usize,
     ) -> Counted {
         self.twin(by, operation);
-        let trap = self.trap(operation, if operation == "literal" { attacks.min(10) } else { attacks });
+        let attacks = if operation == "literal" { attacks.min(LITERALS) } else { attacks };
+        let trap = self.trap(operation, attacks);
         let (killed, changed) = self.run(by, false, operation, &trap, false);
         // There it is a child of the attacker that attacks.
         let attackers = if operation == "vfork-execve" { 0 } else { trap.count };

@@ -80,7 +80,7 @@ fn attack(fpm: &Fpm, how: &str, n: usize) -> usize {
 }
 
 fn literals() {
-    let count = attacks() / 5;
+    let count = attacks();
     let mut fpm = pool(count);
     fpm.make_data("targets");
     let learning = fpm.session("--profile").start();

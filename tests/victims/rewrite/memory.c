@@ -39,10 +39,13 @@ static int fd = -1, dry;
 
 /* In read-only data, as literals of a program are. */
 #define LITERAL(n) FOLDER "/" #n "-0"
+#define TEN(n)                                                                                               \
+	LITERAL(n##0), LITERAL(n##1), LITERAL(n##2), LITERAL(n##3), LITERAL(n##4), LITERAL(n##5),            \
+		LITERAL(n##6), LITERAL(n##7), LITERAL(n##8), LITERAL(n##9)
 static const char *const literals[] = {
-	LITERAL(0), LITERAL(1), LITERAL(2), LITERAL(3), LITERAL(4),
-	LITERAL(5), LITERAL(6), LITERAL(7), LITERAL(8), LITERAL(9),
+	TEN(), TEN(1), TEN(2), TEN(3), TEN(4), TEN(5), TEN(6), TEN(7), TEN(8), TEN(9),
 };
+#define LITERALS (int)(sizeof(literals) / sizeof(*literals))
 
 static char *map(int flags)
 {
@@ -478,6 +481,8 @@ int main(int argc, char **argv)
 	tries = atoi(argv[4]);
 	extra = argv[5];
 	dry = argc > 6;
+	if (is("literal") && count > LITERALS)
+		return 2;
 	if (is("shared"))
 		path = map(MAP_SHARED);
 	else if (is("untouched") || is("sibling") || is("vfork"))
@@ -487,7 +492,7 @@ int main(int argc, char **argv)
 
 		snprintf(expected, sizeof(expected), "%s/%d-0", folder, child);
 		if (is("literal"))
-			path = (char *)literals[child % 10];
+			path = (char *)literals[child];
 		else if (path)
 			strcpy(path, expected);
 		pid = start();
