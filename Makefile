@@ -27,7 +27,7 @@ vm: ## run a command under another kernel: make vm KERNEL=6.12 CMD='uname -r'
 	@tools/deps guest
 	@$(CARGO) run --quiet --package xtask -- vm --kernel '$(KERNEL)' -- sh -c "$$GUEST_COMMAND"
 
-test-kernels: ## the end-to-end suites under Linux 6.1, 6.12, 6.18 and the newest (hours, where processors are emulated)
+test-kernels: ## the end-to-end suites under Linux 5.10, 6.1, 6.12, 6.18 and the newest (hours, where processors are emulated)
 	@tools/deps build test guest
 	@$(CARGO) run --quiet --package xtask -- test-kernels $(ARGS)
 

@@ -1,4 +1,4 @@
-//! The end-to-end suite of php-cli.
+//! The end-to-end suite of php-cli. What is about a kernel that is too old is run, and is all that is run, on one.
 
 mod cli {
     pub mod attacks;
@@ -20,6 +20,9 @@ mod cli {
 }
 
 fn main() {
+    if cli::doctor::is_too_old() {
+        e2e::suite::main(cli::doctor::too_old())
+    }
     let all = [
         cli::golden::tests(),
         cli::attacks::tests(),

@@ -17,7 +17,7 @@ use crate::results::{self, End, Run, Table};
 use crate::suites::Suite;
 
 /// The kernels without --kernel.
-pub const KERNELS: &[&str] = &["6.1", "6.12", "6.18", "newest"];
+pub const KERNELS: &[&str] = &["5.10", "6.1", "6.12", "6.18", "newest"];
 
 const CPUS: u32 = 2;
 const MEMORY: u32 = 4096;
@@ -31,7 +31,7 @@ pub fn run(kernels: &[String], suites: &[Suite], arguments: &[OsString]) -> Resu
     fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
     let mut runs = Vec::new();
     for kernel in &kernels {
-        for suite in suites {
+        for suite in suites.iter().filter(|suite| suite.is_for(&kernel.version)) {
             let log = logs.join(format!("{}-{}.log", kernel.version, suite.title));
             runs.push(one(kernel, suite, &built, arguments, &log)?);
         }

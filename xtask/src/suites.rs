@@ -19,6 +19,8 @@ pub struct Suite {
     pub seconds: u64,
     /// More words for the kernel's command line.
     pub append: &'static str,
+    /// Whether it is for kernels that are too old, and for no others.
+    too_old: bool,
 }
 
 const PHASE1: Option<&str> = Some("phase1-user-kill");
@@ -32,6 +34,7 @@ const AT_HOOKS: &[(&str, &str)] = &[("LSM", "1")];
 
 /// All of them.
 pub const SUITES: &[Suite] = &[
+    suite("too-old", ("e2e", "cli"), PHASE1, NONE, 900).too_old(),
     suite("phase1-cli", ("e2e", "cli"), PHASE1, NONE, 3600),
     suite("phase1-fpm", ("e2e", "fpm"), PHASE1, NONE, 3600),
     suite("phase1-service", ("e2e", "service"), PHASE1, NONE, 900),
@@ -59,7 +62,7 @@ const fn suite(
     environment: &'static [(&'static str, &'static str)],
     seconds: u64,
 ) -> Suite {
-    Suite { title, test, tracer, environment, seconds, append: "" }
+    Suite { title, test, tracer, environment, seconds, append: "", too_old: false }
 }
 
 impl Suite {
@@ -67,6 +70,18 @@ impl Suite {
     const fn under(mut self, append: &'static str) -> Self {
         self.append = append;
         self
+    }
+
+    /// Where nothing works.
+    const fn too_old(mut self) -> Self {
+        self.too_old = true;
+        self
+    }
+
+    /// Whether there is something for it to test under this kernel.
+    pub fn is_for(&self, version: &str) -> bool {
+        let mut numbers = version.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+        self.too_old == ((numbers.next(), numbers.next()) < (Some(6), Some(1)))
     }
 }
 
@@ -91,9 +106,17 @@ mod tests {
             named(&names).unwrap().iter().map(|suite| suite.title).collect()
         };
         assert_eq!(titles(&["phase2-kill"]), ["phase2-kill"]);
-        assert_eq!(titles(&["cli"]), ["phase1-cli", "phase2-cli"]);
+        assert_eq!(titles(&["cli"]), ["too-old", "phase1-cli", "phase2-cli"]);
         assert_eq!(titles(&[]).len(), SUITES.len());
         assert!(named(&["nothing".into()]).is_err());
+    }
+
+    #[test]
+    fn kernels_that_are_too_old_have_a_suite_of_their_own() {
+        let [too_old, cli] = ["too-old", "phase1-cli"].map(|title| named(&[title.into()]).unwrap()[0]);
+        assert!(too_old.is_for("5.10.0-46-amd64") && !cli.is_for("5.10.0-46-amd64"));
+        assert!(!too_old.is_for("6.1.0-56-amd64") && cli.is_for("6.1.0-56-amd64"));
+        assert!(cli.is_for("7.3.4+deb13-amd64"));
     }
 
     #[test]

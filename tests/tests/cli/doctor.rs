@@ -144,6 +144,48 @@ fn in_a_pid_namespace() {
     assert_none(&doctor(Command::new("unshare").args(["--pid", "--fork"]).arg(tracer())), "--pid=host");
 }
 
+/// Whether this kernel is older than any that works.
+pub fn is_too_old() -> bool {
+    let text = fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel's version");
+    let mut numbers = text.split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) < (Some(6), Some(1))
+}
+
+/// On such a one: these, and no others.
+pub fn too_old() -> Vec<Trial> {
+    vec![
+        test("doctor_tells_that_the_kernel_is_too_old", tells_too_old),
+        test("doctor_where_the_kernel_is_too_old_nothing_starts", nothing_on_too_old),
+    ]
+}
+
+const TOO_OLD: [&str; 2] =
+    ["Linux 5.10 has no task storage for programs at the system calls", "Hint: boot Linux 6.1 or later"];
+
+/// All that there are.
+fn programs() -> [fn() -> Command; 4] {
+    [|| Command::new(tracer()), || Command::new(kernel_kill()), || Command::new(rewriting()), at_hooks]
+}
+
+fn tells_too_old() {
+    for program in programs() {
+        let ran = doctor(&mut program());
+        assert_eq!(ran.status, 125, "{}", ran.stderr);
+        for told in strategies(&ran) {
+            assert!(!told.works, "{}", ran.stderr);
+            assert_eq!([&told.why[..], told.hint.as_deref().unwrap_or_default()], TOO_OLD);
+        }
+    }
+}
+
+fn nothing_on_too_old() {
+    let place = Place::new();
+    let learnt = place.arg("learnt.profile");
+    for program in programs() {
+        nothing_starts(&place, program, &[("--profile", &learnt)], TOO_OLD);
+    }
+}
+
 /// A profile of the syscall view, and one of the LSM view that grants nothing.
 fn profiles(place: &Place) -> [String; 2] {
     let (of_calls, of_hooks) = (place.path("calls.profile"), place.path("hooks.json"));
