@@ -153,9 +153,10 @@ impl Table {
         self.cells.insert((run.suite, name.to_owned(), run.kernel.clone()), outcome);
     }
 
-    /// Whether everything passed or was skipped.
+    /// Whether everything passed or was skipped. Where nothing was run, nothing passed.
     pub fn passed(&self) -> bool {
-        self.cells.values().all(|outcome| matches!(outcome, Outcome::Ok | Outcome::Skipped(_)))
+        let is_good = |outcome: &Outcome| matches!(outcome, Outcome::Ok | Outcome::Skipped(_));
+        self.counts().iter().sum::<usize>() > 0 && self.cells.values().all(is_good)
     }
 
     fn counts(&self) -> [usize; 4] {
@@ -291,6 +292,13 @@ test-kernels: 2 passed, 0 failed, 0 skipped, 2 without verdict
         assert!(table.passed());
         assert!(table.text().contains("  b              skipped [1]\n"), "{}", table.text());
         assert!(table.text().contains("\n[1] no lsm=bpf\n"), "{}", table.text());
+    }
+
+    #[test]
+    fn no_test_at_all_is_a_failure() {
+        assert!(!Table::of(&[run("6.1", "running 0 tests\n", End::Status(0))]).passed());
+        let one = run("6.12", "test a ... ok\n", End::Status(0));
+        assert!(Table::of(&[run("6.1", "running 0 tests\n", End::Status(0)), one]).passed());
     }
 
     #[test]
