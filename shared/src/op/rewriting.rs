@@ -208,10 +208,9 @@ pub fn describe(relevant: bool) -> String {
         errors.dedup();
         let _ = writeln!(text, "| `{}` | {} | {} |", call.name, written.join("; else "), errors.join("; "));
     }
-    if relevant {
-        let names: Vec<_> = none.iter().map(|call| format!("`{}`", call.name)).collect();
-        let _ = writeln!(text, "| {} | nothing: killed, at most one | |", names.join(", "));
-    }
+    let names: Vec<_> = none.iter().map(|call| format!("`{}`", call.name)).collect();
+    let names = if relevant { names.join(", ") } else { "any other (`accept`, `write`, …)".into() };
+    let _ = writeln!(text, "| {names} | nothing: killed, at most one | |");
     text
 }
 
