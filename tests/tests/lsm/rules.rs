@@ -116,7 +116,10 @@ fn views() {
     let told = refused(&kill, &[], &of_hooks);
     assert!(told.contains("--lsm"), "it does not say what takes it: {told}");
     refused(&tracer(), &[], &of_hooks);
-    refused(&tracer(), &["--lsm"], &of_calls);
+    let told = refused(&tracer(), &["--lsm"], &of_calls);
+    for what in ["use it without --lsm", "phase3-lsm --lsm --profile"] {
+        assert!(told.contains(what), "it does not say `{what}`: {told}");
+    }
     for (profile, view) in [(&of_hooks, "lsm"), (&of_calls, "syscall")] {
         let output = Command::new(php_profile()).arg("show").arg(profile).output().expect("run php-profile");
         let text = String::from_utf8_lossy(&output.stdout).to_lowercase();
