@@ -5,6 +5,7 @@ mod cli {
     pub mod bad_data;
     pub mod context;
     pub mod control;
+    pub mod demonstration;
     pub mod descendants;
     pub mod doctor;
     pub mod errors;
@@ -39,6 +40,7 @@ fn main() {
         cli::live::tests(),
         cli::wrappers::tests(),
         cli::context::tests(),
+        cli::demonstration::tests(),
     ];
     e2e::suite::main(all.into_iter().flatten().collect())
 }
