@@ -667,6 +667,7 @@ int BPF_PROG(socket_create, int family, int type, int protocol, int kern)
 		return verdict;
 	s->call.args[0] = family;
 	s->call.args[1] = type;
+	s->call.args[2] = protocol;
 	return hook_end(s);
 }
 

@@ -101,6 +101,10 @@ enum {
 	MMAP_FD = 4,
 	MPROTECT_PROT = 2,
 	READ_EXEC = 5, /* PROT_READ | PROT_EXEC */
+	SOCKET_TYPE = 1,
+	SOCKET_PROTOCOL = 2,
+	SOCK_DGRAM = 2,
+	SOCK_FLAGS = 02004000, /* SOCK_CLOEXEC, SOCK_NONBLOCK */
 	MOUNT_FLAGS = 3,
 	MS_REMOUNT = 0x20,
 	MS_BIND = 0x1000,
@@ -950,10 +954,16 @@ static __always_inline bool reaches_protected(struct scratch *s)
 	return found & forbids;
 }
 
+/* Made and closed to find out whether there is IPv6 at all. It reaches nobody: that has to be granted. */
+static __always_inline bool is_probe_of_ipv6(struct rec_call *c)
+{
+	return ((u32)c->args[SOCKET_TYPE] & ~SOCK_FLAGS) == SOCK_DGRAM && !(u32)c->args[SOCKET_PROTOCOL];
+}
+
 /*
  * What PHP does once in each process, on behalf of whoever comes first: the pattern compiler's code memory (and the
- * JIT's, whenever a function gets hot), time zones and locales, and compiling a script of the profile (an `include`,
- * which has no sink). For code in files of the profile only.
+ * JIT's, whenever a function gets hot), time zones, locales and random bytes, a probe for IPv6, and compiling a script
+ * of the profile (an `include`, which has no sink). For code in files of the profile only.
  */
 __noinline u32 once_per_process(struct scratch *s)
 {
@@ -973,6 +983,9 @@ __noinline u32 once_per_process(struct scratch *s)
 			return 0;
 	} else if (nr == SYS_mprotect) {
 		if (class != MEM_EXEC || c->args[MPROTECT_PROT] != READ_EXEC)
+			return 0;
+	} else if (nr == SYS_socket) {
+		if (class != FAMILY_INET6 || !is_probe_of_ipv6(c))
 			return 0;
 	} else if ((nr == SYS_open || nr == SYS_openat) && class == OPEN_READ) {
 		t = bpf_map_lookup_elem(&heads, &generation);

@@ -62,6 +62,7 @@ pub(crate) mod nr {
     pub const OPEN: u16 = 2;
     pub const MMAP: u16 = 9;
     pub const MPROTECT: u16 = 10;
+    pub const SOCKET: u16 = 41;
     pub const EXECVE: u16 = 59;
     pub const TRUNCATE: u16 = 76;
     pub const RENAME: u16 = 82;

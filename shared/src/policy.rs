@@ -371,6 +371,8 @@ pub struct Once {
     pub anonymous: bool,
     /// What memory becomes, as `mprotect` takes it.
     pub protection: u64,
+    /// Of a socket: its type with flags, and its protocol, as `socket` takes them.
+    pub socket: [u64; 2],
     /// An internal function made the call.
     pub has_sink: bool,
 }
@@ -381,6 +383,21 @@ const READ_EXEC: u64 = 5;
 /// Folders whose files PHP and the C library read when they are needed first.
 pub const ONCE_READ: [&str; 4] =
     ["/usr/share/zoneinfo/", "/usr/lib/locale/", "/usr/lib/x86_64-linux-gnu/gconv/", "/usr/share/locale/"];
+/// Likewise files: `SQLite` seeds its random numbers.
+pub const ONCE_READ_FILES: [&str; 1] = ["/dev/urandom"];
+
+fn is_read_once(path: &[u8]) -> bool {
+    ONCE_READ.iter().any(|folder| below(folder, path))
+        || ONCE_READ_FILES.iter().any(|file| file.as_bytes() == path)
+}
+
+/// Whether a socket is the one that PHP makes and closes to find out whether there is IPv6 at all. It reaches nobody:
+/// to connect it or to send through it has to be granted.
+fn is_probe_of_ipv6([kind, protocol]: [u64; 2]) -> bool {
+    const FLAGS: u32 = 0o2_000_000 | 0o4000; // SOCK_CLOEXEC, SOCK_NONBLOCK
+    const SOCK_DGRAM: u32 = 2;
+    kind as u32 & !FLAGS == SOCK_DGRAM && protocol as u32 == 0 // as the kernel takes them: 32 bits
+}
 
 /// Below the folder, and not out of it again.
 fn below(folder: &str, path: &[u8]) -> bool {
@@ -589,8 +606,9 @@ impl Policy {
     }
 
     /// Whether it is what PHP does once in each process, on behalf of whoever comes first: the pattern compiler's
-    /// code memory, that of the opcode cache's JIT whenever a function gets hot, time zones, locales and character
-    /// sets, and compiling a script of the profile (an `include`, which has no sink; with one, a file is read). Not
+    /// code memory, that of the opcode cache's JIT whenever a function gets hot, time zones, locales, character sets
+    /// and random bytes, a probe for IPv6, and compiling a script of the profile (an `include`, which has no sink; with
+    /// one, a file is read). Not
     /// learnt from one order of events, so not a violation in another, for code in files of the profile. Anybody
     /// else's is judged like everything.
     pub fn is_once_per_process(&self, site: &Site, op: Op, args: &ArgsView<'_>, how: Once) -> bool {
@@ -600,10 +618,10 @@ impl Policy {
         match (op.nr(), u32::from(op.class())) {
             (nr::MMAP, crate::intf::MEM_EXEC) => how.anonymous,
             (nr::MPROTECT, crate::intf::MEM_EXEC) => how.protection == READ_EXEC,
-            (nr::OPEN | nr::OPENAT, crate::intf::OPEN_READ) => args.path.is_some_and(|path| {
-                ONCE_READ.iter().any(|pattern| below(pattern, path))
-                    || (!how.has_sink && self.is_protected(path))
-            }),
+            (nr::SOCKET, crate::intf::FAMILY_INET6) => is_probe_of_ipv6(how.socket),
+            (nr::OPEN | nr::OPENAT, crate::intf::OPEN_READ) => {
+                args.path.is_some_and(|path| is_read_once(path) || (!how.has_sink && self.is_protected(path)))
+            }
             _ => false,
         }
     }

@@ -764,6 +764,24 @@ fn what_php_does_once_is_nobodys_violation_in_files_of_the_profile() {
     let read_exec = becomes(libc::PROT_READ | libc::PROT_EXEC);
     assert!(!once(&known, "pkey_mprotect:exec", &NONE, read_exec));
     assert!(!once(&Site::main("/srv/x/upload.php"), "mprotect:exec", &NONE, read_exec));
+    let socket = |kind: i32, protocol| Once { socket: [kind as u64, protocol], ..read };
+    let udp = [libc::SOCK_DGRAM, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK];
+    for probe in udp {
+        assert!(once(&known, "socket:inet6", &NONE, socket(probe, 0)), "{probe:#x}");
+        assert!(!once(&known, "socket:inet6", &NONE, socket(probe, 17)), "{probe:#x}");
+        assert!(!once(&Site::main("/srv/x/upload.php"), "socket:inet6", &NONE, socket(probe, 0)));
+        for other in ["socket:inet", "socket:unix", "socket:other", "connect:inet6", "bind:inet6"] {
+            assert!(!once(&known, other, &NONE, socket(probe, 0)), "{other}");
+        }
+    }
+    for other in [libc::SOCK_STREAM, libc::SOCK_RAW, libc::SOCK_DGRAM | 0x100, -1] {
+        assert!(!once(&known, "socket:inet6", &NONE, socket(other, 0)), "{other:#x}");
+    }
+    assert!(once(&known, "openat:read", &paths("/dev/urandom"), read));
+    assert!(!once(&known, "openat:write", &paths("/dev/urandom"), read));
+    for other in ["/dev/random", "/dev/urandom/", "/dev/urandom2", "dev/urandom", "/dev/../dev/urandom"] {
+        assert!(!once(&known, "openat:read", &paths(other), read), "{other}");
+    }
     assert!(once(&known, "openat:read", &paths("/usr/share/zoneinfo/UTC"), read));
     assert!(!once(&known, "openat:read", &paths("/usr/share/zoneinfo/../../../etc/passwd"), read));
     assert!(once(&known, "openat:read", &paths("/srv/x/b.php"), included));

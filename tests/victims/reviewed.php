@@ -10,6 +10,9 @@ function lingers($harm) { if ($harm) usleep(1500000); }
 function edits($path) { $file = @fopen($path, 'r+'); return $file && fclose($file); }
 function matches($text) { touch('/tmp'); return preg_match('/^[a-z]+(?:x|y)$/', $text); }
 function dates() { touch('/tmp'); return date('Y', 0); }
+// Whether there is IPv6 PHP finds out for the first who connects. Nobody listens there.
+function asks() { touch('/tmp'); return @stream_socket_client('tcp://127.0.0.1:1'); }
+function sends() { touch('/tmp'); return @fsockopen('127.0.0.1', 1); }
 function forks($n, $dir, $harm) {
     $children = [];
     for ($i = 0; $i < $n; $i++) {
@@ -38,7 +41,10 @@ switch ($what) {
         lingers($harm);
         break;
     case 'edit': touch("$dir/own"); edits($harm ? $argv[4] : "$dir/own"); lingers($harm); break;
-    case 'order': $harm ? [dates(), matches('abx')] : [matches('abx'), dates()]; break;
+    case 'order':
+        $harm ? [dates(), matches('abx')] : [matches('abx'), dates()];
+        $harm ? [sends(), asks()] : [asks(), sends()];
+        break;
     case 'forks':
         forks($harm ? 300 : 2, $dir, $harm);
         break;

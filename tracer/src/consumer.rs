@@ -715,11 +715,13 @@ impl Consumer {
     }
 
     fn is_once(&self, site: &Site, op: Op, args: &ArgsView<'_>, record: &intf::rec_call) -> bool {
+        const SOCKET: usize = 1; // its type, then its protocol
         const PROTECTION: usize = 2; // of mprotect
         const FD: usize = 4; // of mmap
         let how = Once {
             anonymous: record.args[FD] as u32 == u32::MAX,
             protection: record.args[PROTECTION],
+            socket: [record.args[SOCKET], record.args[SOCKET + 1]],
             has_sink: id(record.sink) != NONE,
         };
         self.policy.as_ref().is_some_and(|p| p.is_once_per_process(site, op, args, how))

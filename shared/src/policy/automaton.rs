@@ -13,7 +13,7 @@ use regex_automata::util::primitives::StateID;
 use regex_automata::util::{start, syntax};
 use regex_automata::{Anchored, MatchKind};
 
-use super::ONCE_READ;
+use super::{ONCE_READ, ONCE_READ_FILES};
 use crate::profile::{EVALUATED, FILELESS};
 
 /// States of one automaton before it is minimised: twice what can be used, since patterns that need more are refused
@@ -394,9 +394,10 @@ pub(super) fn paths<'a>(patterns: impl Iterator<Item = &'a [u8]>) -> Result<Auto
     all_of(&[any_of(&globs), format!("/?{COMPONENT}(?:/{COMPONENT})*")])
 }
 
-/// Accepts the paths below one of [`ONCE_READ`].
+/// Accepts the paths below one of [`ONCE_READ`], and [`ONCE_READ_FILES`].
 pub(super) fn once() -> Result<Automaton<bool>, Failure> {
-    all_of(&[format!("{}{NOT_UP}(?:/{NOT_UP})*", one_of(&ONCE_READ))])
+    let below = format!("{}{NOT_UP}(?:/{NOT_UP})*", one_of(&ONCE_READ));
+    all_of(&[any_of(&[below, one_of(&ONCE_READ_FILES)])])
 }
 
 /// Accepts what every one of the patterns matches.

@@ -9,7 +9,7 @@ use proptest::sample::select;
 
 use super::*;
 use crate::op::{Selection, nr};
-use crate::policy::{ArgsView, ONCE_READ, Reason, Verdict, below};
+use crate::policy::{ArgsView, ONCE_READ, ONCE_READ_FILES, Reason, Verdict, is_read_once};
 use crate::profile::{
     Attribution, Context, Generated, Grant, GrantKey, Php, Profile, Root, Script, Who, matches, stored_names,
     without_lines,
@@ -623,13 +623,14 @@ proptest! {
     }
 
     #[test]
-    fn once_accepts_what_is_below(folder in select(&ONCE_READ[..]), rest in joined(&["a", "/", ".", "..", "b"], 6)) {
+    fn once_accepts_what_is_below(place in select([&ONCE_READ[..], &ONCE_READ_FILES].concat()), rest in joined(&["a", "/", ".", "..", "b"], 6)) {
         static EMPTY: LazyLock<Kernel> = LazyLock::new(|| Kernel::new(&Policy::new(&small()), &[]).unwrap());
         let kernel = &*EMPTY;
         let accepted = |path: &[u8]| kernel.run(kernel.head.once, path).accept == intf::ACCEPT;
-        let path = [folder.as_bytes(), &rest].concat();
-        prop_assert_eq!(accepted(&path), below(folder, &path));
-        prop_assert!(accepted(folder.as_bytes()) && !accepted(&path[1..]) && !accepted(b"/etc/passwd"));
+        let path = [place.as_bytes(), &rest].concat();
+        prop_assert_eq!(accepted(&path), is_read_once(&path));
+        prop_assert!(accepted(place.as_bytes()) && !accepted(&path[1..]) && !accepted(b"/etc/passwd"));
+        prop_assert!(!accepted(b"/dev/urandom/") && !accepted(b"/dev/urando") && !accepted(b"/dev/random"));
     }
 }
 
