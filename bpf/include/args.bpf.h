@@ -99,9 +99,19 @@ static __always_inline u32 message_class(struct rec_call *c)
 	return n > MSGS_MAX ? FAMILY_OTHER : found;
 }
 
+/* The process that a number means to the caller; 0: it cannot be told. */
+static __always_inline u32 process_of(struct rec_call *c, u32 number, bool own_numbers)
+{
+	if ((s32)number <= 0)
+		return 0;
+	if (own_numbers)
+		return number;
+	return c->nr == SYS_tkill ? 0 : child_of_number(bpf_get_current_task_btf(), number);
+}
+
 /*
- * Whom a signal is for. Numbers of another pid namespace, process groups and
- * "everybody" cannot be told from here: strangers (fails closed).
+ * Whom a signal is for. Process groups, "everybody", and in another pid namespace whoever is no child of the caller,
+ * cannot be told from here: strangers (fails closed).
  */
 static __always_inline u32 kill_class(struct rec_call *c)
 {
@@ -117,7 +127,8 @@ static __always_inline u32 kill_class(struct rec_call *c)
 		c->target_pid = c->who.pid;
 		return KILL_SELF;
 	}
-	if (!own_numbers || (s32)who <= 0)
+	who = process_of(c, who, own_numbers);
+	if (!who)
 		return KILL_STRANGER;
 	c->target_pid = who;
 	if (proc_of(who) || ended_child(who, c->who.pid))

@@ -307,24 +307,72 @@ static __always_inline void fill_who_briefly(struct who *w, struct task_struct *
 	w->script = p->script;
 }
 
+/* The number that a process has in the pid namespace of a level; 0: it has none there. */
+static __always_inline u32 number_at(struct pid *pid, u32 level)
+{
+	int nr = 0;
+
+	/* by reading: 6.1 lets nobody add to a pointer that it knows the type of */
+	bpf_probe_read_kernel(&nr, sizeof(nr),
+			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+				      level * bpf_core_type_size(struct upid) +
+				      bpf_core_field_offset(struct upid, nr));
+	return nr;
+}
+
+/* How many pid namespaces are above that of a process. */
+static __always_inline u32 namespace_level(struct task_struct *t)
+{
+	struct pid *pid = BPF_CORE_READ(t, group_leader, thread_pid);
+
+	return BPF_CORE_READ(pid, level);
+}
+
 /* Its number in its own pid namespace. */
 static __always_inline void fill_nspid(struct who *w, struct task_struct *t)
 {
-	struct task_struct *leader = t->group_leader;
-	/* by reading: 6.1 lets nobody add to a pointer that it knows the type of */
-	struct pid *pid = BPF_CORE_READ(leader, thread_pid);
-	u32 level = BPF_CORE_READ(pid, level);
+	u32 level = namespace_level(t);
 
-	w->nspid = w->pid;
-	if (level) {
-		int nr = 0;
+	w->nspid = level ? number_at(BPF_CORE_READ(t, group_leader, thread_pid), level) : w->pid;
+}
 
-		bpf_probe_read_kernel(&nr, sizeof(nr),
-				      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-					      level * bpf_core_type_size(struct upid) +
-					      bpf_core_field_offset(struct upid, nr));
-		w->nspid = nr;
+/* More children than these are not gone through. */
+enum { CHILDREN_MAX = 4096 };
+
+struct child_search {
+	u64 head, at; /* of the list */
+	u32 level, number;
+	u32 tgid; /* what was found */
+};
+
+static long pass_child(u32 i, struct child_search *f)
+{
+	struct task_struct *child;
+
+	if (!f->at || f->at == f->head)
+		return 1;
+	child = (void *)(f->at - bpf_core_field_offset(struct task_struct, sibling));
+	if (number_at(BPF_CORE_READ(child, thread_pid), f->level) == f->number) {
+		f->tgid = BPF_CORE_READ(child, tgid);
+		return 1;
 	}
+	/* a list that changes meanwhile may lead nowhere, or round: then nobody is found */
+	if (bpf_probe_read_kernel(&f->at, sizeof(f->at), (void *)f->at))
+		f->at = 0;
+	return 0;
+}
+
+/* The child that has this number in the task's own pid namespace; 0: none has. */
+static __always_inline u32 child_of_number(struct task_struct *t, u32 number)
+{
+	struct child_search f = {};
+
+	f.level = namespace_level(t);
+	f.number = number;
+	f.head = (u64)BPF_CORE_READ(t, children.next, prev);
+	f.at = (u64)BPF_CORE_READ(t, children.next);
+	bpf_loop(CHILDREN_MAX, pass_child, &f, 0);
+	return f.tgid;
 }
 
 /* The rest, for people. */

@@ -160,6 +160,10 @@ struct upid {
 	int nr;
 };
 
+struct list_head {
+	struct list_head *next, *prev;
+};
+
 struct pid {
 	unsigned int level;
 	struct upid numbers[1];
@@ -246,6 +250,8 @@ struct task_struct {
 	int pid;
 	int tgid;
 	struct task_struct *real_parent;
+	struct list_head children;
+	struct list_head sibling;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	u64 start_boottime;

@@ -58,9 +58,22 @@ pub struct Setup {
     pub front: String,
     /// A query that is answered as soon as it serves.
     pub ready: String,
+    /// What starts it, as another process: namespaces, say. None: nothing does.
+    pub under: Vec<String>,
 }
 
+/// Like a container: pid and mount namespaces of its own.
+const CONTAINER: [&str; 5] = ["unshare", "--mount", "--pid", "--fork", "--mount-proc"];
+
 impl Setup {
+    /// Started in a pid namespace of its own, below a shell that does this first and then executes `"$0" "$@"`.
+    #[must_use]
+    pub fn contained(mut self, first: &str) -> Self {
+        let words = CONTAINER.into_iter().chain(["--kill-child", "sh", "-c"]);
+        self.under = words.map(Into::into).chain([first.to_owned()]).collect();
+        self
+    }
+
     /// So many workers, always.
     pub fn workers(count: usize) -> Self {
         Self::pm(&format!("pm = static\npm.max_children = {count}"))
@@ -81,6 +94,7 @@ impl Setup {
             public: "public".into(),
             front: "index.php".into(),
             ready: "do=page".into(),
+            under: Vec::new(),
         }
     }
 }
@@ -220,7 +234,7 @@ impl Fpm {
 
     /// Starts it without waiting for anything.
     pub fn spawn(&mut self) {
-        let words = self.command("-F");
+        let words = [self.setup.under.clone(), self.command("-F")].concat();
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.child = Some(ends_with_test(&mut command).spawn().expect("start php-fpm"));
@@ -255,6 +269,9 @@ impl Fpm {
     /// Its master.
     pub fn master(&self) -> i32 {
         match &self.child {
+            Some(child) if !self.setup.under.is_empty() => {
+                children(child.id() as i32).first().copied().unwrap_or_default()
+            }
             Some(child) => child.id() as i32,
             None => self.daemon_pid().expect("php-fpm is running"),
         }

@@ -472,9 +472,18 @@ fn reload_reopen_and_respawn_under_sandbox() {
     assert!(fpm.lives());
 }
 
-/// The signal comes while PHP code runs, and what its handler does is not that code's.
 fn a_graceful_reload_under_sandbox_lets_requests_finish() {
-    let setup = Setup { global: "process_control_timeout = 10s".into(), ..Setup::workers(2) };
+    reloads_gracefully(Setup::workers(2));
+}
+
+/// The master names its workers by numbers that mean others, or nobody, to the tracer.
+fn a_graceful_reload_in_a_pid_namespace_lets_requests_finish() {
+    reloads_gracefully(Setup::workers(2).contained(r#"exec "$0" "$@""#));
+}
+
+/// The signal comes while PHP code runs, and what its handler does is not that code's.
+fn reloads_gracefully(setup: Setup) {
+    let setup = Setup { global: "process_control_timeout = 10s".into(), ..setup };
     let (mut fpm, mail) = learnt(setup);
     let running = fpm.session("--sandbox").start();
     for _ in 0..3 {
@@ -1446,6 +1455,7 @@ fn main() {
         in_a_worker_that_served_100_requests_every_attack_is_killed_and_told,
         reload_reopen_and_respawn_under_sandbox,
         a_graceful_reload_under_sandbox_lets_requests_finish,
+        a_graceful_reload_in_a_pid_namespace_lets_requests_finish,
         scaling_on_demand_under_sandbox,
         dynamic_scaling_under_sandbox,
         workers_that_end_after_some_requests_are_replaced_under_sandbox,
