@@ -575,6 +575,73 @@ fn an_upgraded_executable_is_watched_from_its_first_instruction() {
     );
 }
 
+/// A session about what a path leads to.
+fn session_of(fpm: &Fpm, image: &str, mode: &str) -> Session {
+    Session::new(fpm.base(), mode).arg("--php").arg(image)
+}
+
+/// Learns and enforces what a running pool does, whose executable is at this path.
+fn is_learnt_and_enforced(fpm: &Fpm, mail: &MailServer, image: &str) -> Running {
+    let learning = session_of(fpm, image, "--profile").start();
+    fpm.reload(); // what the opcode cache holds already would not be opened again
+    day(fpm, mail, 3);
+    twins(fpm);
+    no_violation(&learning.stop());
+    let running = session_of(fpm, image, "--sandbox").start();
+    day(fpm, mail, 5);
+    assert_eq!(violations(fpm).len(), 0);
+    drops_are_killed(fpm);
+    running
+}
+
+fn drops_are_killed(fpm: &Fpm) {
+    let folder = fpm.make_targets("a", MANY);
+    fpm.get("do=bad-static&in=a").expect_err("the worker is killed");
+    assert!(left(&folder) > 0);
+}
+
+fn a_pool_whose_executable_was_replaced_is_enforced() {
+    let (mut fpm, mail) = learnt(Setup::workers(2));
+    upgrade(&fpm);
+    let mut running = session_of(&fpm, &format!("/proc/{}/exe", fpm.master()), "--sandbox").start();
+    day(&fpm, &mail, 3);
+    drops_are_killed(&fpm);
+    // The file that is there by now is known, too.
+    fpm.stop();
+    fpm.start();
+    day(&fpm, &mail, 3);
+    drops_are_killed(&fpm);
+    // And one that comes later.
+    upgrade(&fpm);
+    running.wait_for("watched from its first instruction");
+    fpm.stop();
+    fpm.start();
+    day(&fpm, &mail, 3);
+    drops_are_killed(&fpm);
+    let ran = running.stop();
+    assert!(ran.violations().iter().all(|v| v["site"]["function"] == "drop"), "{:#?}", ran.violations());
+}
+
+/// As in a container: the executable is in a file system that only its own processes see.
+fn in_a_container(workers: usize) -> Fpm {
+    let first = r#"at=$(dirname "$0")/image && mkdir -p $at && mount -t tmpfs none $at"#;
+    let line = format!(r#"{first} && cp "$0" $at/php-fpm && exec $at/php-fpm "$@""#);
+    Fpm::prepare(Setup::workers(workers).contained(&line))
+}
+
+fn a_pool_at_a_path_that_only_its_container_has_is_learnt_and_enforced() {
+    let (mut fpm, mail) = (in_a_container(2), MailServer::start());
+    fpm.start();
+    let path = fpm.base().join("image/php-fpm");
+    assert!(!path.exists());
+    let running = is_learnt_and_enforced(&fpm, &mail, &format!("/proc/{}/exe", fpm.master()));
+    let ran = running.stop();
+    assert!(ran.violations().iter().all(|v| v["site"]["function"] == "drop"), "{:#?}", ran.violations());
+    let inside = format!("/proc/{}/root{}", fpm.master(), path.display());
+    let ran = session_of(&fpm, &inside, "--monitor").start().stop();
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+}
+
 /// The tracer cannot look at a file that is executed at once; it is no stranger even so.
 fn upgraded_while_the_tracer_sleeps(mode: &str) -> (Fpm, MailServer, Running) {
     let (mut fpm, mail) = learnt(Setup::workers(2));
@@ -1462,6 +1529,8 @@ fn main() {
         an_upgraded_executable_is_watched_from_its_first_instruction,
         an_upgraded_executable_is_unknown_until_it_was_looked_at,
         an_upgraded_executable_that_was_not_looked_at_is_blocked,
+        a_pool_whose_executable_was_replaced_is_enforced,
+        a_pool_at_a_path_that_only_its_container_has_is_learnt_and_enforced,
         another_release_folder_is_no_violation,
         a_plugin_is_monitored_allowed_and_enforced,
         eight_clients_at_once_lose_no_event,

@@ -1,9 +1,10 @@
 //! PHP executables and libraries: introspected, told to the kernel side, and watched for new files.
 
-use std::collections::HashMap;
-use std::fs::File;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::hash::Hasher;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,8 @@ pub struct Images {
     by_file: HashMap<(u64, u64), u32>,
     inotify: Inotify,
     watches: HashMap<WatchDescriptor, PathBuf>,
+    /// At which a new file is looked at.
+    paths: HashSet<PathBuf>,
     usdt: bool,
 }
 
@@ -60,6 +63,7 @@ impl Images {
             by_file,
             inotify: Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).context("inotify")?,
             watches: HashMap::new(),
+            paths: HashSet::new(),
             usdt,
         })
     }
@@ -159,23 +163,28 @@ impl Images {
     }
 
     /// Watches `path` for a new file (an upgrade): whatever is executed there is a subject from its first
-    /// instruction, `{unknown}` until it was introspected; its folder tells when to do that.
-    pub fn watch(&mut self, given: &Path) -> Result<()> {
-        let path = given.canonicalize()?;
+    /// instruction, `{unknown}` until it was introspected; its folder tells when to do that. The file that is there
+    /// already where that at `given` was replaced.
+    pub fn watch(&mut self, given: &Path) -> Result<Option<PathBuf>> {
+        let place = Place::of(given).with_context(|| format!("find {}", given.display()))?;
         // A path of another mount namespace means another file to everybody else: not watched (fails open for
         // upgrades inside of containers; those usually come as new containers).
-        if same_file(given, &path) {
-            let hash = path_hash(self.hash_key, path.as_os_str().as_bytes());
+        if place.is_here {
+            let hash = path_hash(self.hash_key, place.path.as_os_str().as_bytes());
             self.watched.update(bytes_of(&hash), &1u32.to_ne_bytes(), MapFlags::ANY)?;
         }
-        let Some(folder) = path.parent() else { return Ok(()) };
-        if self.watches.values().any(|p| p == folder) {
-            return Ok(());
-        }
+        let path = place.seen_from_here(given);
+        let Some(folder) = path.parent() else { return Ok(None) };
         let flags = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
-        let watch = self.inotify.add_watch(folder, flags).context("inotify")?;
-        self.watches.insert(watch, folder.to_path_buf());
-        Ok(())
+        match self.inotify.add_watch(folder, flags) {
+            Ok(watch) => drop(self.watches.insert(watch, folder.to_path_buf())),
+            // Its folder is gone, too, or its container's: whoever makes another is not seen.
+            Err(_) if place.is_gone || !place.is_here => {}
+            Err(error) => return Err(error).context("inotify"),
+        }
+        let replacement = Some(path.clone()).filter(|path| place.is_gone && path.exists());
+        self.paths.insert(path);
+        Ok(replacement)
     }
 
     /// Readable when files appeared.
@@ -190,9 +199,8 @@ impl Images {
             .into_iter()
             .filter_map(|e| Some(self.watches.get(&e.wd)?.join(e.name?)))
             .filter(|p| {
-                self.known
-                    .iter()
-                    .any(|k| k.image.path.canonicalize().is_ok_and(|c| c == *p) || k.image.path == *p)
+                let is = |k: &Known| k.image.path == *p || k.image.path.canonicalize().is_ok_and(|c| c == *p);
+                self.paths.contains(p) || self.known.iter().any(is)
             })
             .collect();
         paths.dedup();
@@ -305,8 +313,62 @@ pub fn has_probe(image: &Image, name: &str) -> bool {
     image.usdt.iter().any(|p| p.provider == "php" && p.name == name)
 }
 
+/// Where a file is that somebody may run.
+struct Place {
+    /// Its path as the kernel tells it, in the mount namespace in which it is.
+    path: PathBuf,
+    /// Whether who executes that path on this machine executes it, or what has replaced it.
+    is_here: bool,
+    /// It was replaced or deleted, and goes on as long as somebody runs it.
+    is_gone: bool,
+}
+
+impl Place {
+    fn of(given: &Path) -> std::io::Result<Self> {
+        const DELETED: &[u8] = b" (deleted)";
+        let file = File::open(given)?;
+        let told = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        let bytes = told.as_os_str().as_bytes();
+        let deleted = bytes.strip_suffix(DELETED).filter(|_| fs::symlink_metadata(&told).is_err());
+        let path = deleted.map_or_else(|| told.clone(), |path| OsStr::from_bytes(path).into());
+        let is_gone = deleted.is_some();
+        let is_here = if is_gone { is_in_our_mounts(given) } else { same_file(given, &path) };
+        Ok(Self { path, is_here, is_gone })
+    }
+
+    /// The path that leads us there: through the process that `given` goes through, where it is not here.
+    fn seen_from_here(&self, given: &Path) -> PathBuf {
+        match through_process(given) {
+            Some(process) if !self.is_here => {
+                process.join("root").join(self.path.strip_prefix("/").unwrap_or(&self.path))
+            }
+            _ => self.path.clone(),
+        }
+    }
+}
+
+/// The path of the file that is at `given`, or was until it was replaced.
+pub fn path_of(given: &Path) -> Option<PathBuf> {
+    Some(Place::of(given).ok()?.seen_from_here(given))
+}
+
+/// `/proc/PID` of a path below it.
+fn through_process(path: &Path) -> Option<PathBuf> {
+    let pid = path.strip_prefix("/proc").ok()?.iter().next()?;
+    pid.as_bytes().iter().all(u8::is_ascii_digit).then(|| Path::new("/proc").join(pid))
+}
+
+/// Whether a path that may go through a process ends in this process' mount namespace.
+fn is_in_our_mounts(path: &Path) -> bool {
+    let mounts = |process: &Path| fs::read_link(process.join("ns/mnt")).ok();
+    through_process(path).is_none_or(|process| {
+        let theirs = mounts(&process);
+        theirs.is_some() && theirs == mounts(Path::new("/proc/self"))
+    })
+}
+
 fn same_file(one: &Path, other: &Path) -> bool {
-    let id = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    let id = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
     id(one).is_some() && id(one) == id(other)
 }
 
@@ -341,4 +403,72 @@ pub fn processes(procs: &MapHandle) -> Vec<(u32, intf::proc_)> {
         Some((pid, read_as(&value)?))
     };
     subjects(procs).into_iter().filter_map(process).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command};
+
+    struct Ends(Child);
+
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn started(command: &mut Command) -> Ends {
+        Ends(command.spawn().expect("start a program"))
+    }
+
+    fn exe(of: &Ends) -> PathBuf {
+        let path = PathBuf::from(format!("/proc/{}/exe", of.0.id()));
+        // Not the program that starts it any more.
+        while !fs::read_link(&path).expect("read the link").to_string_lossy().contains("/runs") {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        path
+    }
+
+    #[test]
+    fn a_replaced_file_is_where_its_successor_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().canonicalize().expect("its path").join("runs");
+        fs::copy("/bin/sleep", &path).expect("copy a program");
+        let running = started(Command::new(&path).arg("60"));
+        let exe = exe(&running);
+        let before = Place::of(&exe).expect("a place");
+        assert!(before.path == path && before.is_here && !before.is_gone);
+
+        fs::remove_file(&path).expect("remove it");
+        for _ in 0..2 {
+            let gone = Place::of(&exe).expect("a place");
+            assert!(gone.path == path && gone.is_here && gone.is_gone);
+            assert_eq!(gone.seen_from_here(&exe), path);
+            fs::copy("/bin/sleep", &path).expect("copy another");
+        }
+    }
+
+    #[test]
+    fn a_file_of_other_mounts_is_seen_through_its_process() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().canonicalize().expect("its path").join("runs");
+        let line = format!(
+            "mount -t tmpfs none {0} && cp /bin/sleep {0}/runs && exec {0}/runs 60",
+            path.parent().expect("a folder").display()
+        );
+        if !nix::unistd::geteuid().is_root() {
+            return; // only root makes mount namespaces everywhere
+        }
+        let running = started(Command::new("unshare").args(["--mount", "sh", "-c", &line]));
+        let exe = exe(&running);
+        let inside = PathBuf::from(format!("/proc/{}/root{}", running.0.id(), path.display()));
+        for given in [&exe, &inside] {
+            let place = Place::of(given).expect("a place");
+            assert!(place.path == path && !place.is_here && !place.is_gone, "{}", given.display());
+            assert_eq!(place.seen_from_here(given), inside);
+        }
+    }
 }

@@ -261,7 +261,7 @@ impl Primary {
     /// None where its version is not known.
     fn of(targets: &[Target]) -> Option<Self> {
         let image = &targets.iter().find(|t| t.primary)?.image;
-        let path = image.path.canonicalize().unwrap_or_else(|_| image.path.clone());
+        let path = images::path_of(&image.path).unwrap_or_else(|| image.path.clone());
         Some(Self { path, version: image.version.clone()? })
     }
 
@@ -718,7 +718,7 @@ impl Session {
         for target in targets {
             let added = images.add(&mut kernel, &target.path);
             match added {
-                Ok(_) => images.watch(&target.path)?,
+                Ok(_) => watch_path(&mut images, &mut kernel, &target.path)?,
                 Err(error) if target.primary => {
                     return Err(error.context(format!("watch {}", target.path.display())));
                 }
@@ -1268,6 +1268,22 @@ fn wait_for_signal(signals: &SignalFd, images: &Images, socket: Option<&Control>
         vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(images.as_fd(), PollFlags::POLLIN)];
     fds.extend(socket.map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
     let _ = poll(&mut fds, PollTimeout::try_from(at_most).unwrap_or(PollTimeout::ZERO));
+}
+
+/// Also what is at its path by now, where processes run a file that was replaced: the next start runs that.
+fn watch_path(images: &mut Images, kernel: &mut Kernel, given: &Path) -> Result<()> {
+    let Some(path) = images.watch(given)? else { return Ok(()) };
+    match images.add(kernel, &path) {
+        Ok(_) => crate::say(&format!(
+            "notice: {} is a file that was replaced; {} is watched, too",
+            given.display(),
+            path.display()
+        )),
+        Err(error) => {
+            crate::say(&format!("warning: the new {} cannot be watched: {error}", path.display()));
+        }
+    }
+    Ok(())
 }
 
 /// Those that were loaded: of the two, one is.
