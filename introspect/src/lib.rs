@@ -141,6 +141,14 @@ pub struct FileId {
     pub inode: u64,
 }
 
+impl FileId {
+    /// Of what is at a path.
+    pub fn of(path: &Path) -> std::io::Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(path).map(|about| Self { dev: about.dev(), inode: about.ino() })
+    }
+}
+
 /// A PHP executable or `libphp*.so`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {

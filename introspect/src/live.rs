@@ -134,10 +134,9 @@ impl Mapping {
     /// The device in the line is that of the file system below an overlay, so only the inode is compared with it,
     /// and the rest is asked from the mapped file.
     fn is_file(&self, pid: i32, id: FileId) -> bool {
-        let of = |path: PathBuf| fs::metadata(path).map(|m| FileId { dev: m.dev(), inode: m.ino() });
-        match of(self.handle(pid)) {
+        match FileId::of(&self.handle(pid)) {
             Ok(mapped) => mapped == id,
-            Err(_) => self.inode == id.inode && of(self.path.clone()).is_ok_and(|named| named == id),
+            Err(_) => self.inode == id.inode && FileId::of(&self.path).is_ok_and(|named| named == id),
         }
     }
 }

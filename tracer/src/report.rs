@@ -33,6 +33,7 @@ use crate::files::Files;
 use crate::follow::file_at;
 use crate::kernel::{bytes_of, read_as, read_stat, read_stats};
 use crate::live;
+use crate::moved::ended_of_it;
 use crate::queue::Messages;
 use crate::say;
 use crate::session::from_profile;
@@ -150,6 +151,8 @@ pub struct Reporter {
     unreported: u64,
     tainted: u64,
     saw_image: bool,
+    /// A process died of a trap, and that was told.
+    told_trap: bool,
     last_lost: u64,
     /// Learnt from, and how many calls were told: for the live line. At the end the profile has its own counts,
     /// which cost too much to be made every time.
@@ -207,6 +210,7 @@ impl Reporter {
             unreported: 0,
             tainted: 0,
             saw_image: false,
+            told_trap: false,
             last_lost: 0,
             sites: HashSet::new(),
             observed: 0,
@@ -280,7 +284,7 @@ impl Reporter {
                 }
             }
             Message::Taint(call) => self.taint(&call),
-            Message::Process(kind, record, program) => self.process(u32::from(kind), &record.who, program),
+            Message::Process(kind, record, program) => self.process(u32::from(kind), &record, program),
             Message::Watched => self.saw_image = true,
             Message::Allowed(n) => self.allowed += n,
             Message::Late(n) => self.late += n,
@@ -300,6 +304,15 @@ impl Reporter {
         }
     }
 
+    /// Once: it will be so of each.
+    fn tell_trap(&mut self, record: &intf::rec_proc) {
+        let is_php = record.who.image != 0;
+        if let Some(told) = ended_of_it(record.exit_code).filter(|_| is_php && !self.told_trap) {
+            self.told_trap = true;
+            say(told);
+        }
+    }
+
     fn unreported(&mut self, of: Unreported) {
         if self.unreported == 0 {
             say("warning: more violations at once than can be told: some are only counted");
@@ -310,11 +323,13 @@ impl Reporter {
         self.write_loss(of.violations, "more violations at once than can be told");
     }
 
-    fn process(&mut self, kind: u32, who: &intf::who, program: Option<Name>) {
+    fn process(&mut self, kind: u32, record: &intf::rec_proc, program: Option<Name>) {
+        let who = &record.who;
         if who.image != 0 && who.proc_flags & intf::PROC_IGNORED == 0 {
             self.saw_image = true;
         }
         if kind == intf::REC_EXIT {
+            self.tell_trap(record);
             // Its calls can return no more.
             let ended: Vec<_> = self
                 .pending

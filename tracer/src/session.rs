@@ -35,6 +35,7 @@ use crate::filters::Filters;
 use crate::images::{self, Images};
 use crate::kernel::{Kernel, LIVES, ReadOnly, has_return_work, read_as, read_stats};
 use crate::layout;
+use crate::moved;
 use crate::names::Names;
 use crate::persist::{self, Found, Pins};
 use crate::probe::{Reason, calls_can_be_denied, why_nothing_works};
@@ -83,6 +84,9 @@ pub fn run(phase: &dyn Phase, args: &Args, mode: Mode) -> Result<u8> {
     };
     let targets = find_targets(args, command.as_ref().map(|(path, _)| path.as_path()))?;
     check_profile(phase, args, mode, profile.as_ref(), &targets)?;
+    if command.is_none() {
+        moved::check(args, &targets.iter().map(|t| t.image.id).collect::<Vec<_>>())?;
+    }
     let context = context::chosen(args, mode, profile.as_ref())?;
     if let Some(unused) = profile.as_ref().and_then(|profile| context::unused(context, profile)) {
         crate::say(&format!("notice: {unused}"));
