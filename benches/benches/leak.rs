@@ -60,10 +60,25 @@ impl ValueFormatter for Calls {
     }
 }
 
-/// What is measured by criterion, and how often in a guest.
+/// How it is measured: by criterion, or in a guest, where it is not asked.
 struct Plan {
     quick: bool,
-    guest: Option<usize>,
+    guest: bool,
+}
+
+impl Plan {
+    /// Attacks, where that is not for criterion to say.
+    fn attacks(&self, strategy: &Strategy, shape: Shape) -> Option<usize> {
+        match shape {
+            // One run of requests has enough attackers.
+            Shape::Requests => Some(1),
+            _ if !self.guest => None,
+            _ if self.quick => Some(3),
+            // Where nothing may get through, a hundred of each operation are to be seen.
+            Shape::Loop(_) if strategy.learns_by_hooks() => Some(100),
+            _ => Some(20),
+        }
+    }
 }
 
 /// Criterion's seconds and samples: at least 200 attacks of the one by which phase 1 is judged, a thousand of all
@@ -82,8 +97,7 @@ fn main() -> Result<()> {
 fn run() -> Result<()> {
     let quick = std::env::args().any(|arg| arg == "--quick");
     programs::build()?;
-    let guest = programs::is_guest().then_some(if quick { 3 } else { 20 });
-    let plan = Plan { quick, guest };
+    let plan = Plan { quick, guest: programs::is_guest() };
     let mut record = Record::begin("leak", quick)?;
     let here = strategy::here(&mut record)?;
     measure(&plan, &here, &mut record)?;
@@ -118,7 +132,7 @@ fn measure(plan: &Plan, here: &[Strategy], record: &mut Record) -> Result<()> {
         }
         ended(session, strategy)?;
     }
-    if plan.guest.is_none() {
+    if !plan.guest {
         allowlist(plan, &scene, &mut criterion, record)?;
     }
     criterion.final_summary();
@@ -155,9 +169,7 @@ fn sample(
         leaks.extend(each.iter().map(|n| *n as f64));
         each.iter().sum::<u64>()
     };
-    // One run of requests has enough attackers.
-    let fixed = if shape == Shape::Requests { Some(1) } else { plan.guest };
-    if let Some(attacks) = fixed {
+    if let Some(attacks) = plan.attacks(strategy, shape) {
         eprintln!("{}: {row}", strategy.name);
         for _ in 0..attacks {
             attack();

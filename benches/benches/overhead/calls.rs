@@ -462,7 +462,7 @@ fn tell(configs: &[(String, Config)], rounds: &[Rounds], count: usize) {
             let spread = bar.of(rounds, config);
             let verdict = match how {
                 Config::Session { mode: "--sandbox", usdt: false, .. } => spread.verdict(bar.most),
-                _ => String::new(),
+                _ => "",
             };
             println!("{name:<38} {:>22}  {verdict}", spread.told(bar.decimals));
         }

@@ -42,7 +42,7 @@ enum What {
     Calls,
     /// An application
     App,
-    /// Memory of phase 2, and how long a large profile takes to load
+    /// Memory of phase 2, and how long a large profile takes to load and to show
     Memory,
 }
 

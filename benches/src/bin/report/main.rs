@@ -1,5 +1,6 @@
 //! `make report`: writes docs/results.md and its plots from what `cargo bench` recorded, and from nothing else.
 
+mod bars;
 mod plots;
 mod tables;
 mod twice;

@@ -3,26 +3,25 @@
 use std::fmt::Write;
 
 use benches::record::Values;
-use benches::strategy::{KERNEL_KILL, LSM, PLAIN, REWRITING, USER_KILL};
+use benches::strategy::{KERNEL_KILL, LSM, REWRITING, USER_KILL};
 use benches::{Spread, percentile};
 
-use crate::{Bench, Benches, twice};
+use crate::{Bench, Benches, bars, twice};
 
 pub const LOOP: &str = "a loop in php-cli";
 pub const SHAPES: &str = "other shapes, of unlink";
 pub const APP: &str = "DokuWiki, php-fpm";
 pub const CPU: &str = "CPU per request";
 pub const CALLS: &str = "a call, compared";
+pub const TIMES: &str = "phase 2, sandbox: times";
 
 /// The sandbox of each strategy, and what it is called where there is little room.
-const SANDBOXES: [(&str, &str); 4] = [
+pub const SANDBOXES: [(&str, &str); 4] = [
     ("phase 1, sandbox", "phase 1"),
     ("phase 2, sandbox", "phase 2"),
     ("phase 3, rewriting, sandbox", "rewriting"),
     ("phase 3, LSM, sandbox", "LSM"),
 ];
-/// What is attached where a strategy looks at returns, too, without doing anything there.
-const BOTH_EMPTY: &str = "empty programs at sys_enter, sys_exit";
 
 /// A table in Markdown.
 pub struct Table(pub String);
@@ -49,7 +48,7 @@ fn sorted(values: &[f64]) -> Vec<f64> {
     sorted
 }
 
-fn at(values: &[f64], percent: usize) -> f64 {
+pub fn at(values: &[f64], percent: usize) -> f64 {
     percentile(&sorted(values), percent)
 }
 
@@ -65,7 +64,7 @@ fn counts(values: &[f64]) -> String {
     }
 }
 
-fn spread(values: &[f64], decimals: usize) -> String {
+pub fn spread(values: &[f64], decimals: usize) -> String {
     Spread::of(values.iter().copied()).told(decimals)
 }
 
@@ -97,7 +96,7 @@ pub fn report(all: &Benches) -> String {
     leak(&mut text, all);
     latency(&mut text, all);
     overhead(&mut text, all);
-    bars(&mut text, all);
+    bars::told(&mut text, all);
     twice::told(&mut text, all);
     missing(&mut text, all);
     text.push_str(REPEAT);
@@ -275,111 +274,13 @@ fn overhead(text: &mut String, all: &Benches) {
         text,
         "### Memory, and large profiles\n\nMiB.\n\n{}\n{}\n",
         table(&all.overhead, "phase 2, sandbox: memory", "phase 2, sandbox", &|v, _| format!("{:.1}", v[0])),
-        table(&all.overhead, "phase 2, sandbox: times", "", &|v, _| spread(v, 0))
+        table(&all.overhead, TIMES, "", &|v, _| spread(v, 0))
     );
 }
 
 fn without(bench: &Bench, column: &str) -> Bench {
     let values = bench.values.iter().filter(|v| v.column != column).cloned().collect();
     Bench { run: bench.run.clone(), values, missing: bench.missing.clone() }
-}
-
-/// What was to be reached, and was it.
-fn bars(text: &mut String, all: &Benches) {
-    text.push_str("## What was to be reached\n\n");
-    let mut table = Table::new(&["what".into(), "bar".into(), "measured".into(), String::new()]);
-    let mut line = |what: &str, bar: &str, measured: String, met: Option<bool>| {
-        let verdict = match met {
-            Some(true) => "met",
-            Some(false) => "**missed**",
-            None => "not measured",
-        };
-        table.row(&[what.into(), bar.into(), measured, verdict.into()]);
-    };
-    let cell = |name: &str| all.leak.cell(LOOP, "unlink", name);
-    if let (Some(plain), Some(ours)) = (cell(PLAIN.name), cell(USER_KILL.name)) {
-        let (p, o) = ((at(plain, 95), at(plain, 100)), (at(ours, 95), at(ours, 100)));
-        let told =
-            format!("p95 {:.0}, maximum {:.0}; a plain consumer's {:.0} and {:.0}", o.0, o.1, p.0, p.1);
-        line(
-            "calls let through by phase 1",
-            "p95 and maximum ≤ a third of a plain consumer's",
-            told,
-            Some(3.0 * o.0 <= p.0 && 3.0 * o.1 <= p.1),
-        );
-    }
-    let most = |bench: Option<&Bench>, name: &str| {
-        let values = bench.map_or(Vec::new(), |b| all_of(b, &[LOOP, SHAPES], name));
-        let told = format!("at most {:.0} in {} attacking tasks", at(&values, 100), values.len());
-        (told, (!values.is_empty()).then(|| at(&values, 100)))
-    };
-    let guest = all.in_guests("leak").next();
-    for (name, bench, bar) in
-        [(KERNEL_KILL.name, Some(&all.leak), 1.0), (REWRITING.name, guest, 1.0), (LSM.name, guest, 0.0)]
-    {
-        let (told, seen) = most(bench, name);
-        line(
-            &format!("calls let through by {name}"),
-            &format!("≤ {bar:.0} for each attacking task"),
-            told,
-            seen.map(|s| s <= bar),
-        );
-    }
-    for (bar, limit, decimals) in [
-        ("policed call, ns over empty: unlink", 2000.0, 0),
-        ("policed call, ns over empty: openat", 2000.0, 0),
-        ("unpoliced call, ns over empty", 50.0, 0),
-        ("a stranger's policed call, ns over empty", 80.0, 0),
-        ("PHP code without calls, times bare", 1.01, 3),
-    ] {
-        for (phase, _) in &SANDBOXES[..2] {
-            let values = all.overhead.cell(CALLS, phase, bar);
-            let mut told = values.map_or(String::new(), |v| spread(v, decimals));
-            if let Some(empty) =
-                all.overhead.cell(CALLS, BOTH_EMPTY, bar).filter(|_| *phase == SANDBOXES[0].0)
-            {
-                let _ = write!(told, "; a second empty program, at `sys_exit`, {}", spread(empty, decimals));
-            }
-            line(&format!("{bar}; {phase}"), &format!("≤ {limit}"), told, values.map(|v| at(v, 50) <= limit));
-        }
-    }
-    let app =
-        |bench: Option<&Bench>, row: &str| bench.and_then(|b| b.cell(APP, row, CPU)).map(<[f64]>::to_vec);
-    let in_guest = all.in_guests("overhead").next();
-    for ((row, _), limit) in SANDBOXES.into_iter().zip([1.02, 1.02, 1.02, 1.01]) {
-        let (time, counted) = (app(Some(&all.overhead), row), app(in_guest, row));
-        let mut judge = |of: &str, values: Option<Vec<f64>>| {
-            let told = values.as_ref().map_or(String::new(), |v| spread(v, 3));
-            line(
-                &format!("DokuWiki, CPU per request ({of}): {row}"),
-                &format!("≤ {limit} × bare"),
-                told,
-                values.map(|v| at(&v, 50) <= limit),
-            );
-        };
-        if time.is_some() || counted.is_none() {
-            judge("time", time);
-        }
-        if counted.is_some() {
-            judge("instructions, in a guest", counted);
-        }
-    }
-    let row = all
-        .overhead
-        .names("phase 2, sandbox: times", |v| &v.row)
-        .into_iter()
-        .find(|r| r.starts_with("loading"));
-    let loading =
-        row.and_then(|row| all.overhead.cell("phase 2, sandbox: times", &row, "ms").map(<[f64]>::to_vec));
-    let told = loading.as_ref().map_or(String::new(), |v| format!("{} ms", spread(v, 0)));
-    line(
-        "a profile of 65,536 sites loads in",
-        "≤ 1,000 ms for 50,000",
-        told,
-        loading.map(|v| at(&v, 50) <= 1000.0),
-    );
-    let _ =
-        write!(text, "{}\nWhere the time goes, and why a bar is missed: [costs.md](costs.md).\n\n", table.0);
 }
 
 fn missing(text: &mut String, all: &Benches) {
@@ -396,89 +297,11 @@ Records are in `target/bench/`, criterion's own analysis in `target/criterion/`.
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use benches::record::Run;
-
     use super::*;
-
-    fn bench(values: &[(&str, &str, &str, &[f64])]) -> Bench {
-        let cell = |(group, row, column, values): &(&str, &str, &str, &[f64])| Values {
-            group: (*group).into(),
-            row: (*row).into(),
-            column: (*column).into(),
-            unit: String::new(),
-            values: values.to_vec(),
-        };
-        Bench { run: Run::default(), values: values.iter().map(cell).collect(), missing: BTreeMap::new() }
-    }
-
-    fn all(leak: Bench, overhead: Bench) -> Benches {
-        Benches { leak, latency: bench(&[]), overhead, guests: Vec::new(), before: Vec::new() }
-    }
-
-    fn verdicts(all: &Benches) -> String {
-        let mut text = String::new();
-        bars(&mut text, all);
-        text
-    }
 
     #[test]
     fn counts_tell_the_worst_and_none() {
         assert_eq!(counts(&[1.0, 1.0, 7.0]), "1 / 7 / 7 (3)");
         assert_eq!(counts(&[0.0, 0.0]), "**0** of 2");
-    }
-
-    #[test]
-    fn one_attack_too_many_misses_a_bar() {
-        let leaks = |most| all(bench(&[(LOOP, "unlink", "phase 2", &[1.0, most])]), bench(&[]));
-        let line = |text: &str| text.lines().find(|l| l.contains("by phase 2")).map(ToOwned::to_owned);
-        assert!(line(&verdicts(&leaks(1.0))).is_some_and(|l| l.contains("| met |")));
-        assert!(line(&verdicts(&leaks(2.0))).is_some_and(|l| l.contains("**missed**")));
-    }
-
-    #[test]
-    fn a_bar_that_was_not_measured_is_neither_met_nor_missed() {
-        let text = verdicts(&all(bench(&[]), bench(&[])));
-        assert!(!text.contains("| met |") && !text.contains("**missed**"), "{text}");
-        assert!(text.contains("not measured"), "{text}");
-    }
-
-    #[test]
-    fn the_median_decides() {
-        let cost = |values| all(bench(&[]), bench(&[(APP, "phase 2, sandbox", CPU, values)]));
-        let line = |text: &str| text.lines().find(|l| l.contains("(time): phase 2")).map(ToOwned::to_owned);
-        assert!(line(&verdicts(&cost(&[1.0, 1.01, 1.5]))).is_some_and(|l| l.contains("| met |")));
-        assert!(line(&verdicts(&cost(&[1.0, 1.03, 1.5]))).is_some_and(|l| l.contains("**missed**")));
-    }
-
-    #[test]
-    fn what_a_second_empty_program_costs_stands_beside_phase_1() {
-        let bar = "unpoliced call, ns over empty";
-        let text = verdicts(&all(
-            bench(&[]),
-            bench(&[
-                (CALLS, BOTH_EMPTY, bar, &[61.0]),
-                (CALLS, "phase 1, sandbox", bar, &[76.0]),
-                (CALLS, "phase 2, sandbox", bar, &[28.0]),
-            ]),
-        ));
-        let line = |of: &str| text.lines().find(|l| l.starts_with(&format!("| {bar}; {of}")));
-        assert!(
-            line("phase 1").is_some_and(|l| l.contains("sys_exit`, 61") && l.contains("**missed**")),
-            "{text}"
-        );
-        assert!(line("phase 2").is_some_and(|l| !l.contains("sys_exit") && l.contains("| met |")), "{text}");
-    }
-
-    #[test]
-    fn time_and_instructions_are_judged_each() {
-        let cost = |values| bench(&[(APP, "phase 2, sandbox", CPU, values)]);
-        let mut counted = cost(&[1.01]);
-        counted.run.bench = "overhead".into();
-        let text = verdicts(&Benches { guests: vec![counted], ..all(bench(&[]), cost(&[1.05])) });
-        let line = |of: &str| text.lines().find(|l| l.contains(&format!("({of}): phase 2")));
-        assert!(line("time").is_some_and(|l| l.contains("**missed**")), "{text}");
-        assert!(line("instructions, in a guest").is_some_and(|l| l.contains("| met |")), "{text}");
     }
 }
