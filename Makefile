@@ -35,7 +35,7 @@ bench: ## the comparison: calls let through, how soon it ends, what it costs (a 
 	@tools/deps build test bench
 	@AS_ROOT=1 $(CARGO) bench
 
-bench-guest: ## the same in an emulated guest, for phase 3: counts and ratios (about an hour)
+bench-guest: ## the same in an emulated guest, for phase 3: counts and ratios (more than an hour)
 	@tools/deps build test bench guest
 	@tools/bench-guest $(or $(KERNEL),6.12)
 

@@ -115,6 +115,11 @@ impl Tracer {
         Ok(maps)
     }
 
+    /// Bytes that it has in memory, and that its maps have.
+    pub fn resident(&self) -> Result<[u64; 2]> {
+        Ok([self.memory("VmRSS")?, self.maps()?.iter().map(|(_, bytes)| bytes).sum()])
+    }
+
     /// Waits until it has nothing to do any more.
     pub fn settle(&self) -> Result<()> {
         const IDLE: u64 = 5_000_000;

@@ -22,7 +22,7 @@ use e2e::fpm::own_all;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::SECCOMP;
+use crate::{SECCOMP, modes};
 
 /// The pages that are asked for, in turn.
 const PAGES: &str = r#"
@@ -75,10 +75,7 @@ impl Way {
 fn ways(here: &[Strategy]) -> Vec<(String, Way)> {
     let mut ways = vec![("nothing".to_owned(), Way::Bare), ("empty programs".to_owned(), Way::Empty)];
     for strategy in here.iter().filter(|s| **s != strategy::PLAIN) {
-        // Loading all hooks takes a minute where processors are emulated.
-        let modes =
-            if programs::is_guest() { &["--sandbox"][..] } else { &["--profile", "--monitor", "--sandbox"] };
-        for mode in modes {
+        for mode in modes() {
             let name = format!("{}, {}", strategy.name, &mode[2..]);
             ways.push((name, Way::Session { strategy: *strategy, mode, options: &[] }));
         }

@@ -1,4 +1,4 @@
-//! Time of calls.
+//! Time of calls; in a guest, instructions.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,8 +15,9 @@ use benches::strategy::{self, Strategy};
 use benches::tracer::Tracer;
 use benches::watch::{PATIENCE, Watch, attached, now, wait_until_alone};
 use benches::{Spread, interrupt, percentile, programs, ratio};
+use nix::time::{ClockId, clock_gettime};
 
-use crate::{Arena, SECCOMP};
+use crate::{Arena, SECCOMP, modes};
 
 /// What is measured; the first ones in PHP.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,6 +71,15 @@ function file_life($n) {
     }
 }
 function program($n) { for ($i = 0; $i < $n; $i++) exec('/bin/true'); }
+function cpu() { // ns, of this process and of those that it has waited for
+    $us = 0;
+    foreach ([0, 1] as $whose) {
+        $used = getrusage($whose);
+        $us += 1000000 * ($used['ru_utime.tv_sec'] + $used['ru_stime.tv_sec']);
+        $us += $used['ru_utime.tv_usec'] + $used['ru_stime.tv_usec'];
+    }
+    return 1000 * $us;
+}
 function pace() {
     $start = hrtime(true);
     for ($i = $sum = 0; $i < 20000; $i++) $sum += $i;
@@ -81,11 +91,13 @@ for ($batch = 0; $batch <= $batches; $batch++) {
     foreach (['remove', 'look', 'ask', 'code', 'file_life', 'program'] as $kind => $function) {
         if (!$argv[2 + $kind]) continue;
         $before = pace();
+        $cpu = cpu();
         $start = hrtime(true);
         $function((int)$argv[2 + $kind]);
         $took = hrtime(true) - $start;
+        $cpu = cpu() - $cpu;
         $pace = intdiv($before + pace(), 2);
-        if ($batch) $out .= "$kind $start $took $pace\n"; // the first one is to warm up
+        if ($batch) $out .= "$kind $start $took $pace $cpu\n"; // the first one is to warm up
     }
 }
 echo $out;
@@ -108,6 +120,19 @@ struct Batch {
     took: u64,
     /// ns that a fixed piece of work took beside it: the mean of before and after.
     pace: u64,
+    /// ns that its process ran for.
+    cpu: u64,
+}
+
+impl Batch {
+    fn timed(&self) -> Timed {
+        let calls = Kind::ALL[self.kind].calls();
+        if programs::is_guest() {
+            // Instructions are counted there: no processor is slower than another, but who watches is on the same one.
+            return Timed { each: ratio(self.cpu, calls), pace: 1 };
+        }
+        Timed { each: ratio(self.took, calls), pace: self.pace }
+    }
 }
 
 /// What is attached.
@@ -134,10 +159,13 @@ fn configs(here: &[Strategy]) -> Vec<(String, Config)> {
         ("empty programs at sys_enter, sys_exit".to_owned(), Config::Empty { exit_too: true }),
     ];
     for strategy in here.iter().filter(|s| **s != strategy::PLAIN) {
-        for mode in ["--profile", "--monitor", "--sandbox"] {
+        for mode in modes() {
             let name = format!("{}, {}", strategy.name, &mode[2..]);
             configs.push((name, Config::Session { strategy: *strategy, mode, usdt: false }));
         }
+    }
+    if programs::is_guest() {
+        return configs;
     }
     let usdt = Config::Session { strategy: strategy::USER_KILL, mode: "--sandbox", usdt: true };
     configs.extend([
@@ -186,6 +214,8 @@ struct Rounds {
     calls: Vec<[f64; Kind::ALL.len()]>,
     /// ns of the tracer's own time for each policed call.
     tracer: Vec<f64>,
+    /// Bytes of the tracer, and of its maps.
+    memory: Vec<[u64; 2]>,
     /// Rounds in which there were not enough undisturbed batches.
     disturbed: usize,
 }
@@ -216,9 +246,11 @@ impl Bench {
             fs::create_dir(arena.path(folder))?;
             fs::set_permissions(arena.path(folder), fs::Permissions::from_mode(0o777))?;
         }
-        programs::compile_seccomp(&arena.path(SECCOMP))?;
         let bench = Self { arena, paces: [Vec::new(), Vec::new()] };
-        fs::write(bench.arena.path("allowlist"), programs::allowlist(&bench.called()?))?;
+        if !programs::is_guest() {
+            programs::compile_seccomp(&bench.arena.path(SECCOMP))?;
+            fs::write(bench.arena.path("allowlist"), programs::allowlist(&bench.called()?))?;
+        }
         Ok(bench)
     }
 
@@ -256,7 +288,8 @@ impl Bench {
         let batch = |line: &str| {
             let mut fields = line.split(' ').map(str::parse);
             let mut next = || fields.next().with_context(|| format!("PHP wrote `{line}`"));
-            Ok(Batch { kind: next()?? as usize, start: next()??, took: next()??, pace: next()?? })
+            let kind = next()?? as usize;
+            Ok(Batch { kind, start: next()??, took: next()??, pace: next()??, cpu: next()?? })
         };
         text.lines().map(batch).collect()
     }
@@ -287,12 +320,14 @@ impl Bench {
         let (since, mut tries) = (Instant::now(), 0);
         while !batches.enough() || tries < TRIES && !batches.calm(self.usual()) {
             interrupt::check()?;
+            // Where instructions are counted an hour passes while nobody has anything to do.
             ensure!(
-                since.elapsed() < PATIENCE,
+                programs::is_guest() || since.elapsed() < PATIENCE,
                 "others are attached to the system calls' tracepoints all the time"
             );
             tries += 1;
-            let watch = Watch::start();
+            // Nobody else is in a guest, and looking takes a good part of its processor.
+            let watch = (!programs::is_guest()).then(Watch::start);
             let before = session.as_ref().map(Tracer::cpu).transpose()?;
             let mut measured = self.php(&Kind::CALLS, BATCHES, under, with_usdt)?;
             let after = session.as_ref().map(Tracer::cpu).transpose()?;
@@ -300,24 +335,24 @@ impl Bench {
             cpu += after.unwrap_or(0) - before.unwrap_or(0);
             policed += (BATCHES as u64 + 1) * (Kind::Unlink.calls() + Kind::Open.calls());
             measured.extend((0..BATCHES).map(|_| stranger()));
-            let seen = watch.end(own);
+            let seen = watch.map(|watch| watch.end(own));
             for batch in &measured {
-                self.paces[Kind::ALL[batch.kind].whose()].push(batch.pace);
+                self.paces[Kind::ALL[batch.kind].whose()].push(batch.timed().pace);
             }
             for paces in &mut self.paces {
                 paces.sort_unstable();
             }
             for batch in measured {
-                if seen.alone(batch.start, batch.start + batch.took) {
-                    let each = ratio(batch.took, Kind::ALL[batch.kind].calls());
-                    batches.0[batch.kind].push(Timed { each, pace: batch.pace });
+                if seen.as_ref().is_none_or(|seen| seen.alone(batch.start, batch.start + batch.took)) {
+                    batches.0[batch.kind].push(batch.timed());
                 }
             }
         }
         drop(empty);
         if let Some(session) = session {
-            session.stop()?;
             rounds.tracer.push(ratio(cpu, policed));
+            rounds.memory.push(session.resident()?);
+            session.stop()?;
         }
         rounds.batches.push(batches);
         Ok(())
@@ -331,13 +366,19 @@ impl Bench {
 /// A batch of who has nothing to do with PHP. The path is empty, so that nearly all of the time is the call's own.
 fn stranger() -> Batch {
     let before = pace();
-    let start = now();
+    let (start, cpu) = (now(), own_cpu());
     for _ in 0..Kind::Stranger.calls() {
         // SAFETY: the path is a C string that outlives the call.
         unsafe { libc::unlink(c"".as_ptr()) };
     }
-    let took = now() - start;
-    Batch { kind: Kind::Stranger as usize, start, took, pace: u64::midpoint(before, pace()) }
+    let (took, cpu) = (now() - start, own_cpu() - cpu);
+    Batch { kind: Kind::Stranger as usize, start, took, pace: u64::midpoint(before, pace()), cpu }
+}
+
+/// ns that this thread has run for.
+fn own_cpu() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every Linux has this clock");
+    time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
 }
 
 fn pace() -> u64 {
@@ -391,7 +432,12 @@ pub fn measure(quick: bool, here: &[Strategy], record: &mut Record) -> Result<()
     let mut bench = Bench::new()?;
     let configs = configs(here);
     let mut rounds: Vec<Rounds> = configs.iter().map(|_| Rounds::default()).collect();
-    let count = if quick { 1 } else { 5 };
+    let count = match (quick, programs::is_guest()) {
+        (true, _) => 1,
+        // What is counted differs by little from round to round, and loading all hooks takes a minute.
+        (_, true) => 3,
+        _ => 5,
+    };
     for round in 0..count {
         for turn in 0..configs.len() {
             // Nobody is always the first.
@@ -403,6 +449,9 @@ pub fn measure(quick: bool, here: &[Strategy], record: &mut Record) -> Result<()
     eprintln!();
     for rounds in &mut rounds {
         rounds.settle(bench.usual());
+    }
+    if programs::is_guest() {
+        return keep_ratios(&configs, &rounds, record);
     }
     keep(&configs, &rounds, record)?;
     tell(&configs, &rounds, count);
@@ -419,6 +468,8 @@ const NAMES: [(Kind, &str, &str); 7] = [
     (Kind::Code, "a PHP function call", "ns"),
 ];
 
+const MEMORY: [&str; 2] = ["the tracer", "its maps"];
+
 fn keep(configs: &[(String, Config)], rounds: &[Rounds], record: &mut Record) -> Result<()> {
     for ((name, _), rounds_here) in configs.iter().zip(rounds) {
         for (kind, column, unit) in NAMES {
@@ -426,12 +477,39 @@ fn keep(configs: &[(String, Config)], rounds: &[Rounds], record: &mut Record) ->
         }
         if !rounds_here.tracer.is_empty() {
             record.values("a call", name, "the tracer's own time", "ns", rounds_here.tracer.clone())?;
+            for (whose, column) in MEMORY.into_iter().enumerate() {
+                let bytes = rounds_here.memory.iter().map(|bytes| ratio(bytes[whose], 1 << 20)).collect();
+                record.values("a session's memory", name, column, "MiB", bytes)?;
+            }
         }
     }
     for bar in &BARS {
         for (config, (name, _)) in configs.iter().enumerate().skip(bar.than + 1) {
             let unit = if bar.decimals == 0 { "ns over an empty program" } else { "× bare" };
             record.values("a call, compared", name, bar.name, unit, bar.values(rounds, config))?;
+        }
+    }
+    Ok(())
+}
+
+/// What a guest is good for: how it compares with another configuration of the same round.
+fn keep_ratios(configs: &[(String, Config)], rounds: &[Rounds], record: &mut Record) -> Result<()> {
+    println!("instructions of each call's process, times bare; median and quartiles\n");
+    for ((name, _), rounds_here) in configs.iter().zip(rounds).skip(BARE + 1) {
+        for (kind, column, _) in NAMES {
+            let pairs = rounds_here.of(kind).zip(rounds[BARE].of(kind));
+            let times: Vec<f64> = pairs.map(|(value, bare)| value / bare).collect();
+            println!("{name:<38} {column:>29} {:>22}", Spread::of(times.iter().copied()).told(3));
+            record.values("a call, counted", name, column, "× bare", times)?;
+        }
+    }
+    let kernel_kill = format!("{}, sandbox", strategy::KERNEL_KILL.name);
+    let Some(least) = configs.iter().position(|(name, _)| *name == kernel_kill) else { return Ok(()) };
+    for ((name, _), rounds_here) in configs.iter().zip(rounds).filter(|(_, r)| !r.memory.is_empty()) {
+        for (whose, column) in MEMORY.into_iter().enumerate() {
+            let pairs = rounds_here.memory.iter().zip(&rounds[least].memory);
+            let times = pairs.map(|(value, least)| ratio(value[whose], least[whose])).collect();
+            record.values("a session's memory", name, column, "× phase 2", times)?;
         }
     }
     Ok(())

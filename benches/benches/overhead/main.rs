@@ -46,6 +46,11 @@ enum What {
     Memory,
 }
 
+/// The modes that are measured. Loading all hooks takes a minute where processors are emulated.
+fn modes() -> &'static [&'static str] {
+    if programs::is_guest() { &["--sandbox"] } else { &["--profile", "--monitor", "--sandbox"] }
+}
+
 /// Where it happens: memory, so that the file system is not what is measured.
 struct Arena {
     folder: tempfile::TempDir,

@@ -193,15 +193,13 @@ pub fn measure(quick: bool, record: &mut Record) -> Result<()> {
 const TIMES: &str = "phase 2, sandbox: times";
 
 fn tell(record: &mut Record, what: &str, session: &Tracer) -> Result<()> {
-    let maps = session.maps()?;
-    let total: u64 = maps.iter().map(|(_, bytes)| bytes).sum();
-    let rss = session.memory("VmRSS")?;
+    let ([rss, total], maps) = (session.resident()?, session.maps()?);
     for (column, bytes) in [("the tracer", rss), ("its maps", total)] {
         record.values("phase 2, sandbox: memory", what, column, "MiB", vec![ratio(bytes, 1 << 20)])?;
     }
     let largest: Vec<String> =
         maps.iter().take(4).map(|(id, bytes)| format!("{} {}", map_name(*id), mib(*bytes))).collect();
-    println!("{what:<58} {:>9} {:>9}  {}", mib(session.memory("VmRSS")?), mib(total), largest.join(", "));
+    println!("{what:<58} {:>9} {:>9}  {}", mib(rss), mib(total), largest.join(", "));
     Ok(())
 }
 

@@ -7,7 +7,9 @@ use benches::attack::OPERATIONS;
 use benches::record::Values;
 use benches::strategy::{KERNEL_KILL, LSM, PLAIN, REWRITING, USER_KILL};
 
-use crate::tables::{APP, CALLS, CPU, LOOP, SANDBOXES, SHAPES, TIMES, Table, at, spread};
+use crate::tables::{
+    APP, CALLS, COUNTED, CPU, FUNCTION_CALL, LOOP, SANDBOXES, SHAPES, TIMES, Table, at, spread,
+};
 use crate::{Bench, Benches};
 
 /// What is attached where a strategy looks at returns, too, without doing anything there.
@@ -269,6 +271,14 @@ fn calls(rows: &mut Rows, all: &Benches) {
             rows.spread(&format!("{bar}; {phase}"), limit, all.overhead.cell(CALLS, phase, bar), &beside);
         }
     }
+    for guest in all.in_guests("overhead") {
+        for (row, _) in SANDBOXES {
+            if let Some(counted) = guest.cell(COUNTED, row, FUNCTION_CALL) {
+                let what = format!("{} (instructions); {row}{}", CODE.0, place(guest));
+                rows.spread(&what, &code.1, Some(counted), "");
+            }
+        }
+    }
 }
 
 fn application(rows: &mut Rows, all: &Benches) {
@@ -433,6 +443,21 @@ mod tests {
         assert_eq!(of(&[1.0, 1.01, 1.03, 1.5]), "within its spread");
         assert_eq!(of(&[1.0, 1.03, 1.05, 1.5]), "**missed**, within its spread");
         assert_eq!(of(&[1.03, 1.03, 1.05, 1.5]), "**missed**");
+    }
+
+    #[test]
+    fn php_code_is_judged_by_instructions_too() {
+        let of = |times: f64| {
+            let guests =
+                vec![guest("overhead", "6.12", &[(COUNTED, SANDBOXES[3].0, FUNCTION_CALL, &[times])])];
+            let all = Benches { guests, ..all(bench(&[]), bench(&[])) };
+            verdict(
+                &all,
+                "PHP code without calls, times bare (instructions); phase 3, LSM, sandbox; in a guest",
+            )
+        };
+        assert_eq!(of(1.009), "met");
+        assert_eq!(of(1.011), "**missed**");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `make report`: writes docs/results.md and its plots from what `cargo bench` recorded, and from nothing else.
 
 mod bars;
+mod missing;
 mod plots;
 mod tables;
 mod twice;

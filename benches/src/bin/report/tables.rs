@@ -6,13 +6,16 @@ use benches::record::Values;
 use benches::strategy::{KERNEL_KILL, LSM, REWRITING, USER_KILL};
 use benches::{Spread, percentile};
 
-use crate::{Bench, Benches, bars, twice};
+use crate::{Bench, Benches, bars, missing, twice};
 
 pub const LOOP: &str = "a loop in php-cli";
 pub const SHAPES: &str = "other shapes, of unlink";
 pub const APP: &str = "DokuWiki, php-fpm";
 pub const CPU: &str = "CPU per request";
 pub const CALLS: &str = "a call, compared";
+pub const COUNTED: &str = "a call, counted";
+pub const FUNCTION_CALL: &str = "a PHP function call";
+pub const MEMORY: &str = "a session's memory";
 pub const TIMES: &str = "phase 2, sandbox: times";
 
 /// The sandbox of each strategy, and what it is called where there is little room.
@@ -98,7 +101,7 @@ pub fn report(all: &Benches) -> String {
     overhead(&mut text, all);
     bars::told(&mut text, all);
     twice::told(&mut text, all);
-    missing(&mut text, all);
+    missing::told(&mut text, all);
     text.push_str(REPEAT);
     text
 }
@@ -254,42 +257,65 @@ fn overhead(text: &mut String, all: &Benches) {
          Times what a bare pool took just before and just after ({ms} ms of CPU for each request); `nothing` is one more such pool, so its spread is that of the machine. The CPU per request is the figure; requests per second depend on who else runs on two processors.\n\n{}\n![CPU for each request](plots/app.svg)\n\n",
         table(&without(&all.overhead, "CPU per request, absolute"), APP, "attached", &told)
     );
-    for guest in all.in_guests("overhead") {
+    for guest in all.in_guests("overhead").filter(|guest| has(guest, APP)) {
         let _ = write!(
             text,
-            "In a guest, Linux {} ({}):\n\n{}\n",
-            guest.run.kernel,
-            guest.run.guest.as_deref().unwrap_or_default(),
+            "{}:\n\n{}\n",
+            in_guest(guest),
             table(&without(guest, "CPU per request, absolute"), APP, "attached", &|v, _| spread(v, 3))
         );
     }
-    let calls = |values: &[f64], column: &str| spread(values, usize::from(column == "a PHP function call"));
+    let calls = |values: &[f64], column: &str| spread(values, usize::from(column == FUNCTION_CALL));
     let _ = write!(
         text,
         "### A call\n\nns, in a loop of a PHP function; the last ones of a process that has nothing to do with PHP, and of PHP code without system calls. \
          Each is scaled by how long a fixed piece of work took beside it, because a processor whose sibling is busy does everything a third slower.\n\n{}\n",
         table(&all.overhead, "a call", "attached", &calls)
     );
+    for guest in all.in_guests("overhead").filter(|guest| has(guest, COUNTED)) {
+        let _ = write!(
+            text,
+            "{}: the time of the process itself and of those that it waits for, times bare in the same round. A missing file's `unlink` reaches no hook.\n\n{}\n",
+            in_guest(guest),
+            table(guest, COUNTED, "attached", &|v, _| spread(v, 3))
+        );
+    }
+    memory(text, all);
+}
+
+fn memory(text: &mut String, all: &Benches) {
     let _ = write!(
         text,
-        "### Memory, and large profiles\n\nMiB.\n\n{}\n{}\n",
+        "### Memory, and large profiles\n\nMiB. First of the sessions by which calls were measured, whose profile is small.\n\n{}\n",
+        table(&all.overhead, MEMORY, "attached", &|v, _| spread(v, 1))
+    );
+    for guest in all.in_guests("overhead").filter(|guest| has(guest, MEMORY)) {
+        let _ = write!(
+            text,
+            "{}, times that of phase 2:\n\n{}\n",
+            in_guest(guest),
+            table(guest, MEMORY, "attached", &|v, _| spread(v, 2))
+        );
+    }
+    let _ = write!(
+        text,
+        "{}\n{}\n",
         table(&all.overhead, "phase 2, sandbox: memory", "phase 2, sandbox", &|v, _| format!("{:.1}", v[0])),
         table(&all.overhead, TIMES, "", &|v, _| spread(v, 0))
     );
 }
 
+fn in_guest(guest: &Bench) -> String {
+    format!("In a guest, Linux {} ({})", guest.run.kernel, guest.run.guest.as_deref().unwrap_or_default())
+}
+
+fn has(bench: &Bench, group: &str) -> bool {
+    bench.values.iter().any(|values| values.group == group)
+}
+
 fn without(bench: &Bench, column: &str) -> Bench {
     let values = bench.values.iter().filter(|v| v.column != column).cloned().collect();
     Bench { run: bench.run.clone(), values, missing: bench.missing.clone() }
-}
-
-fn missing(text: &mut String, all: &Benches) {
-    text.push_str("## What was not measured on this machine, and why\n\n");
-    for (name, why) in &all.leak.missing {
-        let instead = if all.guests.is_empty() { "" } else { "; measured in a guest" };
-        let _ = writeln!(text, "- {name}: {why}{instead}");
-    }
-    text.push('\n');
 }
 
 const REPEAT: &str = "## How to repeat it\n\n    make bench          # as root, a quarter of an hour; twice, to see what agrees\n    make bench-guest    # phase 3, in an emulated guest\n    make report\n\n\
