@@ -18,6 +18,8 @@ use e2e::arena::{Arena, USER};
 
 const SCRIPT: &str = include_str!("../victims/latency.php");
 const STAMPS: usize = 3;
+/// Where criterion does not say how many: more than a hundred, or p99 would be the maximum.
+const ATTACKS: usize = 120;
 
 /// Memory that a PHP and this program share.
 struct Shared {
@@ -67,6 +69,8 @@ struct Attack {
     ran: u64,
     /// Until its parent was told that it is dead.
     dead: u64,
+    /// Whether what it reached for is gone.
+    done: bool,
 }
 
 struct Scene {
@@ -99,11 +103,15 @@ impl Scene {
     fn run(&self, attack: Option<&str>) -> Result<Attack> {
         interrupt::check()?;
         // There, or a hook that the kernel only calls for a file would never be asked.
-        let victim = self.arena.folder("trap").join("victim");
-        std::fs::write(&victim, "precious")?;
+        let folder = self.arena.folder("trap");
+        let (own, victim) = (folder.join("own"), folder.join("victim"));
+        for file in [&own, &victim] {
+            std::fs::write(file, "precious")?;
+        }
         self.shared.clear();
-        let (key, file) = (self.shared.key.to_string(), victim.display().to_string());
-        let mut args = vec![&key[..], &file];
+        let key = self.shared.key.to_string();
+        let [own_name, victim_name] = [&own, &victim].map(|file| file.display().to_string());
+        let mut args = vec![&key[..], &own_name, &victim_name];
         args.extend(attack);
         let mut php = self.arena.php("latency.php", &args);
         php.arg0("php").stdout(Stdio::null());
@@ -115,12 +123,14 @@ impl Scene {
         child.wait()?;
         let ended = now();
         let [before, after, last] = self.shared.read();
+        ensure!(!own.exists(), "what is allowed was not done");
         ensure!(attack.is_none() || before > 0, "PHP never came to its call");
         let since = |stamp: u64| stamp.saturating_sub(before);
         Ok(Attack {
             returned: (after > 0).then(|| since(after)),
             ran: since(last.max(after)),
             dead: since(ended),
+            done: !victim.exists(),
         })
     }
 }
@@ -149,9 +159,12 @@ fn measure(quick: bool, guest: bool, here: &[Strategy], record: &mut Record) -> 
         // They take longer than what they show.
         criterion = criterion.without_plots();
     }
-    let attacks = if quick { 20 } else { 200 };
+    let attacks = if quick { 20 } else { ATTACKS };
     let bare = (0..attacks).map(|_| scene.run(Some("lives"))).collect::<Result<Vec<_>>>()?;
-    ensure!(bare.iter().all(|a| a.returned.is_some()), "the attack does not work where nothing is enforced");
+    ensure!(
+        bare.iter().all(|a| a.returned.is_some() && a.done),
+        "the attack does not work where nothing is enforced"
+    );
     keep(record, NONE, &bare, false)?;
     for strategy in here {
         scene.learn(strategy)?;
@@ -160,7 +173,7 @@ fn measure(quick: bool, guest: bool, here: &[Strategy], record: &mut Record) -> 
         let how = if denies { "lives" } else { "dies" };
         let mut seen = Vec::new();
         if guest {
-            seen = (0..attacks / 4).map(|_| scene.run(Some(how))).collect::<Result<_>>()?;
+            seen = (0..attacks).map(|_| scene.run(Some(how))).collect::<Result<_>>()?;
         } else {
             let mut group = criterion.benchmark_group("until its parent is told that it is dead");
             group.sampling_mode(SamplingMode::Flat).sample_size(if quick { 10 } else { 100 });
@@ -183,6 +196,13 @@ fn measure(quick: bool, guest: bool, here: &[Strategy], record: &mut Record) -> 
         session.stop().with_context(|| format!("{} did not last to the end", strategy.name))?;
         let survived = seen.iter().filter(|a| a.ran > 400_000_000).count();
         ensure!(survived == 0 || *strategy == PLAIN, "{}: {survived} were never killed", strategy.name);
+        let done = seen.iter().filter(|a| a.done).count();
+        ensure!(
+            done == 0 || strategy.leaks(),
+            "{}: {done} of {} had their effect",
+            strategy.name,
+            seen.len()
+        );
         keep(record, strategy.name, &seen, !denies)?;
     }
     criterion.final_summary();
@@ -210,5 +230,6 @@ fn keep(record: &mut Record, row: &str, seen: &[Attack], dies: bool) -> Result<(
             us(seen.iter().map(|a| a.dead).collect()),
         )?;
     }
-    Ok(())
+    let gone = seen.iter().map(|a| f64::from(u8::from(a.done))).collect();
+    record.values(GROUP, row, "the file is gone", "attacks", gone)
 }

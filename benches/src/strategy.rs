@@ -64,6 +64,11 @@ impl Strategy {
         if self.learns_by_hooks() { "lsm.profile" } else { "calls.profile" }
     }
 
+    /// Whether an unauthorized call may have its effect although its path lies in memory that could be rewritten.
+    pub fn leaks(&self) -> bool {
+        self.binary != REWRITING.binary
+    }
+
     /// Whether a profile is learnt by hooks, not by system calls.
     pub fn learns_by_hooks(&self) -> bool {
         self.options.contains(&"--lsm")

@@ -1,5 +1,6 @@
 <?php
-// SHM-KEY FILE: what is allowed, or with `attack` what is not, and when PHP code last ran.
+// SHM-KEY OWN FILE [lives|dies]: deletes its own file, which is allowed, and with the last one FILE, which is not; and
+// when PHP code last ran.
 // Shared memory is written without a system call: what it says last is when the process could last do anything.
 
 const BEFORE = 0;  // the call
@@ -20,6 +21,6 @@ function attack($shm, $file)
 }
 
 $shm = shmop_open((int) $argv[1], 'w', 0, 0);
-$dies = ($argv[3] ?? '') === 'dies';
+$dies = ($argv[4] ?? '') === 'dies';
 allowed($argv[2]);
-if (isset($argv[3])) attack($shm, $argv[2]);
+if (isset($argv[4])) attack($shm, $argv[3]);

@@ -16,6 +16,8 @@ pub const CALLS: &str = "a call, compared";
 pub const COUNTED: &str = "a call, counted";
 pub const FUNCTION_CALL: &str = "a PHP function call";
 pub const MEMORY: &str = "a session's memory";
+/// One where the attack had its effect, else none.
+const GONE: &str = "the file is gone";
 pub const TIMES: &str = "phase 2, sandbox: times";
 
 /// The sandbox of each strategy, and what it is called where there is little room.
@@ -216,31 +218,34 @@ fn leak(text: &mut String, all: &Benches) {
     }
 }
 
+/// Times: median, 99th percentile, maximum, of how many; of a hundred or fewer the second would be the third.
+fn tail(values: &[f64], unit: f64, decimals: usize) -> String {
+    let told = |percent| format!("{:.decimals$}", at(values, percent) / unit);
+    let most = if values.len() > 100 { told(99) } else { "–".into() };
+    format!("{} / {most} / {} ({})", told(50), told(100), values.len())
+}
+
+fn tail_or_gone(values: &[f64], column: &str, unit: f64, decimals: usize) -> String {
+    if column != GONE {
+        return tail(values, unit, decimals);
+    }
+    format!("{:.0} of {}", values.iter().sum::<f64>(), values.len())
+}
+
 fn latency(text: &mut String, all: &Benches) {
-    let told = |values: &[f64], _: &str| {
-        format!("{:.0} / {:.0} / {:.0}", at(values, 50), at(values, 99), at(values, 100))
-    };
     let _ = write!(
         text,
-        "## How soon it ends\n\nµs after an unauthorized `unlink` was called: p50 / p99 / maximum. *The call came back*: PHP code went on (empty: it never did). *PHP code ran on*: until it last did anything. *Its parent knows it dead*: with the end of the process and the wake-up of its parent.\n\n{}\n![Distribution of the time to death](plots/latency.svg)\n\n",
-        table(&all.latency, "from the call", "strategy", &told)
+        "## How soon it ends\n\nµs after an unauthorized `unlink` was called: p50 / p99 / maximum (attacks), without p99 of a hundred or fewer. *The call came back*: PHP code went on (empty: it never did). *PHP code ran on*: until it last did anything. *Its parent knows it dead*: with the end of the process and the wake-up of its parent. *The file is gone*: after how many of all attacks.\n\n{}\n![Distribution of the time to death](plots/latency.svg)\n\n",
+        table(&all.latency, "from the call", "strategy", &|v, column| tail_or_gone(v, column, 1.0, 0))
     );
     for guest in all.in_guests("latency") {
         let bare =
             guest.cell("from the call", "nothing enforced", "the call came back").map_or(1.0, |v| at(v, 50));
-        let ratio = |values: &[f64], _: &str| {
-            format!(
-                "{:.1} / {:.1} / {:.1}",
-                at(values, 50) / bare,
-                at(values, 99) / bare,
-                at(values, 100) / bare
-            )
-        };
         let _ = write!(
             text,
             "### In a guest, Linux {}\n\nTimes the median of the same call where nothing is enforced.\n\n{}\n",
             guest.run.kernel,
-            table(guest, "from the call", "strategy", &ratio)
+            table(guest, "from the call", "strategy", &|v, column| tail_or_gone(v, column, bare, 1))
         );
     }
 }
@@ -324,6 +329,14 @@ Records are in `target/bench/`, criterion's own analysis in `target/criterion/`.
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tail_needs_more_than_a_hundred() {
+        let values: Vec<f64> = (1..=101).map(f64::from).collect();
+        assert_eq!(tail(&values, 1.0, 0), "51 / 100 / 101 (101)");
+        assert_eq!(tail(&values[..100], 10.0, 1), "5.0 / – / 10.0 (100)");
+        assert_eq!(tail_or_gone(&[0.0, 1.0, 1.0], GONE, 10.0, 1), "2 of 3");
+    }
 
     #[test]
     fn counts_tell_the_worst_and_none() {
