@@ -69,10 +69,18 @@ pub struct Values {
     pub values: Vec<f64>,
 }
 
-/// An open record.
+/// An open record. One that does not come to its end is removed.
 pub struct Record {
     file: Option<File>,
     path: PathBuf,
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            let _ = fs::remove_file(part(&self.path));
+        }
+    }
 }
 
 impl Record {
@@ -84,7 +92,7 @@ impl Record {
         if guest.is_none() {
             fs::create_dir_all(path.parent().context("a folder")?)?;
             // Only a run that came to its end replaces the last one.
-            file = Some(File::create(path.with_extension("part")).context("begin the record")?);
+            file = Some(File::create(part(&path)).context("begin the record")?);
         }
         let mut record = Self { file, path };
         record.line(&Line::Run(Run {
@@ -132,15 +140,22 @@ impl Record {
     }
 
     /// The run came to its end: the last one is the one before.
-    pub fn end(self) -> Result<()> {
+    pub fn end(mut self) -> Result<()> {
         if self.file.is_none() {
             return Ok(());
         }
         if self.path.exists() {
             fs::rename(&self.path, before(&self.path)).context("keep the record before")?;
         }
-        fs::rename(self.path.with_extension("part"), &self.path).context("keep the record")
+        fs::rename(part(&self.path), &self.path).context("keep the record")?;
+        self.file = None;
+        Ok(())
     }
+}
+
+/// Where a record is until it is whole.
+fn part(path: &Path) -> PathBuf {
+    path.with_extension("part")
 }
 
 /// Where the record of the run before is.
@@ -205,14 +220,27 @@ mod tests {
         }
     }
 
+    fn record(path: &Path, text: &str) -> Record {
+        fs::write(part(path), text).unwrap();
+        Record { file: Some(File::open(part(path)).unwrap()), path: path.into() }
+    }
+
+    #[test]
+    fn a_run_that_does_not_come_to_its_end_leaves_the_last_one_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("leak.jsonl");
+        record(&path, "first").end().unwrap();
+        drop(record(&path, "second"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    }
+
     #[test]
     fn the_record_before_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("leak.jsonl");
         for run in ["first", "second", "third"] {
-            let part = path.with_extension("part");
-            fs::write(&part, run).unwrap();
-            Record { file: Some(File::open(&part).unwrap()), path: path.clone() }.end().unwrap();
+            record(&path, run).end().unwrap();
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "third");
         assert_eq!(fs::read_to_string(before(&path)).unwrap(), "second");
