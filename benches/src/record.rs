@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,11 @@ pub enum Line {
         name: String,
         /// The reason.
         why: String,
+    },
+    /// How long all of it took; the last one.
+    Took {
+        /// Of this machine's clock, also for a guest.
+        seconds: f64,
     },
 }
 
@@ -73,6 +79,7 @@ pub struct Values {
 pub struct Record {
     file: Option<File>,
     path: PathBuf,
+    since: Instant,
 }
 
 impl Drop for Record {
@@ -94,7 +101,7 @@ impl Record {
             // Only a run that came to its end replaces the last one.
             file = Some(File::create(part(&path)).context("begin the record")?);
         }
-        let mut record = Self { file, path };
+        let mut record = Self { file, path, since: Instant::now() };
         record.line(&Line::Run(Run {
             bench: bench.into(),
             date: said("date", &["-u", "+%Y-%m-%d"]),
@@ -142,8 +149,10 @@ impl Record {
     /// The run came to its end: the last one is the one before.
     pub fn end(mut self) -> Result<()> {
         if self.file.is_none() {
+            // Time is another in there: who has started the guest tells how long it took.
             return Ok(());
         }
+        self.line(&Line::Took { seconds: self.since.elapsed().as_secs_f64().round() })?;
         if self.path.exists() {
             fs::rename(&self.path, before(&self.path)).context("keep the record before")?;
         }
@@ -201,11 +210,14 @@ fn processor() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+
     use super::*;
 
     #[test]
     fn a_line_is_read_as_it_was_written() {
         let lines = [
+            Line::Took { seconds: 12.0 },
             Line::Missing { name: "phase 3, LSM".into(), why: "no hooks".into() },
             Line::Values(Values {
                 group: "a loop".into(),
@@ -222,16 +234,17 @@ mod tests {
 
     fn record(path: &Path, text: &str) -> Record {
         fs::write(part(path), text).unwrap();
-        Record { file: Some(File::open(part(path)).unwrap()), path: path.into() }
+        let file = OpenOptions::new().append(true).open(part(path)).unwrap();
+        Record { file: Some(file), path: path.into(), since: Instant::now() }
     }
 
     #[test]
     fn a_run_that_does_not_come_to_its_end_leaves_the_last_one_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("leak.jsonl");
-        record(&path, "first").end().unwrap();
-        drop(record(&path, "second"));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+        record(&path, "first\n").end().unwrap();
+        drop(record(&path, "second\n"));
+        assert!(fs::read_to_string(&path).unwrap().starts_with("first\n"));
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
     }
 
@@ -239,11 +252,12 @@ mod tests {
     fn the_record_before_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("leak.jsonl");
-        for run in ["first", "second", "third"] {
+        for run in ["first\n", "second\n", "third\n"] {
             record(&path, run).end().unwrap();
         }
-        assert_eq!(fs::read_to_string(&path).unwrap(), "third");
-        assert_eq!(fs::read_to_string(before(&path)).unwrap(), "second");
+        let took = "{\"what\":\"took\",\"seconds\":0.0}\n";
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("third\n{took}"));
+        assert_eq!(fs::read_to_string(before(&path)).unwrap(), format!("second\n{took}"));
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
     }
 }

@@ -32,6 +32,8 @@ const CODE: (&str, f64) = ("PHP code without calls, times bare", 1.01);
 /// ms for a profile of 50,000 sites: how the rows of a larger one begin, and what it does.
 const LARGE_PROFILE: [(&str, &str); 2] = [("loading", "loads"), ("showing", "shows")];
 const MILLIS: f64 = 1000.0;
+/// Seconds for all benchmarks.
+const WHOLE: f64 = 900.0;
 
 /// The section.
 pub fn told(text: &mut String, all: &Benches) {
@@ -43,6 +45,7 @@ pub fn told(text: &mut String, all: &Benches) {
     calls(&mut rows, all);
     application(&mut rows, all);
     large_profile(&mut rows, all);
+    duration(&mut rows, all);
     let _ = write!(
         text,
         "## What was to be reached\n\n`met`: by three quarters of what was measured, of calls let through by all of it; `within its spread`: by half. \
@@ -307,6 +310,13 @@ fn large_profile(rows: &mut Rows, all: &Benches) {
     }
 }
 
+fn duration(rows: &mut Rows, all: &Benches) {
+    let each = [&all.leak, &all.latency, &all.overhead].map(|bench| bench.took);
+    let Some(sum) = each.into_iter().sum::<Option<f64>>() else { return };
+    let verdict = if sum <= WHOLE { "met" } else { "missed" };
+    rows.row("`cargo bench`, built", &format!("≤ {WHOLE} s"), &format!("{sum:.0} s"), verdict);
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -325,7 +335,12 @@ mod tests {
             unit: String::new(),
             values: values.to_vec(),
         };
-        Bench { run: Run::default(), values: values.iter().map(cell).collect(), missing: BTreeMap::new() }
+        Bench {
+            run: Run::default(),
+            values: values.iter().map(cell).collect(),
+            missing: BTreeMap::new(),
+            took: None,
+        }
     }
 
     fn guest(of: &str, kernel: &str, values: &[Cell]) -> Bench {
@@ -458,6 +473,17 @@ mod tests {
         };
         assert_eq!(of(1.009), "met");
         assert_eq!(of(1.011), "**missed**");
+    }
+
+    #[test]
+    fn all_benchmarks_together_take_a_quarter_of_an_hour() {
+        let mut all = all(bench(&[]), bench(&[]));
+        for (bench, took) in [(&mut all.leak, 200.0), (&mut all.latency, 100.0), (&mut all.overhead, 600.0)] {
+            bench.took = Some(took);
+        }
+        assert_eq!(verdict(&all, "`cargo bench`"), "met");
+        all.latency.took = Some(101.0);
+        assert_eq!(verdict(&all, "`cargo bench`"), "**missed**");
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Bench {
     pub values: Vec<Values>,
     /// What was not, and why.
     pub missing: BTreeMap<String, String>,
+    /// Seconds that it took; of older records that is not known.
+    pub took: Option<f64>,
 }
 
 impl Bench {
@@ -41,11 +43,12 @@ impl Bench {
         let Some(Line::Run(run)) = lines.next() else {
             anyhow::bail!("{} does not begin with what it is of", path.display());
         };
-        let mut bench = Self { run, values: Vec::new(), missing: BTreeMap::new() };
+        let mut bench = Self { run, values: Vec::new(), missing: BTreeMap::new(), took: None };
         for line in lines {
             match line {
                 Line::Values(values) => bench.values.push(values),
                 Line::Missing { name, why } => drop(bench.missing.insert(name, why)),
+                Line::Took { seconds } => bench.took = Some(seconds),
                 Line::Run(_) => anyhow::bail!("{}: two runs in one record", path.display()),
             }
         }
@@ -143,6 +146,7 @@ fn joined(guests: Vec<Bench>) -> Vec<Bench> {
                         format!("{} ({} alone: {})", other.run.commit, names_of(&guest), guest.run.commit);
                 }
                 other.values.extend(guest.values);
+                other.took = other.took.zip(guest.took).map(|(one, two)| one + two);
             }
             None => all.push(guest),
         }

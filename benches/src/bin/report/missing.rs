@@ -74,7 +74,7 @@ mod tests {
             values: vec![1.0],
         };
         let run = Run { bench: of.into(), ..Run::default() };
-        Bench { run, values: cells.iter().map(cell).collect(), missing: BTreeMap::new() }
+        Bench { run, values: cells.iter().map(cell).collect(), missing: BTreeMap::new(), took: None }
     }
 
     #[test]

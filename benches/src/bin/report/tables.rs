@@ -180,19 +180,30 @@ fn machine(text: &mut String, all: &Benches) {
             let _ = writeln!(text, "`{}` is of {} and commit {}.", other.bench, other.date, other.commit);
         }
     }
+    let here = [&all.leak, &all.latency, &all.overhead];
+    let durations: Vec<String> =
+        here.iter().filter_map(|bench| Some(format!("`{}`{}", bench.run.bench, took(bench)?))).collect();
+    if !durations.is_empty() {
+        let _ = writeln!(text, "{}.", durations.join(", "));
+    }
     for guest in &all.guests {
         let run = &guest.run;
         let _ = writeln!(
             text,
-            "Guest: `{}` under Linux {}, {}, commit {}{}: an emulated machine, of which only counts and ratios mean anything.",
+            "Guest: `{}` under Linux {}, {}, commit {}{}{}: an emulated machine, of which only counts and ratios mean anything.",
             run.bench,
             run.kernel,
             run.date,
             run.commit,
-            if run.quick { ", a quick run" } else { "" }
+            if run.quick { ", a quick run" } else { "" },
+            took(guest).map_or(String::new(), |took| format!(",{took}"))
         );
     }
     text.push_str("\nNumbers are medians with quartiles in brackets, unless a table says otherwise.\n\n");
+}
+
+fn took(bench: &Bench) -> Option<String> {
+    bench.took.map(|seconds| format!(" took {seconds:.0} s"))
 }
 
 fn leak(text: &mut String, all: &Benches) {
@@ -320,7 +331,7 @@ fn has(bench: &Bench, group: &str) -> bool {
 
 fn without(bench: &Bench, column: &str) -> Bench {
     let values = bench.values.iter().filter(|v| v.column != column).cloned().collect();
-    Bench { run: bench.run.clone(), values, missing: bench.missing.clone() }
+    Bench { run: bench.run.clone(), values, missing: bench.missing.clone(), took: bench.took }
 }
 
 const REPEAT: &str = "## How to repeat it\n\n    make bench          # as root, a quarter of an hour; twice, to see what agrees\n    make bench-guest    # phase 3, in an emulated guest\n    make report\n\n\

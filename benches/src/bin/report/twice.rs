@@ -88,7 +88,7 @@ mod tests {
             values: values.to_vec(),
         };
         let run = Run { bench: name.into(), ..Run::default() };
-        Bench { run, values: values.iter().map(cell).collect(), missing: BTreeMap::new() }
+        Bench { run, values: values.iter().map(cell).collect(), missing: BTreeMap::new(), took: None }
     }
 
     fn section(before: Vec<Bench>) -> String {
