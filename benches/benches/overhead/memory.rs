@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::process::Stdio;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -96,12 +97,30 @@ impl Application {
         Ok((profile.sites().len(), profile.grants.len(), files))
     }
 
-    /// Runs that many files of it.
-    fn run(&self, files: usize) -> Result<()> {
+    fn php(&self, files: usize) -> Result<Output> {
         let mut php = self.arena.php("all.php", &[]);
         php.current_dir(self.arena.path("")).args((0..files).map(|n| self.file(n)));
-        let output = php.stdout(Stdio::piped()).output().context("run PHP")?;
+        php.stdout(Stdio::piped()).output().context("run PHP")
+    }
+
+    /// Runs that many files of it.
+    fn run(&self, files: usize) -> Result<()> {
+        let output = self.php(files)?;
         ensure!(output.stdout == b"done", "PHP ended with {}", output.status);
+        Ok(())
+    }
+
+    /// A method of another file is killed at the call that all of them make: the call is judged, not just let go.
+    fn assert_judged(&self) -> Result<()> {
+        self.write(1, 1)?;
+        let session = self.session("small.profile")?;
+        let output = self.php(2)?;
+        drop(session);
+        ensure!(
+            output.status.signal() == Some(libc::SIGKILL),
+            "what is not in the profile ended with {}",
+            output.status
+        );
         Ok(())
     }
 
@@ -124,91 +143,118 @@ fn grant(site: &Site, operation: Op) -> Grant {
     key.into_grant(GrantMode::Enforce)
 }
 
+/// A profile, and how many files of the application it is of.
+struct Case {
+    profile: &'static str,
+    files: usize,
+    sites: usize,
+    grants: usize,
+    /// How often it is replaced by itself.
+    swaps: usize,
+}
+
+/// What one profile has come to.
+#[derive(Default)]
+struct Seen {
+    /// Bytes of the tracer and of its maps, in each round: at each of these moments.
+    memory: [Vec<[u64; 2]>; MOMENTS.len()],
+    /// Names and bytes of the largest maps, at last.
+    largest: Vec<(String, u64)>,
+    /// ms from its start to ready.
+    ready: Vec<f64>,
+    /// ms from SIGHUP until it was replaced.
+    swaps: Vec<f64>,
+    /// Bytes that the tracer had at most.
+    most: u64,
+}
+
+const MOMENTS: [&str; 3] = ["ready", "each has made a call", "replaced by itself (SIGHUP)"];
+
+impl Seen {
+    fn round(&mut self, application: &Application, case: &Case) -> Result<()> {
+        let mut session = application.session(case.profile)?;
+        self.ready.push(millis(session.took));
+        self.memory[0].push(session.resident()?);
+        application.run(case.files)?;
+        session.settle()?;
+        self.memory[1].push(session.resident()?);
+        for _ in 0..case.swaps {
+            let since = Instant::now();
+            session.signal(Signal::SIGHUP)?;
+            session.wait_for("loaded again")?;
+            self.swaps.push(millis(since.elapsed()));
+        }
+        if case.swaps > 0 {
+            self.memory[2].push(session.resident()?);
+        }
+        self.largest = session.maps()?.iter().take(4).map(|(id, bytes)| (map_name(*id), *bytes)).collect();
+        self.most = self.most.max(session.memory("VmHWM")?);
+        // Also tells whether there was a violation.
+        session.stop()
+    }
+
+    fn keep(&self, case: &Case, record: &mut Record) -> Result<()> {
+        for (moment, bytes) in MOMENTS.iter().zip(&self.memory).filter(|(_, bytes)| !bytes.is_empty()) {
+            let what = format!("{} sites, {} grants: {moment}", case.sites, case.grants);
+            let mib = |whose: usize| bytes.iter().map(move |bytes| ratio(bytes[whose], 1 << 20));
+            for (whose, column) in ["the tracer", "its maps"].into_iter().enumerate() {
+                record.values("phase 2, sandbox: memory", &what, column, "MiB", mib(whose).collect())?;
+            }
+            println!("{what:<70} {:>22} {:>22}", Spread::of(mib(0)).told(1), Spread::of(mib(1)).told(1));
+        }
+        let largest: Vec<String> = self
+            .largest
+            .iter()
+            .map(|(name, bytes)| format!("{name} {:.1}", ratio(*bytes, 1 << 20)))
+            .collect();
+        println!(
+            "  the tracer at most {:.1}; largest maps: {}",
+            ratio(self.most, 1 << 20),
+            largest.join(", ")
+        );
+        Ok(())
+    }
+}
+
 /// Measures and tells.
 pub fn measure(quick: bool, record: &mut Record) -> Result<()> {
     let application = Application::new()?;
-    let small = Profile::load(&application.arena.path("small.profile"))?;
+    application.assert_judged()?;
+    let profile = Profile::load(&application.arena.path("small.profile"))?;
+    let (few, their) = (profile.sites().len(), profile.grants.len());
+    let small = Case { profile: "small.profile", files: 1, sites: few, grants: their, swaps: 0 };
     let (sites, grants, files) = application.grow()?;
-    println!("\nphase2-kernel-kill --sandbox: memory\n");
-    println!("{:<58} {:>9} {:>9}  largest maps", "", "tracer's", "maps'");
-    let (few, their) = (small.sites().len(), small.grants.len());
-    let session = application.session("small.profile")?;
-    tell(record, &format!("{few} sites, {their} grants: ready"), &session)?;
-    application.run(1)?;
-    session.settle()?;
-    tell(record, &format!("{few} sites, each has made a call"), &session)?;
-    session.stop()?;
-
-    let mut session = application.session("large.profile")?;
-    tell(record, &format!("{sites} sites, {grants} grants: ready"), &session)?;
-    application.run(files)?;
-    session.settle()?;
-    tell(record, &format!("{sites} sites, each has made a call"), &session)?;
-    let rounds = if quick { 3 } else { 5 };
-    let mut swaps = Vec::new();
+    let large = Case { profile: "large.profile", files, sites, grants, swaps: 2 };
+    let rounds = if quick { 2 } else { 5 };
+    let (mut with_small, mut with_large, mut shown) = (Seen::default(), Seen::default(), Vec::new());
     for _ in 0..rounds {
-        let since = Instant::now();
-        session.signal(Signal::SIGHUP)?;
-        session.wait_for("loaded again")?;
-        swaps.push(millis(since.elapsed()));
+        interrupt::check()?;
+        with_small.round(&application, &small)?;
+        with_large.round(&application, &large)?;
+        shown.push(millis(application.show(large.profile)?));
     }
-    tell(record, &format!("{sites} sites, replaced by itself {rounds} times (SIGHUP)"), &session)?;
-    println!("{:<58} {:>9}", "  at most", mib(session.memory("VmHWM")?));
-    session.stop()?;
-
-    let (mut took, mut shown) = ([Vec::new(), Vec::new()], Vec::new());
-    for _ in 0..rounds {
-        shown.push(millis(application.show("large.profile")?));
-        for (took, profile) in took.iter_mut().zip(["small.profile", "large.profile"]) {
-            took.push(millis(application.session(profile)?.took));
-            interrupt::check()?;
-        }
+    println!("\nphase2-kernel-kill --sandbox: MiB of the tracer, and of its maps (rounds: {rounds})\n");
+    with_small.keep(&small, record)?;
+    with_large.keep(&large, record)?;
+    let more = with_large.ready.iter().zip(&with_small.ready).map(|(large, small)| large - small).collect();
+    println!("\nms; the bar is {MILLIS} for loading 50000 sites, and for showing them\n");
+    for (what, values, is_judged) in [
+        (format!("loading {sites} sites"), more, true),
+        (format!("showing {sites} sites"), shown, true),
+        (format!("from start to ready, {few} sites"), with_small.ready, false),
+        (format!("from start to ready, {sites} sites"), with_large.ready, false),
+        (format!("from SIGHUP until {sites} sites are replaced"), with_large.swaps, false),
+    ] {
+        let spread = Spread::of(values.iter().copied());
+        let verdict = if is_judged { spread.verdict(MILLIS) } else { "" };
+        println!("{what:<70} {:>22}  {verdict}", spread.told(0));
+        record.values("phase 2, sandbox: times", &what, "ms", "ms", values)?;
     }
-    let more: Vec<f64> = took[1].iter().zip(&took[0]).map(|(large, small)| large - small).collect();
-    record.values(TIMES, &format!("loading {sites} sites"), "ms", "ms", more.clone())?;
-    record.values(TIMES, &format!("showing {sites} sites"), "ms", "ms", shown.clone())?;
-    record.values(TIMES, &format!("from start to ready, {few} sites"), "ms", "ms", took[0].clone())?;
-    record.values(
-        TIMES,
-        &format!("from SIGHUP until {sites} sites are replaced"),
-        "ms",
-        "ms",
-        swaps.clone(),
-    )?;
-    let (loading, showing) = (Spread::of(more), Spread::of(shown));
-    println!("\nphase2-kernel-kill --sandbox: ms, median and quartiles (rounds: {rounds})");
-    println!("the bar is {MILLIS} for loading 50000 sites, and for showing them\n");
-    let [small, large] = took.map(Spread::of);
-    println!("{:<58} {:>18}", format!("from start to ready, {few} sites"), small.told(0));
-    println!("{:<58} {:>18}", format!("from start to ready, {sites} sites"), large.told(0));
-    for (what, spread) in
-        [("  what these take longer: loading", loading), ("php-profile show, of these", showing)]
-    {
-        println!("{what:<58} {:>18}  {}", spread.told(0), spread.verdict(MILLIS));
-    }
-    println!("{:<58} {:>18}", "from SIGHUP until they are replaced", Spread::of(swaps).told(0));
-    Ok(())
-}
-
-const TIMES: &str = "phase 2, sandbox: times";
-
-fn tell(record: &mut Record, what: &str, session: &Tracer) -> Result<()> {
-    let ([rss, total], maps) = (session.resident()?, session.maps()?);
-    for (column, bytes) in [("the tracer", rss), ("its maps", total)] {
-        record.values("phase 2, sandbox: memory", what, column, "MiB", vec![ratio(bytes, 1 << 20)])?;
-    }
-    let largest: Vec<String> =
-        maps.iter().take(4).map(|(id, bytes)| format!("{} {}", map_name(*id), mib(*bytes))).collect();
-    println!("{what:<58} {:>9} {:>9}  {}", mib(rss), mib(total), largest.join(", "));
     Ok(())
 }
 
 fn map_name(id: u32) -> String {
     MapHandle::from_map_id(id).map_or_else(|_| "?".into(), |map| map.name().to_string_lossy().into_owned())
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", ratio(bytes, 1 << 20))
 }
 
 fn millis(time: Duration) -> f64 {

@@ -316,7 +316,7 @@ fn memory(text: &mut String, all: &Benches) {
     let _ = write!(
         text,
         "{}\n{}\n",
-        table(&all.overhead, "phase 2, sandbox: memory", "phase 2, sandbox", &|v, _| format!("{:.1}", v[0])),
+        table(&all.overhead, "phase 2, sandbox: memory", "phase 2, sandbox", &|v, _| spread(v, 1)),
         table(&all.overhead, TIMES, "", &|v, _| spread(v, 0))
     );
 }
