@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 use benches::attack::{OPERATIONS, Scene, Shape};
 use benches::record::{self, Record};
-use benches::strategy::{self, Strategy, USER_KILL};
+use benches::strategy::{self, PROBES, Strategy, USER_KILL};
 use benches::tracer::{Tracer, child};
 use benches::{interrupt, programs};
 use criterion::measurement::{Measurement, ValueFormatter};
@@ -133,6 +133,7 @@ fn measure(plan: &Plan, here: &[Strategy], record: &mut Record) -> Result<()> {
         ended(session, strategy)?;
     }
     if !plan.guest {
+        probes(plan, &scene, &mut criterion, record)?;
         allowlist(plan, &scene, &mut criterion, record)?;
     }
     criterion.final_summary();
@@ -185,6 +186,19 @@ fn sample(
     });
     group.finish();
     leaks
+}
+
+/// The original's way, by the loop of one operation.
+fn probes(plan: &Plan, scene: &Scene, criterion: &mut Criterion<Leaks>, record: &mut Record) -> Result<()> {
+    const UNLINK: usize = 0;
+    let (name, ..) = OPERATIONS[UNLINK];
+    eprintln!("{}: learning", PROBES.name);
+    let (session, wrapper) = scene.probed(UNLINK)?;
+    let plan = Plan { quick: true, ..*plan };
+    let attack = || scene.attack_under(UNLINK, &wrapper);
+    let leaks = sample(&plan, criterion, &PROBES, name, Shape::Loop(UNLINK), &attack);
+    record.values("a loop in php-cli", name, PROBES.name, "calls", leaks)?;
+    ended(session, &PROBES)
 }
 
 /// What one would do without a profile by function: an allowlist of the whole process's calls.

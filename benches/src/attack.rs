@@ -11,7 +11,7 @@ use e2e::arena::{Arena, Trap, USER, pool, query};
 use e2e::fpm::{Fpm, POOL_USER, Request, wait_until};
 use nix::unistd::User;
 
-use crate::strategy::Strategy;
+use crate::strategy::{PROBES, Strategy};
 use crate::tracer::{Tracer, child};
 use crate::{interrupt, programs};
 
@@ -91,7 +91,9 @@ impl Scene {
     fn session(&self, strategy: &Strategy, mode: &str, options: &[&str]) -> Result<Tracer> {
         let mut args: Vec<std::ffi::OsString> = vec![mode.into(), "--profile-file".into()];
         args.push(self.profile(strategy).into());
-        for php in [self.arena.path("php"), self.fpm.binary()] {
+        // The pool passes no probes.
+        let fpm = (*strategy != PROBES).then(|| self.fpm.binary());
+        for php in std::iter::once(self.arena.path("php")).chain(fpm) {
             args.extend(["--php".into(), php.into_os_string()]);
         }
         args.extend(strategy.options.iter().chain(options).map(Into::into));
@@ -111,6 +113,25 @@ impl Scene {
             ensure!(tried == done, "{}: what is honest does not work: {done:?} of {tried:?}", shape.1);
         }
         session.stop()
+    }
+
+    /// A sandbox that knows one operation by PHP's own probes, for attacks under what comes with it.
+    pub fn probed(&self, operation: usize) -> Result<(Tracer, Command)> {
+        // Without it PHP does not pass its probes.
+        let mut wrapper = child("env");
+        wrapper.arg("USE_ZEND_DTRACE=1");
+        let (_, name, most) = OPERATIONS[operation];
+        let honest = || -> Result<()> {
+            let (tried, done) = self.one("Good", name, most, Some(&wrapper))?;
+            ensure!(tried == done, "{name}: what is honest does not work: {done:?} of {tried:?}");
+            Ok(())
+        };
+        let learning = self.session(&PROBES, "--profile", &["--syscalls", "seed"])?;
+        honest()?;
+        learning.stop()?;
+        let session = self.session(&PROBES, "--sandbox", &[])?;
+        honest()?;
+        Ok((session, wrapper))
     }
 
     /// A sandbox that knows what was learnt, to attack.

@@ -28,6 +28,9 @@ pub const PLAIN: Strategy = Strategy {
 };
 /// `SIGKILL` from user space.
 pub const USER_KILL: Strategy = plain("phase 1", "phase1-user-kill", &[]);
+/// The original's way: PHP's own probes tell the function, and its twenty calls are policed.
+pub const PROBES: Strategy =
+    Strategy { name: "phase 1, USDT, its twenty calls", options: &["--attribution", "usdt"], ..USER_KILL };
 /// From the kernel.
 pub const KERNEL_KILL: Strategy = plain("phase 2", "phase2-kernel-kill", &[]);
 /// The argument is rewritten.
@@ -61,7 +64,11 @@ impl Strategy {
 
     /// The file of its profile: strategies that see the same calls share one.
     pub fn profile(&self) -> &'static str {
-        if self.learns_by_hooks() { "lsm.profile" } else { "calls.profile" }
+        match *self {
+            PROBES => "probes.profile",
+            _ if self.learns_by_hooks() => "lsm.profile",
+            _ => "calls.profile",
+        }
     }
 
     /// Whether an unauthorized call may have its effect although its path lies in memory that could be rewritten.

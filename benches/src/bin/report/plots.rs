@@ -9,11 +9,12 @@ use plotters::prelude::*;
 use crate::Bench;
 
 const SIZE: (u32, u32) = (860, 380);
-const COLOURS: [RGBColor; 4] = [
+const COLOURS: [RGBColor; 5] = [
     RGBColor(0xd5, 0x5e, 0x00),
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0x00, 0x9e, 0x73),
     RGBColor(0x33, 0x33, 0x33),
+    RGBColor(0xcc, 0x79, 0xa7),
 ];
 
 /// Steps of an empirical distribution: how many percent of the values are at most this.
