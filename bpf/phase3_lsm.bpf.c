@@ -689,9 +689,16 @@ int BPF_PROG(socket_listen, struct socket *sock, int backlog)
 	return valued_hook(op_of(SYS_listen, 0), 1, backlog);
 }
 
+/* Also where it is not policed: who is a worker is told by it. */
 SEC("lsm/socket_accept")
 int BPF_PROG(socket_accept, struct socket *sock, struct socket *new)
 {
+	struct task_struct *t = bpf_get_current_task_btf();
+	u32 tgid = t->tgid;
+	struct proc *p = proc_of(tgid);
+
+	if (p && acts())
+		begins_to_serve(p);
 	return plain_hook(op_of(SYS_accept, 0));
 }
 

@@ -9,7 +9,7 @@
 
 /* Filled before load from the table in intf.h. */
 const volatile struct call_desc calls[NR_MAX] = {};
-/* Numbers of which some class is policed, and the operations that are. */
+/* Numbers of which some class is policed, or that must be seen; and the operations that are policed. */
 const volatile u8 policed_nr[NR_MAX] = {};
 const volatile u64 policed_ops[OPS_MAX / 64] = {};
 
@@ -19,11 +19,13 @@ enum {
 	SYS_vfork = 58,
 	SYS_execve = 59,
 	SYS_socket = 41,
+	SYS_accept = 43,
 	SYS_kill = 62,
 	SYS_tkill = 200,
 	SYS_tgkill = 234,
 	SYS_rt_tgsigqueueinfo = 297,
 	SYS_ioprio_set = 251,
+	SYS_accept4 = 288,
 	SYS_sendmmsg = 307,
 	SYS_execveat = 322,
 	SYS_clone3 = 435,
@@ -46,6 +48,11 @@ static __always_inline bool op_is_policed(u32 op)
 static __always_inline bool forks_or_execs(u32 nr)
 {
 	return (nr >= SYS_clone && nr <= SYS_execve) || nr == SYS_execveat || nr == SYS_clone3;
+}
+
+static __always_inline bool accepts(u32 nr)
+{
+	return nr == SYS_accept || nr == SYS_accept4;
 }
 
 static __always_inline u64 arg_of(struct rec_call *c, u32 n)

@@ -167,7 +167,8 @@ static __always_inline void note_ending(struct rec_call *c)
 	if (c->nr != SYS_kill || c->args[1] != SIGQUIT)
 		return;
 	q = proc_of(target);
-	if (q && q->role == ROLE_WORKER)
+	/* not only a worker: it may become one before the signal comes */
+	if (q && q->role != ROLE_PLAIN)
 		__sync_fetch_and_or(&q->flags, PROC_QUITTING);
 }
 

@@ -46,6 +46,11 @@ static __always_inline int on_enter(u64 id, bool leaves_work)
 	p = proc_of(tgid);
 	if (!p || !acts())
 		return 0;
+	if (!foreign && accepts(nr)) {
+		begins_to_serve(p);
+		if (!op_is_policed(nr << CLASS_BITS))
+			return 0;
+	}
 	if (is_left_alone(p))
 		return 0;
 	task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);

@@ -839,6 +839,7 @@ enum proc_flags {
 	PROC_IGNORED = 64, /* outside --pid, --cgroup, --uid */
 	/* a worker that its master told to end (SIGQUIT): its next call for that is {master} */
 	PROC_QUITTING = 128,
+	PROC_SERVES = 256, /* of an fpm, and has asked for a request: never its master */
 };
 
 struct frame {

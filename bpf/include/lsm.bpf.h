@@ -16,7 +16,6 @@ enum {
 	SYS_shmat = 30,
 	SYS_shmctl = 31,
 	SYS_connect = 42,
-	SYS_accept = 43,
 	SYS_sendto = 44,
 	SYS_bind = 49,
 	SYS_listen = 50,

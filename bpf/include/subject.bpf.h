@@ -406,14 +406,28 @@ static __always_inline void tell_proc(struct scratch *s, u32 kind, struct task_s
 	emit(&r->h, sizeof(*r), may_kill);
 }
 
-/* {master}: an fpm process that served nothing since it was forked, or that forks outside a request. */
+/* {master}: an fpm process that asked for no request since it was forked, or that forks outside one. */
 static __always_inline u32 role_of(struct proc *p, struct image *img)
 {
 	if (!img || !(img->flags & IMAGE_FPM))
 		return ROLE_PLAIN;
+	if (p->flags & PROC_SERVES)
+		return ROLE_WORKER;
 	if (!p->requests || (p->flags & PROC_PRELOADED))
 		return ROLE_MASTER;
 	return ROLE_WORKER;
+}
+
+/*
+ * At a call of accept, before it has read anything: settings that a request brings along are made before the request
+ * begins, and php-fpm's master never accepts. `p` is that in `procs`.
+ */
+static __always_inline void begins_to_serve(struct proc *p)
+{
+	if (p->role == ROLE_PLAIN || (p->flags & PROC_SERVES))
+		return;
+	__sync_fetch_and_or(&p->flags, PROC_SERVES);
+	p->role = ROLE_WORKER;
 }
 
 /*
@@ -459,7 +473,8 @@ static __always_inline void on_fork(struct task_struct *parent, struct task_stru
 	}
 	if (ctgid == ptgid)
 		return;
-	if (p->role == ROLE_WORKER && pt && pt->kind == SITE_ENGINE && pt->phase != PHASE_REQUEST) {
+	if (p->role == ROLE_WORKER && !(p->flags & PROC_SERVES) && pt && pt->kind == SITE_ENGINE &&
+	    pt->phase != PHASE_REQUEST) {
 		/* ran PHP before it had children (opcache.preload): it is the master all the same */
 		p->flags |= PROC_PRELOADED;
 		p->role = ROLE_MASTER;

@@ -33,11 +33,13 @@ fn main() {
     let pool = test("php_fpm_a_taint_ends_with_its_request_or_with_a_reload", bypass::pool::taints);
     let own_pool =
         test("php_fpm_its_own_pool_asked_to_prepend_an_upload_does_nothing_for_it", bypass::pool::own_pool);
+    let fresh_worker =
+        test("php_fpm_a_worker_that_served_nothing_yet_is_not_its_master", bypass::pool::fresh_worker);
     let attempts = names.iter().enumerate().map(|(index, name)| {
         let listed = listed.clone();
         test(name, move || check(results(&listed), index))
     });
-    e2e::suite::main(attempts.chain([pool, own_pool]).collect())
+    e2e::suite::main(attempts.chain([pool, own_pool, fresh_worker]).collect())
 }
 
 /// Panics with all that is wrong about one attempt.

@@ -61,15 +61,14 @@ pub struct ReadOnly {
 }
 
 impl ReadOnly {
-    /// Numbers of which some class is policed, and those that must be seen for attribution.
+    /// Numbers of which some class is policed, and those that must be seen for attribution: forks, execs, accepts.
     pub fn policed_nr(&self) -> [u8; intf::NR_MAX as usize] {
-        const FORKS_AND_EXECS: [usize; 6] = [56, 57, 58, 59, 322, 435];
+        const SEEN: [usize; 8] = [56, 57, 58, 59, 322, 435, 43, 288];
         let mut numbers = [0; intf::NR_MAX as usize];
         for (nr, policed) in numbers.iter_mut().enumerate() {
             let known = shared::intf::call(nr as u32).is_some();
             // A number that the table does not know is policed, whatever it is.
-            *policed =
-                u8::from(!known || self.policed.contains_call(nr as u16) || FORKS_AND_EXECS.contains(&nr));
+            *policed = u8::from(!known || self.policed.contains_call(nr as u16) || SEEN.contains(&nr));
         }
         numbers
     }

@@ -268,8 +268,8 @@ pub fn is_of_view(op: Op) -> bool {
 /// The hooks that are needed to see a set of this view.
 pub fn hooks_for(ops: &OpSet) -> impl Iterator<Item = &'static Hook> {
     HOOKS.iter().filter(|hook| {
-        // Where a child or a program comes from is always recorded.
-        ["task_alloc", "bprm_creds_for_exec"].contains(&hook.name)
+        // Where a child or a program comes from is always recorded, and who is a worker of php-fpm.
+        ["task_alloc", "bprm_creds_for_exec", "socket_accept"].contains(&hook.name)
             || hook.calls.iter().any(|name| match call(name) {
                 Some(call) => ops.contains_call(call.nr),
                 None => ops.contains(Op::EXEC),
@@ -364,6 +364,7 @@ mod tests {
         }
         assert_eq!(hooks_for(&seen_of(&seed)).filter(|hook| hook.name == "path_unlink").count(), 1);
         assert!(hooks_for(&seen_of(&seed)).all(|hook| hook.name != "file_permission"));
+        assert!(hooks_for(&seen_of(&selection("unlink"))).any(|hook| hook.name == "socket_accept"));
     }
 
     #[test]

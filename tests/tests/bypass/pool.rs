@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use e2e::arena::Status;
 use e2e::bypass::{Strategy, folder};
-use e2e::fpm::{Fpm, POOL_USER, Request, Setup, age};
+use e2e::fpm::{Fpm, POOL_USER, Request, Setup, age, wait_until};
 use e2e::session::{Running, Session};
 use nix::unistd::User;
 use serde_json::Value;
@@ -101,6 +103,66 @@ pub fn own_pool() {
         Strategy::Phase2 | Strategy::Rewriting => assert!(left() >= FILES - 1, "{} are left", left()),
         Strategy::Lsm => assert_eq!(left(), FILES),
     }
+    running.stop();
+    fpm.stop();
+}
+
+/// The first request of a worker brings a setting along that loads a library: made before the request begins.
+pub fn fresh_worker() {
+    const FILES: usize = 1000;
+    let mut fpm = prepared(2);
+    let (library, folder) = (fpm.base().join("library.so"), fpm.make_data("victims"));
+    let source = e2e::bypass::folder().join("preload.c");
+    let built = Command::new("cc")
+        .arg(format!("-DVICTIMS=\"{}\"", folder.display()))
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .status();
+    assert!(built.expect("run cc").success());
+    let files: Vec<_> = (0..FILES).map(|n| folder.join(n.to_string())).collect();
+    let put = || {
+        for file in &files {
+            fs::write(file, "precious").expect("write a file");
+            chown(file, Some(user()), Some(user())).expect("give a file");
+        }
+    };
+    let left = || files.iter().filter(|file| file.exists()).count();
+    let value = format!("extension={}", library.display());
+    let attack = |fpm: &mut Fpm| {
+        fpm.spawn();
+        wait_until("php-fpm listens", || UnixStream::connect(fpm.socket()).is_ok());
+        let _ = fpm.request(&Request::get("forge=").header("PHP_ADMIN_VALUE", &value));
+    };
+    put();
+    let granted = fpm.data().join("granted");
+    fs::write(&granted, "").expect("write a file");
+    chown(&granted, Some(user()), Some(user())).expect("give a file");
+    attack(&mut fpm);
+    assert_eq!(left(), 0, "the attack does not work where nobody watches");
+    fpm.stop();
+    learnt(&mut fpm, |fpm| (0..4).for_each(|_| assert_eq!(fpm.ok("forge="), "done")));
+    let running = session(&fpm, "--sandbox").start();
+    let mut told = Told::of(&fpm.base().join("events.jsonl"));
+    fpm.start();
+    assert_eq!(fpm.ok("forge="), "done");
+    fpm.stop();
+    let violations = told.new_ones(Duration::from_millis(200));
+    assert!(violations.is_empty(), "{violations:#?}");
+    put();
+    attack(&mut fpm);
+    let violations = told.new_ones(Duration::from_secs(1));
+    let (action, least) = match strategy() {
+        Strategy::Phase1 => ("killed", 1),
+        Strategy::Phase2 => ("killed", FILES - 1),
+        Strategy::Rewriting => ("rewritten", FILES - 1),
+        Strategy::Lsm => ("denied", FILES),
+    };
+    assert!(left() >= least, "{} are left", left());
+    let is_stopped = |event: &Value| event["action"] == action || event["action"] == "killed";
+    assert!(!violations.is_empty() && violations.iter().all(is_stopped), "{violations:#?}");
+    assert!(violations.iter().all(|event| event["site"]["kind"] == "engine"), "{violations:#?}");
+    // Whoever takes its place, or goes on, serves.
+    assert_eq!(fpm.ok("forge="), "done");
     running.stop();
     fpm.stop();
 }
