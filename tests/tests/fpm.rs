@@ -3,10 +3,11 @@
 //! Attacks are checked by their effect: what of two thousand files is left, what bytes arrived. A strategy that
 //! kills from user space lets some calls through; none may run to its end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -1273,6 +1274,76 @@ fn scripts(fpm: &Fpm, folder: &str) -> Vec<String> {
     inside.map(|path| path.display().to_string()).collect()
 }
 
+/// The application starts php-cli, an executable of its own: what its scripts are is told apart, or nothing is granted.
+fn php_that_is_started_and_not_watched_has_no_grants() {
+    let mut fpm = Fpm::prepare(Setup::workers(1));
+    let php = fpm.base().join("php");
+    fs::copy("/usr/bin/php8.2", &php).expect("copy PHP");
+    let start = format!(
+        "header('X-Worker: ' . getmypid());\nexec('true');\nexec('{} -n ' . $_GET['job']);\necho 'done';",
+        php.display()
+    );
+    add_script(&fpm, "public/start.php", &start);
+    let delete = "foreach (glob($argv[1] . '/*') as $file) { unlink($file); }";
+    let folder = fpm.make_targets("jobs", 0);
+    let argument = encoded(&format!(" {}", folder.display()));
+    let (job, other) = (add_script(&fpm, "job.php", delete), add_script(&fpm, "other.php", delete));
+    let request = |script: &Path| {
+        Request::get(&format!("job={}{argument}", encoded(&script.display().to_string()))).script("start.php")
+    };
+    let profile = fpm.base().join("p.profile");
+
+    let learning = fpm.session("--profile").start();
+    fpm.start();
+    fpm.make_targets("jobs", MANY);
+    fpm.must(&request(&job));
+    assert_eq!(left(&folder), 0);
+    let ran = learning.stop();
+    let both = format!("--php {} --php {}", fpm.binary().display(), php.display());
+    for text in ["not granted: php-not-watched: ", &format!("Hint: name it, too: {both}")] {
+        assert!(ran.stderr.contains(text), "{text}: {}", ran.stderr);
+    }
+    let learnt = exported(&profile);
+    let programs: HashSet<_> =
+        learnt["grants"].as_array().expect("grants").iter().filter_map(|g| g["program"].as_str()).collect();
+    assert!(!programs.contains(php.to_str().expect("UTF-8")), "{programs:?}");
+    assert!(programs.contains("/usr/bin/dash"), "{programs:?}");
+    let running = fpm.session("--sandbox").start();
+    fpm.make_targets("jobs", MANY);
+    let _ = fpm.request(&request(&job));
+    let ran = running.stop();
+    assert!(left(&folder) > 0, "{}", ran.stderr);
+    let told = ran.violations();
+    assert!(told.iter().any(|event| event["reason"] == "program-not-in-profile"), "{told:#?}");
+
+    // A profile of before, as it were.
+    let text = learnt.to_string().replace("/usr/bin/dash", &php.display().to_string());
+    fs::write(&profile, text).expect("write a profile");
+    fs::set_permissions(&profile, fs::Permissions::from_mode(0o600)).expect("chmod");
+    for mode in ["--monitor", "--sandbox"] {
+        let ran = fpm.session(mode).watch();
+        assert_eq!(ran.status, 125, "{}", ran.stderr);
+        assert!(ran.stderr.contains("which is PHP and not watched"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("\nHint: ") && ran.stderr.contains(&both), "{}", ran.stderr);
+    }
+
+    let with_php = |mode: &str| fpm.session(mode).arg("--php").arg(php.display().to_string());
+    let learning = with_php("--profile").arg("--force").start();
+    fpm.make_targets("jobs", MANY);
+    fpm.must(&request(&job));
+    no_violation(&learning.stop());
+    let running = with_php("--sandbox").start();
+    fpm.make_targets("jobs", MANY);
+    fpm.must(&request(&job));
+    assert_eq!((left(&folder), violations(&fpm)), (0, Vec::new()));
+    fpm.make_targets("jobs", MANY);
+    let _ = fpm.request(&request(&other));
+    assert!(left(&folder) > 0);
+    let ran = running.stop();
+    let first = ran.violations()[0];
+    assert_eq!(first["site"]["file"], other.display().to_string(), "{first:#}");
+}
+
 fn a_preloaded_pool_keeps_its_master_apart() {
     let mut fpm = Fpm::prepare(Setup::workers(2));
     let preload = fpm.app().join("src/Good.php");
@@ -1548,6 +1619,7 @@ fn main() {
         who_is_where_another_function_was_is_told_apart,
         who_gives_up_the_opcode_caches_lock_is_tainted_once_it_is_restarted,
         code_that_does_nothing_by_itself_may_be_the_first_in_another_order,
+        php_that_is_started_and_not_watched_has_no_grants,
         a_preloaded_pool_keeps_its_master_apart,
         an_orphan_of_a_worker_is_not_taken_for_the_master,
         behind_nginx_an_attack_is_one_bad_gateway,

@@ -35,6 +35,7 @@ pub mod selfcheck;
 pub mod session;
 pub mod switch;
 pub mod tables;
+mod unwatched;
 pub mod wrappers;
 
 use std::process::ExitCode;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
@@ -37,6 +37,7 @@ use crate::moved::ended_of_it;
 use crate::queue::Messages;
 use crate::say;
 use crate::session::from_profile;
+use crate::unwatched;
 use crate::wrappers;
 
 /// What a session's reporter needs.
@@ -57,6 +58,8 @@ pub struct Settings {
     pub profile: Option<Profile>,
     /// How a profile is written.
     pub face: Face,
+    /// The files of the images.
+    pub watched: Vec<PathBuf>,
     /// Version and ABI, where they are known at the start.
     pub php: Option<(String, String)>,
     /// Counts of pairs.
@@ -137,6 +140,8 @@ pub struct Reporter {
     exes: HashMap<u32, Name>,
     /// Executed while no image was seen: one of them may be PHP.
     programs: HashSet<Name>,
+    /// Executed while learning, by processes of no image: whether it is PHP.
+    are_php: HashMap<Name, bool>,
     /// That sites are in.
     files: Files,
     /// That code was compiled from.
@@ -198,6 +203,7 @@ impl Reporter {
             pairs_seen: HashMap::new(),
             exes: HashMap::new(),
             programs: HashSet::new(),
+            are_php: HashMap::new(),
             files: Files::default(),
             included: Files::default(),
             started: SystemTime::now(),
@@ -550,6 +556,10 @@ impl Reporter {
             learner.observe(&Observation { actor, op, sink, args, count: 1, tainted });
         };
         let program = call.program.clone();
+        if self.runs_unwatched_php(who, program.as_ref()) {
+            self.learner.unknown(unwatched::CAUSE, 1);
+            return;
+        }
         if runs_php {
             if r.unknown != 0 {
                 self.learner.unknown(&unknown_causes(r.unknown), 1);
@@ -597,6 +607,23 @@ impl Reporter {
             path: args.path.map(<[u8]>::to_vec),
             path2: args.path2.map(<[u8]>::to_vec),
         });
+    }
+
+    /// A new file at a watched path is an image soon.
+    fn runs_unwatched_php(&mut self, who: &intf::who, program: Option<&Name>) -> bool {
+        if who.image != 0 || who.proc_flags & intf::PROC_UNINTROSPECTED != 0 {
+            return false;
+        }
+        let Some(program) = program else { return false };
+        if let Some(known) = self.are_php.get(program) {
+            return *known;
+        }
+        if self.are_php.len() >= PROGRAMS_KEPT {
+            self.are_php.retain(|_, is_php| *is_php);
+        }
+        let is_php = unwatched::is_php(program);
+        self.are_php.insert(program.clone(), is_php);
+        is_php
     }
 
     /// What the kernel side only counted since the pair was told.
@@ -735,9 +762,7 @@ impl Reporter {
 
     /// A PHP image among the programs that were run.
     fn unnamed_php(&self) -> Option<Name> {
-        let is_php =
-            |p: &&Name| introspect::introspect(Path::new(std::ffi::OsStr::from_bytes(p.as_bytes()))).is_ok();
-        self.programs.iter().find(is_php).cloned()
+        self.programs.iter().find(|program| unwatched::is_php(program)).cloned()
     }
 
     fn tell_profile(&self, profile: &Profile) {
@@ -756,6 +781,20 @@ impl Reporter {
         ));
         for (cause, count) in &profile.learned.unknown {
             say(&format!("  not granted: {cause}: {count}"));
+        }
+        self.tell_unwatched_php();
+    }
+
+    fn tell_unwatched_php(&self) {
+        let mut php: Vec<&Name> =
+            self.are_php.iter().filter(|(_, is_php)| **is_php).map(|(p, _)| p).collect();
+        php.sort_unstable();
+        for program in php {
+            say(&format!(
+                "notice: {program} ran, which is PHP and not watched: nothing is granted to it\n\
+                 Hint: name it, too: {}",
+                unwatched::options(&self.settings.watched, program)
+            ));
         }
     }
 

@@ -47,6 +47,7 @@ use crate::scripts::ScriptFiles;
 use crate::selfcheck::SelfChecks;
 use crate::switch::Switch;
 use crate::tables::KernelTables;
+use crate::unwatched;
 use crate::wrappers::{self, Wrappers};
 use crate::{Phase, RETURN_PROGRAMS, Returns, privilege};
 
@@ -244,6 +245,9 @@ fn check_profile(
 ) -> Result<()> {
     let Some(profile) = profile else { return Ok(()) };
     profile.check_view(phase.view()).map_err(from_profile)?;
+    if mode != Mode::Profile {
+        unwatched::check(profile, &targets.iter().map(|t| &t.image).collect::<Vec<_>>())?;
+    }
     let Some(php) = Primary::of(targets) else { return Ok(()) };
     if mode == Mode::Profile {
         let learnt = Php::new(&php.version, "");
@@ -698,6 +702,7 @@ impl Session {
             context,
             profile,
             face,
+            watched: targets.iter().map(|t| t.path.clone()).collect(),
             php: primary.map(|i| (i.version.clone().unwrap_or_default(), i.abi.clone())),
             pairs: kernel.map("pairs")?,
             stats: kernel.map("stats")?,
@@ -1031,6 +1036,7 @@ impl Session {
         check_operations(self.view, &profile.operations, &self.operations, || {
             format!("learn it with --syscalls {}, or start anew with it", self.operations)
         })?;
+        unwatched::check(profile, &self.images.known().iter().map(|k| &k.image).collect::<Vec<_>>())?;
         let primary = self.primary.as_ref();
         primary.map_or(Ok(None), |php| php.check(profile, args.accept_php_version))
     }
