@@ -343,6 +343,19 @@ static long same_name_word(u32 i, struct same_name_loop *l)
 	return differ != 0;
 }
 
+/*
+ * In the task's mount namespace: elsewhere (/proc/PID/root/...) the same path is another file's. What is unmounted
+ * already is in none.
+ */
+static __always_inline bool is_mounted_here(struct file *f)
+{
+	void *mnt = BPF_CORE_READ(f, f_path.mnt);
+	struct mount *m = mnt - bpf_core_field_offset(struct mount, mnt);
+	u64 there = (u64)BPF_CORE_READ(m, mnt_ns);
+
+	return there && there == (u64)BPF_CORE_READ(bpf_get_current_task_btf(), nsproxy, mnt_ns);
+}
+
 /* Whether this zend_string is the file's path from the root of its task. */
 static __noinline bool is_path_of(struct scratch *s, struct file *f, u64 zstr)
 {
@@ -380,7 +393,7 @@ static __always_inline bool is_named_as_opened(u64 stream, u64 zstr)
 	if (first != '/')
 		return true; /* standard input, by no file's name */
 	f = opened_file(stream);
-	s = f ? claim_scratch() : NULL;
+	s = f && is_mounted_here(f) ? claim_scratch() : NULL;
 	if (!s)
 		return false; /* fails closed */
 	same = is_path_of(s, f, zstr);

@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         test("php_on_an_overlay_is_watched_and_killed", overlay),
         test("php_on_an_overlay_that_nobody_named_is_refused", overlay_unnamed),
         test("php_in_a_chroot_is_watched_and_killed", chroot),
+        test("a_script_of_another_mount_namespace_is_not_the_learnt_one", other_mounts),
     ]
 }
 
@@ -210,4 +211,53 @@ fn copy_with_libraries(root: &Path) {
         done"#;
     let done = Command::new("sh").args(["-c", script, "sh"]).arg(root).status().expect("sh");
     assert!(done.success(), "copying PHP and its libraries failed");
+}
+
+/// A process of the same user to which `app` is what is in `up`.
+fn covered(place: &Place) -> Child {
+    let line = format!(
+        "mount --bind {} {} && exec {AS_USER} sh -c 'echo ready; read end'",
+        place.arg("up"),
+        place.arg("app")
+    );
+    let mut other = Command::new("unshare")
+        .args(["-m", "sh", "-c", &line])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("unshare");
+    let mut said = String::new();
+    let out = other.stdout.take().expect("stdout is piped");
+    BufReader::new(out).read_line(&mut said).expect("read");
+    assert_eq!(said, "ready\n", "it could not be mounted");
+    other
+}
+
+/// By way of another process' root the path of a granted script is another file.
+fn other_mounts() {
+    const START: &str = "<?php function start(string $job): void {
+        proc_close(proc_open([PHP_BINARY, $job], [], $pipes)); } start($argv[1]);";
+    let place = Place::new();
+    fs::create_dir(place.path("app")).and_then(|()| fs::create_dir(place.path("up"))).expect("make folders");
+    fs::write(place.path("start.php"), START).expect("write");
+    fs::write(place.path("app/job.php"), "<?php unlink(__DIR__ . '/../data/own');").expect("write");
+    let harm = format!("<?php for ($n = 0; $n < {VICTIMS}; $n++) {{ unlink(__DIR__ . \"/../data/v/$n\"); }}");
+    fs::write(place.path("up/job.php"), harm).expect("write");
+    let (start, job) = (place.arg("start.php"), place.arg("app/job.php"));
+    place.file("data/own", "");
+    place.learn(&[&start, &job]);
+    place.file("data/own", "");
+    let honest = place.sandbox(&[&start, &job]);
+    assert_clean(&honest);
+    assert!(!place.path("data/own").exists(), "{}", honest.stderr);
+    place.victims(VICTIMS);
+    let mut other = covered(&place);
+    let ran = place.sandbox(&[&start, &format!("/proc/{}/root{job}", other.id())]);
+    drop(other.stdin.take());
+    other.wait().expect("wait");
+    let told = ran.violations();
+    assert!(!told.is_empty() && told.iter().all(|e| e["reason"] == "tainted-identity"), "{told:#?}");
+    let left = place.left();
+    assert!(left > VICTIMS / 2, "only {left} of {VICTIMS} files are left");
+    assert_eq!(VICTIMS - left, through(&told, "unlink"));
 }
