@@ -28,6 +28,11 @@ impl Attack {
         let [attempted, monitor, sandbox, blocked, harm] = numbers[..] else { return None };
         Some(Self { name: words.join(" "), attempted, monitor, sandbox, blocked, harm })
     }
+
+    /// A function that does with another file what it is there for.
+    pub fn is_of_a_granted_function(&self) -> bool {
+        self.name.starts_with("path traversal")
+    }
 }
 
 /// Its attacks. Honest requests are all answered, monitor lets all through, and sandbox does not.

@@ -9,6 +9,7 @@ mod lsm {
     pub mod boot;
     pub mod calls;
     pub mod context;
+    pub mod demonstration;
     pub mod dump;
     pub mod fpm;
     pub mod honest;
@@ -51,6 +52,7 @@ fn main() {
             lsm::context::tests(),
             lsm::dump::tests(),
             lsm::persist::tests(),
+            lsm::demonstration::tests(),
         ]
     };
     e2e::suite::main(all.into_iter().flatten().collect())
