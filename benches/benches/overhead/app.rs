@@ -246,6 +246,9 @@ impl App {
         let php = self.path(&self.watched.file("fpm"));
         let mut args: Vec<OsString> = vec![mode.into(), "--php".into(), php.into()];
         args.extend(["--profile-file".into(), profile.into()]);
+        if mode == "--sandbox" {
+            args.push("--exit-code".into()); // what is denied or killed costs something else
+        }
         args.extend(strategy.options.iter().chain(options).map(Into::into));
         Tracer::start(strategy.binary, args)
     }
