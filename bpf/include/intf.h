@@ -829,6 +829,12 @@ struct who {
 	char comm[16];
 };
 
+/* Whose path is watched for new files. */
+enum watched_path {
+	WATCHED_HERE = 1, /* whatever is executed there is PHP until it was looked at */
+	WATCHED_INSIDE, /* a container's, which means another file elsewhere: looked at while it runs */
+};
+
 enum proc_flags {
 	PROC_COMMAND = 1, /* the started command, before its exec: not policed */
 	PROC_UNVOUCHED = 2, /* found running: identity not vouched for */
@@ -1031,7 +1037,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 13 };
+enum { PERSIST_FORMAT = 14 };
 
 struct identity {
 	u32 format;

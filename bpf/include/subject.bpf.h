@@ -169,13 +169,38 @@ struct {
 	__type(value, struct image);
 } images SEC(".maps");
 
-/* Paths at which a new file is PHP until it was looked at, by their hash. */
+/* Paths at which new files are looked at, by their hash: enum watched_path. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
 	__type(key, struct hash128);
 	__type(value, u32);
 } watched SEC(".maps");
+
+/* Processes that were started at a container's path: user space looks whether they are PHP, and takes them out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u32);
+	__type(value, u32);
+} newcomers SEC(".maps");
+
+/* Whether whatever is executed at a path is PHP until it was looked at. */
+static __always_inline bool is_watched_here(struct hash128 *path)
+{
+	u32 *how = bpf_map_lookup_elem(&watched, path);
+
+	return how && *how == WATCHED_HERE;
+}
+
+/* Another container's, or a container's next start: it is not watched until user space has looked. */
+static __always_inline void note_newcomer(struct hash128 *path, u32 tgid)
+{
+	u32 *how = bpf_map_lookup_elem(&watched, path), one = 1;
+
+	if (how && *how == WATCHED_INSIDE)
+		bpf_map_update_elem(&newcomers, &tgid, &one, BPF_ANY);
+}
 
 /* Subjects that ended: until they are waited for, their parent may still signal them. */
 struct ended {
@@ -553,7 +578,7 @@ static __always_inline u32 describe_exec(struct scratch *s, struct task_struct *
 		fresh->origin = p->origin;
 		fresh->depth = p->depth;
 	}
-	if (!image && bpf_map_lookup_elem(&watched, &fresh->program))
+	if (!image && is_watched_here(&fresh->program))
 		fresh->flags |= PROC_UNINTROSPECTED;
 	if (truncated)
 		fresh->flags |= PROC_ORIGIN_UNKNOWN;
@@ -623,8 +648,12 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 		/* A stranger's program is not told, unless it is PHP. */
 		path_of_file(s, file);
 		path_intern(s, &fresh->program, false);
-		if ((!image && !bpf_map_lookup_elem(&watched, &fresh->program)) || filter_pid)
+		if (filter_pid)
 			goto out;
+		if (!image && !is_watched_here(&fresh->program)) {
+			note_newcomer(&fresh->program, tgid);
+			goto out;
+		}
 	}
 	task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	describe_exec(s, t, bprm, p, task);

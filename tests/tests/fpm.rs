@@ -581,14 +581,16 @@ fn session_of(fpm: &Fpm, image: &str, mode: &str) -> Session {
     Session::new(fpm.base(), mode).arg("--php").arg(image)
 }
 
-/// Learns and enforces what a running pool does, whose executable is at this path.
-fn is_learnt_and_enforced(fpm: &Fpm, mail: &MailServer, image: &str) -> Running {
-    let learning = session_of(fpm, image, "--profile").start();
+/// Learns and enforces what a running pool does, by what its master executes.
+fn is_learnt_and_enforced(fpm: &Fpm, mail: &MailServer, options: &[&str]) -> Running {
+    let image = format!("/proc/{}/exe", fpm.master());
+    let session = |mode: &str| session_of(fpm, &image, mode).args(options.iter().copied());
+    let learning = session("--profile").start();
     fpm.reload(); // what the opcode cache holds already would not be opened again
     day(fpm, mail, 3);
     twins(fpm);
     no_violation(&learning.stop());
-    let running = session_of(fpm, image, "--sandbox").start();
+    let running = session("--sandbox").start();
     day(fpm, mail, 5);
     assert_eq!(violations(fpm).len(), 0);
     drops_are_killed(fpm);
@@ -623,24 +625,47 @@ fn a_pool_whose_executable_was_replaced_is_enforced() {
     assert!(ran.violations().iter().all(|v| v["site"]["function"] == "drop"), "{:#?}", ran.violations());
 }
 
-/// As in a container: the executable is in a file system that only its own processes see.
-fn in_a_container(workers: usize) -> Fpm {
+/// As in a container: the executable is in a file system that only its own processes see. A shell does `before` first.
+fn in_a_container(before: &str) -> Fpm {
     let first = r#"at=$(dirname "$0")/image && mkdir -p $at && mount -t tmpfs none $at"#;
-    let line = format!(r#"{first} && cp "$0" $at/php-fpm && exec $at/php-fpm "$@""#);
-    Fpm::prepare(Setup::workers(workers).contained(&line))
+    let line = format!(r#"{before} {first} && cp "$0" $at/php-fpm && exec $at/php-fpm "$@""#);
+    Fpm::prepare(Setup::workers(2).contained(&line))
+}
+
+fn only_drops(ran: &Ran) {
+    assert!(ran.violations().iter().all(|v| v["site"]["function"] == "drop"), "{:#?}", ran.violations());
 }
 
 fn a_pool_at_a_path_that_only_its_container_has_is_learnt_and_enforced() {
-    let (mut fpm, mail) = (in_a_container(2), MailServer::start());
+    let (mut fpm, mail) = (in_a_container(""), MailServer::start());
     fpm.start();
     let path = fpm.base().join("image/php-fpm");
     assert!(!path.exists());
-    let running = is_learnt_and_enforced(&fpm, &mail, &format!("/proc/{}/exe", fpm.master()));
-    let ran = running.stop();
-    assert!(ran.violations().iter().all(|v| v["site"]["function"] == "drop"), "{:#?}", ran.violations());
+    let mut running = is_learnt_and_enforced(&fpm, &mail, &[]);
+    // It has another file system then, and so another executable, which --php does not name.
+    fpm.stop();
+    fpm.start();
+    running.wait_for("was started in a container, and is not watched");
+    only_drops(&running.stop());
     let inside = format!("/proc/{}/root{}", fpm.master(), path.display());
     let ran = session_of(&fpm, &inside, "--monitor").start().stop();
     assert_eq!(ran.status, 0, "{}", ran.stderr);
+}
+
+fn a_container_of_a_cgroup_that_is_started_anew_is_watched() {
+    let name = format!("e2e-fpm-{}", std::process::id());
+    let cgroup = Cgroup::make(&name);
+    let mut fpm = in_a_container(&format!("echo 0 > {}/cgroup.procs &&", cgroup.0.display()));
+    let mail = MailServer::start();
+    fpm.start();
+    let mut running = is_learnt_and_enforced(&fpm, &mail, &["--cgroup", &format!("/{name}")]);
+    fpm.stop();
+    fpm.start();
+    running.wait_for("was started in a container, and is watched");
+    day(&fpm, &mail, 3);
+    drops_are_killed(&fpm);
+    only_drops(&running.stop());
+    fpm.stop();
 }
 
 /// The tracer cannot look at a file that is executed at once; it is no stranger even so.
@@ -1602,6 +1627,7 @@ fn main() {
         an_upgraded_executable_that_was_not_looked_at_is_blocked,
         a_pool_whose_executable_was_replaced_is_enforced,
         a_pool_at_a_path_that_only_its_container_has_is_learnt_and_enforced,
+        a_container_of_a_cgroup_that_is_started_anew_is_watched,
         another_release_folder_is_no_violation,
         a_plugin_is_monitored_allowed_and_enforced,
         eight_clients_at_once_lose_no_event,

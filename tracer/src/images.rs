@@ -39,6 +39,7 @@ pub struct Images {
     files: MapHandle,
     by_id: MapHandle,
     watched: MapHandle,
+    newcomers: MapHandle,
     hash_key: [u64; 2],
     known: Vec<Known>,
     by_file: HashMap<(u64, u64), u32>,
@@ -46,6 +47,8 @@ pub struct Images {
     watches: HashMap<WatchDescriptor, PathBuf>,
     /// At which a new file is looked at.
     paths: HashSet<PathBuf>,
+    /// Paths of containers.
+    inside: HashSet<PathBuf>,
     usdt: bool,
 }
 
@@ -58,12 +61,14 @@ impl Images {
             files,
             by_id: kernel.map("images")?,
             watched: kernel.map("watched")?,
+            newcomers: kernel.map("newcomers")?,
             hash_key,
             known: Vec::new(),
             by_file,
             inotify: Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).context("inotify")?,
             watches: HashMap::new(),
             paths: HashSet::new(),
+            inside: HashSet::new(),
             usdt,
         })
     }
@@ -167,12 +172,7 @@ impl Images {
     /// already where that at `given` was replaced.
     pub fn watch(&mut self, given: &Path) -> Result<Option<PathBuf>> {
         let place = Place::of(given).with_context(|| format!("find {}", given.display()))?;
-        // A path of another mount namespace means another file to everybody else: not watched (fails open for
-        // upgrades inside of containers; those usually come as new containers).
-        if place.is_here {
-            let hash = path_hash(self.hash_key, place.path.as_os_str().as_bytes());
-            self.watched.update(bytes_of(&hash), &1u32.to_ne_bytes(), MapFlags::ANY)?;
-        }
+        self.watch_starts(&place)?;
         let path = place.seen_from_here(given);
         let Some(folder) = path.parent() else { return Ok(None) };
         let flags = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
@@ -185,6 +185,39 @@ impl Images {
         let replacement = Some(path.clone()).filter(|path| place.is_gone && path.exists());
         self.paths.insert(path);
         Ok(replacement)
+    }
+
+    /// A path of another mount namespace means another file to everybody else: what is started there is not taken for
+    /// PHP before it was looked at (fails open for as long as that takes).
+    fn watch_starts(&mut self, place: &Place) -> Result<()> {
+        let hash = path_hash(self.hash_key, place.path.as_os_str().as_bytes());
+        if place.is_here {
+            return Ok(self.watched.update(
+                bytes_of(&hash),
+                &intf::WATCHED_HERE.to_ne_bytes(),
+                MapFlags::ANY,
+            )?);
+        }
+        self.inside.insert(place.path.clone());
+        match self.watched.update(bytes_of(&hash), &intf::WATCHED_INSIDE.to_ne_bytes(), MapFlags::NO_EXIST) {
+            Err(error) if error.kind() != libbpf_rs::ErrorKind::AlreadyExists => Err(error.into()),
+            _ => Ok(()), // this machine has it, too, which is the stricter
+        }
+    }
+
+    /// Executables that were started at a container's path since the last call: it was restarted, or is another one.
+    pub fn started_inside(&self) -> Vec<PathBuf> {
+        if self.inside.is_empty() {
+            return Vec::new();
+        }
+        let pids: Vec<u32> = self.newcomers.keys().filter_map(|key| read_as(&key)).collect();
+        let path = |pid: u32| {
+            let _ = self.newcomers.delete(&pid.to_ne_bytes());
+            let exe = PathBuf::from(format!("/proc/{pid}/exe"));
+            let place = Place::of(&exe).ok()?; // none: it has ended
+            (self.inside.contains(&place.path) && !is_in_our_mounts(&exe)).then_some(exe)
+        };
+        pids.into_iter().filter_map(path).collect()
     }
 
     /// Readable when files appeared.

@@ -612,7 +612,7 @@ impl Session {
                 refuse_privileged_subjects(args, mode, &kernel.map("procs")?)?;
             }
             // What an earlier session was asked to watch is not what this one is.
-            for name in ["watched", "cgroups", "adoptions"] {
+            for name in ["watched", "newcomers", "cgroups", "adoptions"] {
                 let map = kernel.map(name)?;
                 for key in map.keys().collect::<Vec<_>>() {
                     map.delete(&key)?;
@@ -942,6 +942,9 @@ impl Session {
             for path in self.images.appeared() {
                 self.upgraded(&path);
             }
+            for exe in self.images.started_inside() {
+                self.started_inside(args, &exe);
+            }
             if let Some(Err(error)) = self.scripts.as_mut().map(|scripts| scripts.refresh(&mut self.kernel)) {
                 anyhow::bail!("scripts by other names can no longer be told: {error:#}");
             }
@@ -998,25 +1001,46 @@ impl Session {
         }
     }
 
+    /// A process of a container runs PHP that nobody knew: the container was started anew, say, or is another one. Where
+    /// `--php` names files alone, that is none of them.
+    fn started_inside(&mut self, args: &Args, exe: &Path) {
+        let started = format!("{} was started in a container, and", exe.display());
+        if !args.php.is_empty() && args.cgroup.is_empty() {
+            crate::say(&format!(
+                "notice: {started} is not watched: --php names other files\n\
+                 Hint: start this session anew, or leave --php out, or tell with --cgroup which containers are meant"
+            ));
+            return;
+        }
+        let watched = self.images.watch(exe).and_then(|_| self.images.add(&mut self.kernel, exe));
+        match watched.map(|id| self.find_processes(id, exe)) {
+            Ok(version) => crate::say(&format!(
+                "notice: {started} is watched from now on (PHP {version}): what it did before is not seen"
+            )),
+            Err(error) => crate::say(&format!("warning: {started} cannot be watched: {error:#}")),
+        }
+    }
+
+    /// Processes that were started from a new image before it was known. Its version.
+    fn find_processes(&mut self, id: u32, path: &Path) -> String {
+        if let Some(pins) = &self.pins
+            && let Err(error) = self.kernel.persist(pins, self.switch.instance())
+        {
+            crate::say(&format!("warning: it is not watched beyond this process: {error:#}"));
+        }
+        if let Err(error) = self.kernel.iterate("find_running") {
+            crate::say(&format!("warning: processes of the new {} stay unknown: {error:#}", path.display()));
+        }
+        self.images.get(id).and_then(|k| k.image.version.clone()).unwrap_or_default()
+    }
+
     /// A new file at a watched path.
     fn upgraded(&mut self, path: &Path) {
         match self.images.add(&mut self.kernel, path) {
             Ok(id) => {
-                let version = self.images.get(id).and_then(|k| k.image.version.clone()).unwrap_or_default();
+                let version = self.find_processes(id, path);
                 if let Some(primary) = self.primary.as_mut().filter(|primary| primary.path == path) {
                     primary.version.clone_from(&version);
-                }
-                // Processes that were started from it before it was known.
-                if let Some(pins) = &self.pins
-                    && let Err(error) = self.kernel.persist(pins, self.switch.instance())
-                {
-                    crate::say(&format!("warning: it is not watched beyond this process: {error:#}"));
-                }
-                if let Err(error) = self.kernel.iterate("find_running") {
-                    crate::say(&format!(
-                        "warning: processes of the new {} stay unknown: {error:#}",
-                        path.display()
-                    ));
                 }
                 crate::say(&format!(
                     "notice: {} is PHP {version} now, watched from its first instruction",
