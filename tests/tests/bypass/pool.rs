@@ -150,7 +150,7 @@ pub fn fresh_worker() {
     assert!(violations.is_empty(), "{violations:#?}");
     put();
     attack(&mut fpm);
-    let violations = told.new_ones(Duration::from_secs(1));
+    let violations = told.new_ones(Duration::from_secs(10));
     let (action, least) = match strategy() {
         Strategy::Phase1 => ("killed", 1),
         Strategy::Phase2 => ("killed", FILES - 1),
