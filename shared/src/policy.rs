@@ -738,8 +738,15 @@ impl Shared {
 
 /// Whether a grant of `{engine}`, `{internal}` or `{master}` allows nothing, since it does not say where.
 pub fn lacks_places(grant: &Grant) -> bool {
-    let nobodys = matches!(&grant.who, Who::Sites(sites) if sites.first().is_some_and(is_nobodys));
-    nobodys && needs_path(grant.operation) && !names_places(grant)
+    let Who::Sites(sites) = &grant.who else { return false };
+    let needs = |site: &Site| is_nobodys(site) && needs_place(site, grant.operation);
+    sites.first().is_some_and(needs) && !names_places(grant)
+}
+
+/// Not where `{master}` calls for a program, by whatever name: what comes to run is asked about as `exec`.
+fn needs_place(site: &Site, op: Op) -> bool {
+    let asked_later = site.kind == SiteKind::Master && is_exec(op) && op != Op::EXEC;
+    needs_path(op) && !asked_later
 }
 
 /// Whether no function of the application is behind a call there: anybody's code can bring it about, by a setting or as
@@ -910,7 +917,7 @@ fn grant_key(view: View, who: Who, op: Op, args: &ArgsView<'_>) -> Result<GrantK
     };
     let constraints = match nobodys {
         Some(site) if is_exec(op) && never_executes(site) => return Err("engine-exec"),
-        Some(_) if needs_path(op) => vec![Constraint::Path(learnt_patterns(op, args)?)],
+        Some(site) if needs_place(site, op) => vec![Constraint::Path(learnt_patterns(op, args)?)],
         _ => Vec::new(),
     };
     Ok(GrantKey { who, operation: op, constraints })

@@ -234,6 +234,7 @@ fn the_master_reloads_itself_and_is_never_killed() {
         Verdict::Violation { reason: Reason::OperationNotInProfile, log_only: false, never_kill: true }
     );
     assert_ne!(decide(&policy, &master, "exec", &NONE), Verdict::Allowed);
+    assert_eq!(decide(&policy, &master, "execve", &paths("php-fpm8.2")), Verdict::Allowed);
     assert_eq!(decide(&policy, &master, "clone:process", &NONE), Verdict::Allowed);
     assert_eq!(
         decide(&policy, &master, "openat:create", &paths("/var/log/php8.2-fpm.log")),
