@@ -473,7 +473,7 @@ impl Policy {
             wrappers: profile.wrappers.clone(),
             sites,
             programs,
-            protected: profile.protected().map(|script| script.file.clone()).collect(),
+            protected: profile.protected().map(|script| &script.file).filter(names_a_file).cloned().collect(),
             files: known_files(profile),
             missing_site: nothing(Reason::SiteNotInProfile),
             missing_context: nothing(Reason::UnknownContext),
@@ -766,6 +766,11 @@ fn names_places(grant: &Grant) -> bool {
         Constraint::Path(patterns) => patterns.iter().all(|pattern| names_a_place(pattern)),
         Constraint::Itself => true,
     })
+}
+
+/// What ends like a folder is no script, and is above none.
+fn names_a_file(name: &&Name) -> bool {
+    !name.as_bytes().ends_with(b"/")
 }
 
 /// Requests of a ring with other credentials would pass for the kernel's own.

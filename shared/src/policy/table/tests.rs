@@ -745,6 +745,18 @@ fn stored_names_have_255_bytes() {
     }
 }
 
+#[test]
+fn what_ends_like_a_folder_is_no_script() {
+    let mut profile = small();
+    profile.scripts = vec![script("/b/")];
+    let policy = Policy::new(&profile);
+    let kernel = Kernel::new(&policy, &[]).unwrap();
+    for file in [&b"/b/"[..], b"/b"] {
+        assert_eq!(kernel.script(file), 0);
+        assert!(!policy.is_protected(file) && !policy.is_above_protected(file));
+    }
+}
+
 fn script(file: &str) -> Script {
     Script { file: file.into(), device: 0, inode: 0, size: 0, sha256: [0; 32] }
 }
