@@ -473,7 +473,7 @@ impl Policy {
             wrappers: profile.wrappers.clone(),
             sites,
             programs,
-            protected: profile.protected().map(|script| &script.file).filter(names_a_file).cloned().collect(),
+            protected: scripts(profile),
             files: known_files(profile),
             missing_site: nothing(Reason::SiteNotInProfile),
             missing_context: nothing(Reason::UnknownContext),
@@ -768,11 +768,6 @@ fn names_places(grant: &Grant) -> bool {
     })
 }
 
-/// What ends like a folder is no script, and is above none.
-fn names_a_file(name: &&Name) -> bool {
-    !name.as_bytes().ends_with(b"/")
-}
-
 /// Requests of a ring with other credentials would pass for the kernel's own.
 fn hands_over_credentials(view: View, op: Op) -> bool {
     view == View::Lsm && op.nr() == nr::IO_URING_REGISTER
@@ -821,6 +816,12 @@ impl Places<'_> {
     fn names(self, file: &[u8]) -> Vec<Name> {
         if is_wrapped(self.wrappers, file) { vec![file.into()] } else { stored_names(self.roots, file) }
     }
+}
+
+/// Scripts that are not generated. What ends like a folder is none.
+fn scripts(profile: &Profile) -> HashSet<Name> {
+    let files = profile.protected().map(|script| &script.file);
+    files.filter(|file| !file.as_bytes().ends_with(b"/")).cloned().collect()
 }
 
 /// Files that sites are in, and those that were on chains.
