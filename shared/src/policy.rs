@@ -13,7 +13,7 @@ use crate::profile::{
     Constraint, Context, Generated, Grant, GrantKey, GrantMode, Profile, Root, View, Who, any_stored_name,
     builtin_master, caps, escape_pattern, grantable, is_evaluated, is_wrapped, matches, without_lines,
 };
-use crate::profile::{generated_match, stored_names};
+use crate::profile::{generated_match, is_trusted_file, stored_names};
 use crate::site::{Name, OriginEntry, Phase, Site, SiteKind};
 
 pub use learn::{Actor, Learner, LearnerConfig, Observation};
@@ -818,10 +818,10 @@ impl Places<'_> {
     }
 }
 
-/// Scripts that are not generated. What ends like a folder is none.
+/// Scripts that are not generated. An absolute path that no script can have (`/a/../b`, `/a/`) is none, nor above one.
 fn scripts(profile: &Profile) -> HashSet<Name> {
-    let files = profile.protected().map(|script| &script.file);
-    files.filter(|file| !file.as_bytes().ends_with(b"/")).cloned().collect()
+    let can_be = |file: &&Name| !file.as_bytes().starts_with(b"/") || is_trusted_file(file.as_bytes());
+    profile.protected().map(|script| &script.file).filter(can_be).cloned().collect()
 }
 
 /// Files that sites are in, and those that were on chains.

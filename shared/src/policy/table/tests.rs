@@ -746,12 +746,12 @@ fn stored_names_have_255_bytes() {
 }
 
 #[test]
-fn what_ends_like_a_folder_is_no_script() {
+fn a_path_that_no_script_can_have_is_above_none() {
     let mut profile = small();
-    profile.scripts = vec![script("/b/")];
+    profile.scripts = ["/b/", "/s/a/../b"].map(script).into();
     let policy = Policy::new(&profile);
     let kernel = Kernel::new(&policy, &[]).unwrap();
-    for file in [&b"/b/"[..], b"/b"] {
+    for file in ["/b/", "/b", "/s", "/s/a", "/s/a/../b"].map(str::as_bytes) {
         assert_eq!(kernel.script(file), 0);
         assert!(!policy.is_protected(file) && !policy.is_above_protected(file));
     }
