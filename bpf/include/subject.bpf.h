@@ -185,21 +185,20 @@ struct {
 	__type(value, u32);
 } newcomers SEC(".maps");
 
-/* Whether whatever is executed at a path is PHP until it was looked at. */
-static __always_inline bool is_watched_here(struct hash128 *path)
+/* How a path is watched; 0: it is not. */
+static __always_inline u32 how_watched(struct hash128 *path)
 {
 	u32 *how = bpf_map_lookup_elem(&watched, path);
 
-	return how && *how == WATCHED_HERE;
+	return how ? *how : 0;
 }
 
 /* Another container's, or a container's next start: it is not watched until user space has looked. */
-static __always_inline void note_newcomer(struct hash128 *path, u32 tgid)
+static __always_inline void note_newcomer(u32 tgid)
 {
-	u32 *how = bpf_map_lookup_elem(&watched, path), one = 1;
+	u32 one = 1;
 
-	if (how && *how == WATCHED_INSIDE)
-		bpf_map_update_elem(&newcomers, &tgid, &one, BPF_ANY);
+	bpf_map_update_elem(&newcomers, &tgid, &one, BPF_ANY);
 }
 
 /* Subjects that ended: until they are waited for, their parent may still signal them. */
@@ -578,7 +577,7 @@ static __always_inline u32 describe_exec(struct scratch *s, struct task_struct *
 		fresh->origin = p->origin;
 		fresh->depth = p->depth;
 	}
-	if (!image && is_watched_here(&fresh->program))
+	if (!image && how_watched(&fresh->program) == WATCHED_HERE)
 		fresh->flags |= PROC_UNINTROSPECTED;
 	if (truncated)
 		fresh->flags |= PROC_ORIGIN_UNKNOWN;
@@ -611,7 +610,7 @@ static __always_inline u32 describe_exec(struct scratch *s, struct task_struct *
 
 static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *bprm)
 {
-	u32 tgid = bpf_get_current_pid_tgid() >> 32, image;
+	u32 tgid = bpf_get_current_pid_tgid() >> 32, image, how;
 	struct file *file = BPF_CORE_READ(bprm, file);
 	struct proc *p, *fresh;
 	struct file_key key = {};
@@ -650,10 +649,11 @@ static __always_inline void on_exec(struct task_struct *t, struct linux_binprm *
 		path_intern(s, &fresh->program, false);
 		if (filter_pid)
 			goto out;
-		if (!image && !is_watched_here(&fresh->program)) {
-			note_newcomer(&fresh->program, tgid);
+		how = image ? WATCHED_HERE : how_watched(&fresh->program);
+		if (how == WATCHED_INSIDE)
+			note_newcomer(tgid);
+		if (how != WATCHED_HERE)
 			goto out;
-		}
 	}
 	task = bpf_task_storage_get(&tasks, t, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	describe_exec(s, t, bprm, p, task);

@@ -4,7 +4,7 @@ use std::{
     fmt,
     fs::{self, File},
     io,
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -74,8 +74,7 @@ pub fn load_bias(pid: i32, image: &Image) -> io::Result<Option<u64>> {
     if image.is_library {
         return load_bias_from_maps(pid, image);
     }
-    let exe = fs::metadata(format!("/proc/{pid}/exe"))?;
-    if (FileId { dev: exe.dev(), inode: exe.ino() }) != image.id {
+    if FileId::of(Path::new(&format!("/proc/{pid}/exe")))? != image.id {
         return Ok(None);
     }
     Ok(start_code(pid)?.checked_sub(image.first_exec_vaddr))

@@ -6,11 +6,10 @@ use std::fs::{self, File};
 use std::hash::Hasher;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use introspect::{Globals, Image, Sapi, Symbol};
+use introspect::{FileId, Globals, Image, Sapi, Symbol};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use shared::intf;
@@ -386,7 +385,7 @@ pub fn path_of(given: &Path) -> Option<PathBuf> {
 }
 
 /// `/proc/PID` of a path below it.
-fn through_process(path: &Path) -> Option<PathBuf> {
+pub fn through_process(path: &Path) -> Option<PathBuf> {
     let pid = path.strip_prefix("/proc").ok()?.iter().next()?;
     pid.as_bytes().iter().all(u8::is_ascii_digit).then(|| Path::new("/proc").join(pid))
 }
@@ -401,7 +400,7 @@ fn is_in_our_mounts(path: &Path) -> bool {
 }
 
 fn same_file(one: &Path, other: &Path) -> bool {
-    let id = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    let id = |path: &Path| FileId::of(path).ok();
     id(one).is_some() && id(one) == id(other)
 }
 

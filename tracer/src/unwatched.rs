@@ -10,6 +10,7 @@ use shared::profile::{Profile, Who};
 use shared::site::Name;
 
 use crate::cli::hinted;
+use crate::images::through_process;
 
 /// Why nothing is granted to it, as profiles count that.
 pub const CAUSE: &str = "php-not-watched";
@@ -66,12 +67,9 @@ fn is_unwatched(program: &Name, images: &[&Image]) -> bool {
 }
 
 /// A path without its `/proc/PID/root`.
-fn inside_of_root(path: &Path) -> &Path {
-    let inside = || {
-        let (pid, inside) = path.to_str()?.strip_prefix("/proc/")?.split_once("/root")?;
-        (pid.parse::<u32>().is_ok() && inside.starts_with('/')).then(|| Path::new(inside))
-    };
-    inside().unwrap_or(path)
+fn inside_of_root(path: &Path) -> PathBuf {
+    let inside = || path.strip_prefix(through_process(path)?.join("root")).ok();
+    inside().map_or_else(|| path.into(), |inside| Path::new("/").join(inside))
 }
 
 #[cfg(test)]

@@ -94,6 +94,21 @@ fn inside_a_pid_namespace() {
     assert!(!place.path("p.profile").exists());
 }
 
+/// A mount namespace that a shell has mounted in, and holds until its input ends.
+fn in_own_mounts(line: &str) -> Child {
+    let mut holder = Command::new("unshare")
+        .args(["-m", "sh", "-c", line])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("unshare");
+    let mut said = String::new();
+    let out = holder.stdout.take().expect("stdout is piped");
+    BufReader::new(out).read_line(&mut said).expect("read");
+    assert_eq!(said, "ready\n", "it could not be mounted: {line}");
+    holder
+}
+
 /// A mount namespace in which `/usr` is an overlay, held by a process: what `stat` says of PHP there is not what
 /// the kernel has.
 struct Overlay(Child);
@@ -107,17 +122,7 @@ impl Overlay {
              mount -t overlay -o lowerdir=/usr,upperdir={0}/u,workdir={0}/w overlay /usr && echo ready && read end",
             place.arg("upper")
         );
-        let mut holder = Command::new("unshare")
-            .args(["-m", "sh", "-c", &line])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("unshare");
-        let mut said = String::new();
-        let out = holder.stdout.take().expect("stdout is piped");
-        BufReader::new(out).read_line(&mut said).expect("read");
-        assert_eq!(said, "ready\n", "the overlay could not be mounted");
-        Self(holder)
+        Self(in_own_mounts(&line))
     }
 
     /// PHP as this namespace has it.
@@ -220,17 +225,7 @@ fn covered(place: &Place) -> Child {
         place.arg("up"),
         place.arg("app")
     );
-    let mut other = Command::new("unshare")
-        .args(["-m", "sh", "-c", &line])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("unshare");
-    let mut said = String::new();
-    let out = other.stdout.take().expect("stdout is piped");
-    BufReader::new(out).read_line(&mut said).expect("read");
-    assert_eq!(said, "ready\n", "it could not be mounted");
-    other
+    in_own_mounts(&line)
 }
 
 /// By way of another process' root the path of a granted script is another file.

@@ -288,14 +288,8 @@ fn overhead(text: &mut String, all: &Benches) {
          Each is scaled by how long a fixed piece of work took beside it, because a processor whose sibling is busy does everything a third slower.\n\n{}\n",
         table(&all.overhead, "a call", "attached", &calls)
     );
-    for guest in all.in_guests("overhead").filter(|guest| has(guest, COUNTED)) {
-        let _ = write!(
-            text,
-            "{}: the time of the process itself and of those that it waits for, times bare in the same round. A missing file's `unlink` reaches no hook.\n\n{}\n",
-            in_guest(guest),
-            table(guest, COUNTED, "attached", &|v, _| spread(v, 3))
-        );
-    }
+    let counted = "the time of the process itself and of those that it waits for, times bare in the same round. A missing file's `unlink` reaches no hook";
+    guests(text, all, COUNTED, &format!(": {counted}."), 3);
     memory(text, all);
 }
 
@@ -305,20 +299,21 @@ fn memory(text: &mut String, all: &Benches) {
         "### Memory, and large profiles\n\nMiB. First of the sessions by which calls were measured, whose profile is small.\n\n{}\n",
         table(&all.overhead, MEMORY, "attached", &|v, _| spread(v, 1))
     );
-    for guest in all.in_guests("overhead").filter(|guest| has(guest, MEMORY)) {
-        let _ = write!(
-            text,
-            "{}, times that of phase 2:\n\n{}\n",
-            in_guest(guest),
-            table(guest, MEMORY, "attached", &|v, _| spread(v, 2))
-        );
-    }
+    guests(text, all, MEMORY, ", times that of phase 2:", 2);
     let _ = write!(
         text,
         "{}\n{}\n",
         table(&all.overhead, "phase 2, sandbox: memory", "phase 2, sandbox", &|v, _| spread(v, 1)),
         table(&all.overhead, TIMES, "", &|v, _| spread(v, 0))
     );
+}
+
+/// What guests have of a group of `overhead`: how each is introduced, and how many decimals its numbers have.
+fn guests(text: &mut String, all: &Benches, group: &str, told: &str, decimals: usize) {
+    for guest in all.in_guests("overhead").filter(|guest| has(guest, group)) {
+        let rows = table(guest, group, "attached", &|v, _| spread(v, decimals));
+        let _ = write!(text, "{}{told}\n\n{rows}\n", in_guest(guest));
+    }
 }
 
 fn in_guest(guest: &Bench) -> String {
