@@ -259,7 +259,8 @@ fn inherit_and_end_with_us(command: &mut Command, descriptors: Vec<RawFd>) {
     unsafe { command.pre_exec(prepare) };
 }
 
-/// The processor's own virtualization where it works, which being able to open it does not tell; it counts nothing.
+/// The processor's own virtualization where it works; it counts nothing. Being able to open KVM does not tell, and a KVM
+/// without it (for kernels that are made for that, PVM) may run the small program, but no kernel of a distribution.
 fn accelerator(count_instructions: bool) -> Result<&'static [&'static str]> {
     const KVM: &[&str] = &["-accel", "kvm", "-cpu", "host"];
     // Four levels of page tables instead of five: each miss is looked up by program.
@@ -276,10 +277,17 @@ fn accelerator(count_instructions: bool) -> Result<&'static [&'static str]> {
         return Ok(COUNTING);
     }
     let openable = File::options().read(true).write(true).open("/dev/kvm").is_ok();
-    if openable && runs_a_program(KVM)? {
+    let processors = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
+    if openable && can_virtualize(&processors) && runs_a_program(KVM)? {
         return Ok(KVM);
     }
     Ok(if patches_while_running()? { PARALLEL } else { IN_TURN })
+}
+
+/// Whether the processors of this `/proc/cpuinfo` have VT-x or AMD-V.
+fn can_virtualize(cpuinfo: &str) -> bool {
+    let flags = cpuinfo.lines().find(|line| line.starts_with("flags"));
+    flags.is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "vmx" || flag == "svm"))
 }
 
 /// Whether a kernel may change code that another emulated processor is in, as it does to switch a tracepoint on.
@@ -352,4 +360,18 @@ fn busybox() -> Result<Vec<u8>> {
         hinted("busybox is not the static one", "run `make deps`, which installs busybox-static")
     );
     Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::can_virtualize;
+
+    #[test]
+    fn a_processor_virtualizes_by_its_flags() {
+        let with = |flags: &str| format!("model name\t: vmx\nflags\t\t: {flags}\nvmx flags\t: ept\n");
+        assert!(can_virtualize(&with("fpu vmx sse")));
+        assert!(can_virtualize(&with("fpu svm")));
+        assert!(!can_virtualize(&with("fpu svm_lock hypervisor")));
+        assert!(!can_virtualize(""));
+    }
 }
