@@ -44,9 +44,11 @@ pub struct Look {
 
 impl Look {
     /// Looks in a thread of its own, for there may be thousands, and has the reporter tell.
-    pub fn begin(profile: &Profile, to: &ToReporter) -> Option<Self> {
+    ///
+    /// `checksum`: the profile's.
+    pub fn begin(profile: &Profile, checksum: &str, to: &ToReporter) -> Option<Self> {
         let scripts: Vec<Script> = profile.protected().cloned().collect();
-        let (roots, checksum, to) = (profile.roots.clone(), profile.checksum(), to.clone());
+        let (roots, checksum, to) = (profile.roots.clone(), checksum.to_owned(), to.clone());
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let looking = move || {

@@ -54,7 +54,11 @@ pub struct Settings {
     pub operations: Selection,
     /// How much of PHP's stack decides, or is learnt.
     pub context: Context,
-    /// What is enforced, or (profile mode) added to.
+    /// What is enforced.
+    pub policy: Option<Arc<Policy>>,
+    /// Of the profile that is enforced or added to.
+    pub checksum: Option<String>,
+    /// What is added to (profile mode).
     pub profile: Option<Profile>,
     /// How a profile is written.
     pub face: Face,
@@ -126,8 +130,6 @@ const LINES_EACH: u64 = 10;
 /// Tells what the consumer decided.
 pub struct Reporter {
     settings: Settings,
-    policy: Option<Arc<Policy>>,
-    checksum: Option<String>,
     host: String,
     session: String,
     clock: i128,
@@ -190,8 +192,6 @@ impl Reporter {
         };
         let session = format!("{:x}-{:x}", std::process::id(), Timestamp::now().as_nanosecond());
         Ok(Self {
-            policy: settings.profile.as_ref().map(|p| Arc::new(Policy::in_context(p, settings.context))),
-            checksum: settings.profile.as_ref().map(Profile::checksum),
             host,
             session,
             clock: Timestamp::now().as_nanosecond() - monotonic(),
@@ -301,8 +301,8 @@ impl Reporter {
                 self.files.add(&file, None);
             }
             Message::Swapped(policy, checksum) => {
-                self.policy = Some(policy);
-                self.checksum = Some(checksum);
+                self.settings.policy = Some(policy);
+                self.settings.checksum = Some(checksum);
             }
             Message::Drift(drift) => self.drift(&drift),
             Message::Mode(mode) => self.settings.mode = mode,
@@ -468,7 +468,7 @@ impl Reporter {
         let mut event = Event::new(kind, ts);
         event.host.clone_from(&self.host);
         event.session.clone_from(&self.session);
-        event.profile.clone_from(&self.checksum);
+        event.profile.clone_from(&self.settings.checksum);
         event.mode = self.settings.mode.name().into();
         event.strategy = self.settings.strategy.into();
         (event.pid, event.tid, event.ppid, event.nspid) = (who.pid, who.tid, who.ppid, who.nspid);
@@ -529,12 +529,12 @@ impl Reporter {
     /// What the profile would have to list.
     fn unknown_file(&self, call: &Call, reason: Reason) -> Option<Name> {
         let file = call.unknown_file.as_ref().filter(|_| reason == Reason::UnknownContext)?;
-        self.policy.as_ref()?.file_to_list(file)
+        self.settings.policy.as_ref()?.file_to_list(file)
     }
 
     /// The complete key that would allow it.
     fn grant(&self, call: &Call, op: Op) -> Option<shared::profile::GrantKey> {
-        let policy = self.policy.as_ref()?;
+        let policy = self.settings.policy.as_ref()?;
         let who = &call.record.who;
         let args = args_view(call);
         let by_program = call.is_exec || (who.image == 0 && who.proc_flags & intf::PROC_UNINTROSPECTED == 0);

@@ -637,8 +637,9 @@ impl Session {
             Mode::Profile => None,
             _ => profile.as_ref().map(|p| Arc::new(Policy::in_context(p, context))),
         };
-        let enforced = profile.as_ref().filter(|_| mode != Mode::Profile);
-        let looking = enforced.and_then(|profile| Look::begin(profile, &to_reporter));
+        let checksum = profile.as_ref().map(Profile::checksum);
+        let enforced = profile.as_ref().zip(checksum.as_deref()).filter(|_| mode != Mode::Profile);
+        let looking = enforced.and_then(|(profile, checksum)| Look::begin(profile, checksum, &to_reporter));
         if let (Some(protected), Some(policy)) = (&mut protected, &policy) {
             protected.look_at_scripts(policy);
         }
@@ -669,7 +670,7 @@ impl Session {
         let known_files = asks.then(|| kernel.map("known_files")).transpose()?;
         let by = By {
             mode,
-            policy,
+            policy: policy.clone(),
             generation,
             protected,
             untold: Untold::new(kernel.map("stats")?),
@@ -700,7 +701,10 @@ impl Session {
             view: phase.view(),
             operations: operations.clone(),
             context,
-            profile,
+            policy,
+            checksum,
+            // A large one takes much memory, and who enforces needs it no more.
+            profile: profile.filter(|_| mode == Mode::Profile),
             face,
             watched: targets.iter().map(|t| t.path.clone()).collect(),
             php: primary.map(|i| (i.version.clone().unwrap_or_default(), i.abi.clone())),
@@ -1122,9 +1126,10 @@ impl Session {
         }
         self.wrappers.keep_only(next);
         let _ = self.orders.send(Order::Swap(policy.clone(), self.generation));
-        self.to_reporter.send(Message::Swapped(policy, profile.checksum()));
+        let checksum = profile.checksum();
+        self.to_reporter.send(Message::Swapped(policy, checksum.clone()));
         self.looking.retain(|look| !look.is_done());
-        self.looking.extend(Look::begin(profile, &self.to_reporter));
+        self.looking.extend(Look::begin(profile, &checksum, &self.to_reporter));
         self.summary = summarize(profile);
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! from its bytes, and lists grow as their items are read.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -361,7 +362,8 @@ fn pack(value: &impl Serialize) -> Vec<u8> {
 
 fn encode(profile: &Profile) -> Vec<u8> {
     let sites: Vec<&Site> = profile.sites().into_iter().collect();
-    let index = |site: &Site| sites.binary_search(&site).expect("collected from the same grants") as u32;
+    let numbers: HashMap<&Site, u32> = sites.iter().copied().zip(0..).collect();
+    let index = |site: &Site| numbers[site];
     let mut payload = Vec::new();
     let mut section = |tag: [u8; 4], body: Vec<u8>| {
         payload.extend_from_slice(&tag);
