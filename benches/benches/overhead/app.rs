@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use benches::empty::Empty;
 use benches::record::Record;
 use benches::strategy::{self, Strategy};
@@ -222,7 +222,7 @@ impl App {
         let nginx = nginx.spawn().context("start nginx")?;
         let app = Self { folder, nginx, watched, bare };
         for door in [&app.watched, &app.bare] {
-            wait("nginx listens", || TcpStream::connect(("127.0.0.1", door.port)).is_ok())?;
+            wait("nginx listens", || Ok(TcpStream::connect(("127.0.0.1", door.port)).map(drop)?))?;
         }
         Ok(app)
     }
@@ -275,7 +275,7 @@ impl App {
         let pid = self.path(&door.file("pid"));
         let pool = Pool { child: command.spawn().context("start php-fpm")?, exe: fpm, pid };
         // It answers, and is warm.
-        wait("php-fpm answers", || self.load(door, Load::Seconds(1)).is_ok())?;
+        wait("php-fpm answers", || self.load(door, Load::Seconds(1)).map(drop))?;
         Ok(pool)
     }
 
@@ -346,7 +346,11 @@ impl App {
             Way::Empty => empty = Some(Empty::attach(true)?),
             _ => {}
         }
-        let pool = self.pool(&self.watched, way.under(), way.needs_probes())?;
+        let pool = self.pool(&self.watched, way.under(), way.needs_probes()).or_else(|error| {
+            // Its session tells what it did to it.
+            session.take().map(Tracer::stop).transpose().with_context(|| format!("{error:#}"))?;
+            Err(error)
+        })?;
         let watcher = self.watcher(way, session.as_ref(), &pool)?;
         let (requests, seen) = self.measure(&self.watched, &pool, load)?;
         let watcher = ratio(self.watcher(way, session.as_ref(), &pool)? - watcher, requests);
@@ -438,12 +442,13 @@ fn cpu(pid: u32) -> u64 {
     text.split_ascii_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
-fn wait(what: &str, mut done: impl FnMut() -> bool) -> Result<()> {
+/// Until it comes true. Errors: it did not; what it failed with last.
+fn wait(what: &str, mut done: impl FnMut() -> Result<()>) -> Result<()> {
     let since = Instant::now();
-    while !done() {
+    while let Err(error) = done() {
         interrupt::check()?;
         if since.elapsed() > Duration::from_secs(120) {
-            bail!("never came true: {what}");
+            return Err(error.context(format!("never came true: {what}")));
         }
         thread::sleep(Duration::from_millis(20));
     }
