@@ -957,6 +957,7 @@ struct rec_proc {
 	X(PAIRS_FULL, "no room for another (site, operation)")                                               \
 	X(SITES_FULL, "no room for another site")                                                            \
 	X(PROCS_FULL, "no room for another process")                                                         \
+	X(UNSEEN_END, "processes forgotten when their number was had again")                                 \
 	X(STORAGE_FAILED, "task storage could not be created")                                               \
 	X(WALKS, "walks")                                                                                    \
 	X(FRAMES, "frames walked")                                                                           \
@@ -1037,7 +1038,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 14 };
+enum { PERSIST_FORMAT = 15 };
 
 struct identity {
 	u32 format;

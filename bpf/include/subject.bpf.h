@@ -468,6 +468,20 @@ static __always_inline bool store_proc(u32 tgid, struct proc *p)
 	return false;
 }
 
+/*
+ * The kernel may skip a program that tells an end. What is left of who had the number before would make a stranger a
+ * subject, whose calls are denied. Of the same start: found already, by a look round.
+ */
+static __always_inline void forget_before(struct task_struct *child, u32 tgid)
+{
+	struct proc *before = proc_of(tgid);
+
+	if (!before || before->start == BPF_CORE_READ(child, start_boottime))
+		return;
+	count(STAT_UNSEEN_END);
+	drop_proc(tgid);
+}
+
 static __always_inline void on_fork(struct task_struct *parent, struct task_struct *child)
 {
 	u32 ptgid = BPF_CORE_READ(parent, tgid), ctgid = BPF_CORE_READ(child, tgid);
@@ -476,6 +490,8 @@ static __always_inline void on_fork(struct task_struct *parent, struct task_stru
 	struct proc copy;
 	struct scratch *s;
 
+	if (ctgid != ptgid)
+		forget_before(child, ctgid);
 	if (!p)
 		return;
 	pt = bpf_task_storage_get(&tasks, parent, NULL, 0);

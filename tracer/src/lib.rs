@@ -113,6 +113,9 @@ pub trait Phase {
 
 /// What sees calls return.
 pub const RETURN_PROGRAMS: [&str; 2] = ["sys_exit", "sys_exit_held"];
+/// Programs that see a thread end. By an end that was not seen nothing gets through: what is left of the process goes when
+/// its number is had again.
+pub const END_PROGRAMS: [&str; 2] = ["process_exit", "process_exit_held"];
 
 /// What sees the end of calls whose task was killed there; before anybody is.
 pub const KILLED_PROGRAM: &str = "signal_delivered";

@@ -844,8 +844,18 @@ impl Reporter {
         let stats = read_stats(&self.settings.stats);
         for (which, (name, told)) in shared::intf::stats().iter().enumerate() {
             let count = stats.get(which).copied().unwrap_or(0);
-            let wrong =
-                ["LOST", "KILL_FAILED", "FULL", "FAILED", "UNK_", "BUSY", "DRIFT", "ARG_FAULT", "TAINT_"];
+            let wrong = [
+                "LOST",
+                "KILL_FAILED",
+                "FULL",
+                "FAILED",
+                "UNK_",
+                "BUSY",
+                "DRIFT",
+                "ARG_FAULT",
+                "TAINT_",
+                "UNSEEN_",
+            ];
             if count > 0 && wrong.iter().any(|w| name.contains(w)) {
                 say(&format!("  {told}: {count}"));
             }

@@ -49,7 +49,7 @@ use crate::switch::Switch;
 use crate::tables::KernelTables;
 use crate::unwatched;
 use crate::wrappers::{self, Wrappers};
-use crate::{Phase, RETURN_PROGRAMS, Returns, privilege};
+use crate::{END_PROGRAMS, Phase, RETURN_PROGRAMS, Returns, privilege};
 
 /// How long a COMMAND may take to end before it is told louder, or is no longer waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -529,11 +529,14 @@ struct Session {
 }
 
 /// What the kernel skipped since a program was running on that processor already.
+#[derive(Default)]
 struct Skipped {
     /// By program: calls, forks or execs that were not seen.
     missed: Vec<(String, u64)>,
     /// Returns that nothing but an effect is told by.
     untold: u64,
+    /// Ends of threads.
+    ends: u64,
 }
 
 impl Session {
@@ -1178,10 +1181,15 @@ impl Session {
     }
 
     fn skipped(&mut self) -> Skipped {
-        let skipped = self.kernel.skipped().into_iter();
-        let (untold, missed): (Vec<_>, Vec<_>) =
-            skipped.partition(|(program, _)| RETURN_PROGRAMS.contains(&program.as_str()));
-        Skipped { missed, untold: untold.iter().map(|(_, misses)| misses).sum() }
+        let mut all = Skipped::default();
+        for (program, misses) in self.kernel.skipped() {
+            match program.as_str() {
+                name if RETURN_PROGRAMS.contains(&name) => all.untold += misses,
+                name if END_PROGRAMS.contains(&name) => all.ends += misses,
+                _ => all.missed.push((program, misses)),
+            }
+        }
+        all
     }
 
     fn status(&mut self) -> String {
@@ -1192,13 +1200,14 @@ impl Session {
             self.mode.name(),
             self.summary.trim_end_matches(", ")
         );
-        let Skipped { missed, untold } = self.skipped();
+        let Skipped { missed, untold, ends } = self.skipped();
         let all: u64 = missed.iter().map(|(_, misses)| misses).sum();
         let _ = writeln!(text, "{all:>12}  programs skipped by the kernel");
         for (program, misses) in missed {
             let _ = writeln!(text, "{misses:>12}  times it skipped {program}");
         }
         let _ = writeln!(text, "{untold:>12}  returns that were not seen: skipped by the kernel");
+        let _ = writeln!(text, "{ends:>12}  ends that were not seen: skipped by the kernel");
         let counts = read_stats(&self.stats);
         for ((_, told), count) in shared::intf::stats().iter().zip(counts) {
             let _ = writeln!(text, "{count:>12}  {told}");
@@ -1264,7 +1273,7 @@ impl Session {
     /// The profile and the table, before anything is detached; then the exit status.
     fn finish(mut self, args: &Args, status: Option<u8>) -> Result<u8> {
         let outcome = self.end().context("the reporter ended unexpectedly")?;
-        let Skipped { missed, untold } = self.skipped();
+        let Skipped { missed, untold, ends } = self.skipped();
         if !missed.is_empty() {
             let each: Vec<String> = missed.iter().map(|(program, n)| format!("{program} {n}")).collect();
             crate::say(&format!(
@@ -1275,6 +1284,11 @@ impl Session {
         if untold > 0 {
             crate::say(&format!(
                 "  returns that were not seen, of anybody's calls: skipped by the kernel: {untold}"
+            ));
+        }
+        if ends > 0 {
+            crate::say(&format!(
+                "  ends that were not seen, of anybody's threads: skipped by the kernel: {ends}"
             ));
         }
         match outcome.ended {

@@ -1,11 +1,18 @@
 //! What PHP starts stays a subject: pipelines, daemons, PHP again.
 
+use std::ffi::CString;
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use e2e::session::Ran;
+use e2e::fpm::wait_until;
+use e2e::session::{Ran, ends_with_test};
 use e2e::suite::test;
+use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
 use libtest_mimic::Trial;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::place::{Place, VICTIMS, assert_clean, source, through};
@@ -19,6 +26,7 @@ pub fn tests() -> Vec<Trial> {
         test("php_run_by_php_is_killed_where_its_origin_is_not_allowed", again_origin),
         test("a_command_that_starts_php_is_watched", wrapped),
         test("a_vanished_process_is_no_other_process", short_lives),
+        test("an_end_that_was_not_seen_makes_a_stranger_no_subject", number_again),
     ]
 }
 
@@ -169,4 +177,73 @@ fn short_lives() {
     assert_eq!(violations.len(), 100, "{}", ran.stderr);
     let told = |e: &&&Value| e["action"] == "killed" || (e["action"] == "missed" && e["cause"].is_string());
     assert_eq!(violations.iter().filter(told).count(), 100, "{violations:#?}");
+}
+
+/// The kernel may skip the program that tells an end. What it leaves behind then is put back here.
+fn number_again() {
+    let place = Place::new();
+    let php = place.own_php();
+    place.file("idle.php", "<?php echo 'runs'; fgets(STDIN);");
+    let idle = || {
+        let mut command = Command::new(&php);
+        command.arg(place.path("idle.php")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = ends_with_test(&mut command).spawn().expect("start PHP");
+        child.stdout.as_mut().expect("a pipe").read_exact(&mut [0; 4]).expect("read from PHP");
+        child
+    };
+    let learning = place.session("--profile").args(["--php", &php]).start();
+    assert!(idle().wait_with_output().expect("wait for PHP").status.success());
+    assert_eq!(learning.stop().status, 0);
+
+    let session = place.session("--sandbox").args(["--php", &php]).start();
+    let (procs, numbers) = (map(session.pid(), "procs"), map(session.pid(), "numbers"));
+    let child = idle();
+    let number = child.id().to_ne_bytes();
+    let left = procs.lookup(&number, MapFlags::ANY).expect("look up").expect("PHP is watched");
+    assert!(child.wait_with_output().expect("wait for PHP").status.success());
+    wait_until("its end is seen", || procs.lookup(&number, MapFlags::ANY).expect("look up").is_none());
+    let at = (u32::from_ne_bytes(number) % numbers.max_entries()).to_ne_bytes();
+    let count = numbers.lookup(&at, MapFlags::ANY).expect("look up").expect("an array has all");
+    let one_more = u32::from_ne_bytes(count.try_into().expect("four bytes")) + 1;
+    numbers.update(&at, &one_more.to_ne_bytes(), MapFlags::ANY).expect("put the count back");
+    procs.update(&number, &left, MapFlags::NO_EXIST).expect("put it back");
+
+    let made = place.path("data/made");
+    let status = make_folder_as(u32::from_ne_bytes(number), &made);
+    assert!(made.is_dir(), "a stranger was stopped: {status:?}");
+    assert_eq!(status, WaitStatus::Exited(status.pid().expect("it ended"), 0));
+    let ran = session.stop();
+    assert!(ran.violations().is_empty(), "{}", ran.stderr);
+    assert!(ran.stderr.contains("processes forgotten when their number was had again: 1"), "{}", ran.stderr);
+}
+
+/// A map of a tracer.
+fn map(tracer: i32, name: &str) -> MapHandle {
+    let files = fs::read_dir(format!("/proc/{tracer}/fdinfo")).expect("the tracer's descriptors");
+    let ids = files.flatten().filter_map(|file| {
+        let text = fs::read_to_string(file.path()).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("map_id:"))?.trim().parse().ok()
+    });
+    let mut maps = ids.filter_map(|id| MapHandle::from_map_id(id).ok());
+    maps.find(|map| map.name() == name).unwrap_or_else(|| panic!("no map {name}"))
+}
+
+/// A process of this number, which has nothing to do with PHP.
+fn make_folder_as(number: u32, path: &Path) -> WaitStatus {
+    let path = CString::new(path.as_os_str().as_encoded_bytes()).expect("a path");
+    let wanted = number as libc::pid_t;
+    // SAFETY: all-zero is a valid value of plain integers.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.exit_signal = libc::SIGCHLD as u64;
+    (args.set_tid, args.set_tid_size) = (&raw const wanted as u64, 1);
+    // SAFETY: the child allocates nothing, makes plain calls, and ends.
+    let child = unsafe {
+        let child = libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args));
+        if child == 0 {
+            libc::_exit(libc::mkdir(path.as_ptr(), 0o755));
+        }
+        child
+    };
+    assert_eq!(child, libc::c_long::from(wanted), "{}", std::io::Error::last_os_error());
+    waitpid(Pid::from_raw(wanted), None).expect("wait for it")
 }
