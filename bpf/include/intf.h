@@ -123,6 +123,7 @@ enum class_value {
 	FCNTL_OWN, /* who gets signals */
 	FCNTL_LEASE,
 	FCNTL_SEAL,
+	FCNTL_OTHER,
 
 	IOCTL_PLAIN = 0,
 	IOCTL_TTY, /* types into or takes a terminal */

@@ -77,11 +77,41 @@ CLASS_FN class_fcntl(u64 cmd)
 		return FCNTL_OWN;
 	case 1024: /* F_SETLEASE */
 	case 1026: /* F_NOTIFY */
+	case 1040: /* F_SETDELEG */
 		return FCNTL_LEASE;
 	case 1033: /* F_ADD_SEALS */
 		return FCNTL_SEAL;
+	case 0: /* F_DUPFD */
+	case 1: /* F_GETFD */
+	case 2: /* F_SETFD */
+	case 3: /* F_GETFL */
+	case 4: /* F_SETFL */
+	case 5: /* F_GETLK */
+	case 6: /* F_SETLK */
+	case 7: /* F_SETLKW */
+	case 9: /* F_GETOWN */
+	case 11: /* F_GETSIG */
+	case 16: /* F_GETOWN_EX */
+	case 17: /* F_GETOWNER_UIDS */
+	case 36: /* F_OFD_GETLK */
+	case 37: /* F_OFD_SETLK */
+	case 38: /* F_OFD_SETLKW */
+	case 1025: /* F_GETLEASE */
+	case 1027: /* F_DUPFD_QUERY */
+	case 1028: /* F_CREATED_QUERY */
+	case 1029: /* F_CANCELLK */
+	case 1030: /* F_DUPFD_CLOEXEC */
+	case 1031: /* F_SETPIPE_SZ */
+	case 1032: /* F_GETPIPE_SZ */
+	case 1034: /* F_GET_SEALS */
+	case 1035: /* F_GET_RW_HINT */
+	case 1036: /* F_SET_RW_HINT */
+	case 1037: /* F_GET_FILE_RW_HINT */
+	case 1038: /* F_SET_FILE_RW_HINT */
+	case 1039: /* F_GETDELEG */
+		return FCNTL_PLAIN;
 	}
-	return FCNTL_PLAIN;
+	return FCNTL_OTHER;
 }
 
 CLASS_FN class_ioctl(u64 cmd)

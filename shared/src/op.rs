@@ -31,7 +31,7 @@ pub fn class_names(kind: u8) -> &'static [&'static str] {
             &["other", "unix", "inet", "inet6", "netlink", "packet", "unspec", "none"]
         }
         intf::CLASS_MMAP | intf::CLASS_MPROTECT | intf::CLASS_SHMAT => &["plain", "exec"],
-        intf::CLASS_FCNTL => &["plain", "own", "lease", "seal"],
+        intf::CLASS_FCNTL => &["plain", "own", "lease", "seal", "other"],
         intf::CLASS_IOCTL => &["plain", "tty", "change", "other"],
         intf::CLASS_PRCTL => &["plain", "privilege", "trace", "process", "other"],
         intf::CLASS_IPC => &["plain", "change"],

@@ -53,6 +53,10 @@ int main(void)
 	IS(class_mem(PROT_READ | PROT_WRITE), MEM_PLAIN);
 	IS(class_fcntl(F_SETFD), FCNTL_PLAIN);
 	IS(class_fcntl(F_SETOWN), FCNTL_OWN);
+	IS(class_fcntl(38), FCNTL_PLAIN); /* F_OFD_SETLKW */
+	IS(class_fcntl(1030), FCNTL_PLAIN); /* F_DUPFD_CLOEXEC */
+	IS(class_fcntl(1024 + 16), FCNTL_LEASE); /* F_SETDELEG */
+	IS(class_fcntl(1024 + 99), FCNTL_OTHER);
 	IS(class_ioctl(TCGETS), IOCTL_PLAIN);
 	IS(class_ioctl(TIOCSTI), IOCTL_TTY);
 	IS(class_ioctl(FICLONE), IOCTL_CHANGE);
