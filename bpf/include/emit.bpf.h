@@ -117,6 +117,7 @@ struct scratch {
 	u32 candidates_len;
 	s32 verdict; /* what a hook returns */
 	u32 is_script; /* what a hook has in hand is a script by another name */
+	u32 is_memory; /* or the memory of a process */
 	struct rec_call call;
 	u64 slack; /* behind the last path, which is read by words */
 };

@@ -104,7 +104,7 @@ static __always_inline struct scratch *hook_begin_at(u32 op, struct target targe
 	}
 	s->may_kill = p->role != ROLE_MASTER;
 	s->verdict = 0;
-	s->is_script = 0;
+	s->is_script = s->is_memory = 0;
 	c = &s->call;
 	clear_call(s);
 	__builtin_memset(c->args, 0, sizeof(c->args));
@@ -192,11 +192,16 @@ static __always_inline void note_other_names(struct scratch *s, struct inode *in
 	s->is_script = bpf_map_lookup_elem(&script_files, &key) != NULL;
 }
 
+enum { PROC_SUPER_MAGIC = 0x9fa0 };
+
 /* What is told of a file that may be changed. */
 static __always_inline void take_file(struct scratch *s, const struct path *path)
 {
-	note_other_names(s, BPF_CORE_READ(path, dentry, d_inode));
+	struct inode *inode = BPF_CORE_READ(path, dentry, d_inode);
+
+	note_other_names(s, inode);
 	path_of(s, path, 0);
+	s->is_memory = is_called_mem(&s->call) && BPF_CORE_READ(inode, i_sb, s_magic) == PROC_SUPER_MAGIC;
 }
 
 /* The text at s->dentry: the kernel's copy. */

@@ -915,18 +915,28 @@ static __always_inline u32 reached_by(struct scratch *s, u32 second)
 	return stays(&s->call, second) ? flags & ~POLICY_IS_ABOVE : flags;
 }
 
-/* /proc/…/mem: PHP code that writes there changes what runs, past everything that is looked at. */
-static __always_inline bool is_memory_of_a_process(struct rec_call *c)
+static __always_inline bool is_called_mem(struct rec_call *c)
 {
 	const u32 shortest = sizeof("/proc/1/mem") - 1, mask = PATH_ROOM - 1;
 	u32 len = c->path_len;
 	char *p = c->path;
 
-	if (len < shortest || len >= PATH_ROOM)
-		return false;
-	return p[0] == '/' && p[1] == 'p' && p[2] == 'r' && p[3] == 'o' && p[4] == 'c' && p[5] == '/' &&
-	       p[(len - 4) & mask] == '/' && p[(len - 3) & mask] == 'm' && p[(len - 2) & mask] == 'e' &&
-	       p[(len - 1) & mask] == 'm';
+	return len >= shortest && len < PATH_ROOM && p[(len - 4) & mask] == '/' &&
+	       p[(len - 3) & mask] == 'm' && p[(len - 2) & mask] == 'e' && p[(len - 1) & mask] == 'm';
+}
+
+/*
+ * PHP code that writes there changes what runs, past everything that is looked at. A hook tells by the file system; by
+ * its text a path is one only where procfs usually is, and user space finds the others.
+ */
+static __always_inline bool is_memory_of_a_process(struct scratch *s)
+{
+	char *p = s->call.path;
+
+	if (PATHS_FROM_KERNEL)
+		return s->is_memory;
+	return is_called_mem(&s->call) && p[0] == '/' && p[1] == 'p' && p[2] == 'r' && p[3] == 'o' &&
+	       p[4] == 'c' && p[5] == '/';
 }
 
 /*
@@ -941,7 +951,7 @@ static __always_inline bool reaches_protected(struct scratch *s)
 	if (!PATHS_FROM_KERNEL && (info & (OP_PROTECTS | OP_MOVES)) &&
 	    (s->call.flags & (CALL_PATH_TRUNCATED | CALL_PATH2_TRUNCATED)))
 		return true;
-	if ((info & OP_PROTECTS) && by_site(&s->call.who) && is_memory_of_a_process(&s->call))
+	if ((info & OP_PROTECTS) && by_site(&s->call.who) && is_memory_of_a_process(s))
 		return true;
 	if (PATHS_FROM_KERNEL && (info & OP_PROTECTS) && s->is_script)
 		return true;

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
@@ -94,6 +95,24 @@ pub fn own_pins_and_sockets() {
     while umount2("/sys/fs/bpf", MntFlags::MNT_DETACH).is_ok() {}
     mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), NONE).expect("mount a bpffs");
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).expect("mount /run");
+}
+
+/// One more procfs.
+pub struct Procfs(pub PathBuf);
+
+impl Procfs {
+    /// Over a folder.
+    pub fn mount(at: PathBuf) -> Self {
+        const NONE: Option<&str> = None;
+        mount(Some("proc"), &at, Some("proc"), MsFlags::empty(), NONE).expect("mount a procfs");
+        Self(at)
+    }
+}
+
+impl Drop for Procfs {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).expect("unmount it");
+    }
 }
 
 /// Runs them one at a time (they share the machine's PHP), and exits.

@@ -35,6 +35,8 @@ pub struct Found {
     pub file: Option<FileId>,
     /// That is a file which has another name somewhere.
     pub other_names: bool,
+    /// That is the memory of a process, wherever procfs is mounted.
+    pub memory: bool,
 }
 
 impl Found {
@@ -167,12 +169,20 @@ fn name_of(descriptor: &OwnedFd) -> Result<PathBuf, Lost> {
     fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd())).map_err(|_| Lost::Ended)
 }
 
-fn found(path: PathBuf, root: &OwnedFd, about: Option<&FileStat>) -> Result<Found, Lost> {
+/// `near`: on the same file system.
+fn found(path: PathBuf, root: &OwnedFd, near: &OwnedFd, about: Option<&FileStat>) -> Result<Found, Lost> {
     let own = match path.strip_prefix(name_of(root)?) {
         Ok(below) => Path::new("/").join(below),
         Err(_) => path.clone(),
     };
-    Ok(Found { path, own, file: about.map(id_of), other_names: about.is_some_and(|a| a.st_nlink > 1) })
+    let memory = path.file_name() == Some(OsStr::new("mem")) && is_procfs(near);
+    let other_names = about.is_some_and(|about| about.st_nlink > 1);
+    Ok(Found { path, own, file: about.map(id_of), other_names, memory })
+}
+
+/// Fails closed: what cannot be told may be one.
+fn is_procfs(descriptor: &OwnedFd) -> bool {
+    fstatfs(descriptor).map_or(true, |about| about.filesystem_type() == PROC_SUPER_MAGIC)
 }
 
 /// What a descriptor is open on, where its name leads there: a mount that is nowhere yet is called `/`.
@@ -181,7 +191,9 @@ fn itself(descriptor: &Path, root: &OwnedFd) -> Result<Found, Lost> {
     let named = name_of(&opened)?;
     let there = open(&named).ok().and_then(|fd| fstat(fd).ok());
     match (there, fstat(&opened)) {
-        (Some(there), Ok(about)) if id_of(&there) == id_of(&about) => found(named, root, Some(&about)),
+        (Some(there), Ok(about)) if id_of(&there) == id_of(&about) => {
+            found(named, root, &opened, Some(&about))
+        }
         _ => Err(Lost::Nowhere),
     }
 }
@@ -207,7 +219,7 @@ fn plainly(start: &OwnedFd, root: &OwnedFd, path: &Path) -> Option<Result<Found,
         Err(Errno::ENOENT) => None,
         Err(_) => return None,
     };
-    Some(name_of(&folder).and_then(|folder| found(folder.join(name), root, about.as_ref())))
+    Some(name_of(&folder).and_then(|path| found(path.join(name), root, &folder, about.as_ref())))
 }
 
 /// Name by name.
@@ -251,20 +263,20 @@ impl<'a> Walk<'a> {
             let last = self.rest.is_empty();
             let next = match openat(&at, name.as_os_str(), ONLY_NAME | OFlag::O_NOFOLLOW, Mode::empty()) {
                 Ok(next) => next,
-                Err(Errno::ENOENT) if last => return found(name_of(&at)?.join(name), self.root, None),
+                Err(Errno::ENOENT) if last => return found(name_of(&at)?.join(name), self.root, &at, None),
                 Err(errno) => return Err(nowhere(errno)),
             };
             let about = fstat(&next).map_err(|_| Lost::Nowhere)?;
             at = if is_link(&about) && (!last || self.through) {
                 self.link(at, &name, &next)?
             } else if last {
-                return found(name_of(&at)?.join(name), self.root, Some(&about));
+                return found(name_of(&at)?.join(name), self.root, &at, Some(&about));
             } else {
                 next
             };
         }
         let about = fstat(&at).map_err(|_| Lost::Nowhere)?;
-        found(name_of(&at)?, self.root, Some(&about))
+        found(name_of(&at)?, self.root, &at, Some(&about))
     }
 
     fn above(&self, at: OwnedFd) -> Result<OwnedFd, Lost> {
@@ -280,7 +292,7 @@ impl<'a> Walk<'a> {
         if self.links > LINKS {
             return Err(Lost::TooFar);
         }
-        if fstatfs(&at).is_ok_and(|about| about.filesystem_type() == PROC_SUPER_MAGIC) {
+        if is_procfs(&at) {
             // These two are about who asks.
             if !matches!(name.as_bytes(), b"self" | b"thread-self") {
                 return openat(&at, name, ONLY_NAME, Mode::empty()).map_err(nowhere);

@@ -74,7 +74,8 @@ impl Protected {
                 Ok(found) => {
                     // Moving, removing or covering a folder takes what is in it along.
                     let takes = !stays(op, record, argument.second);
-                    let is_memory = changes && runs_php(record) && found.names().any(is_memory_of_a_process);
+                    // PHP code that writes there changes what runs, past everything that is looked at.
+                    let is_memory = changes && runs_php(record) && found.memory;
                     if is_memory
                         || self.is_own(&found, takes)
                         || (changes && self.is_script(policy, op, &found, takes))
@@ -351,11 +352,6 @@ fn writes_into(op: Op) -> bool {
 
 fn runs_php(record: &intf::rec_call) -> bool {
     record.who.image != 0 || record.who.proc_flags & intf::PROC_UNINTROSPECTED != 0
-}
-
-/// PHP code that writes there changes what runs, past everything that is looked at.
-fn is_memory_of_a_process(path: &Path) -> bool {
-    path.starts_with("/proc") && path.file_name() == Some(OsStr::new("mem"))
 }
 
 /// An argument that is a process, among those of a call.

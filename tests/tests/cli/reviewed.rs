@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use e2e::session::{Ran, decides_in_kernel};
-use e2e::suite::test;
+use e2e::suite::{Procfs, test};
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -157,7 +157,9 @@ fn memory() {
     let place = learnt("edit");
     let (script, data, link) = (place.arg("reviewed.php"), place.arg("data"), place.arg("data/link"));
     std::os::unix::fs::symlink("/proc/self/mem", &link).expect("link");
-    for path in ["/proc/self/mem", &link] {
+    let procfs = Procfs::mount(place.folder("procfs"));
+    let elsewhere = procfs.0.join("self/mem").display().to_string();
+    for path in ["/proc/self/mem", &link, &elsewhere] {
         let ran = place.sandbox(&[&script, "edit", &data, "harm", path]);
         assert_eq!(reason(&ran, "openat:write"), ["protected-object"], "{path}: {}", ran.stderr);
     }

@@ -1,13 +1,14 @@
 //! Actions, monitor, what is written to open files, and two views that do not mix.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use e2e::arena::{Arena, Status, USER};
 use e2e::session::{exported, php_profile, tracer};
-use e2e::suite::{DENIES_CALLS, limit, test};
+use e2e::suite::{DENIES_CALLS, Procfs, limit, test};
 use libtest_mimic::Trial;
 
 use super::world::{
@@ -25,6 +26,7 @@ pub fn tests() -> Vec<Trial> {
         test("kill_instead_of_deny_lets_nothing_through_that_was_denied", || killed("deny,kill", 0)),
         test("kill_alone_ends_the_attacker", || killed("kill", 1)),
         test("the_views_do_not_mix", views),
+        test("memory_of_a_process_is_not_opened_for_writing", memory),
         test("what_this_kernel_cannot_deny_is_refused_by_name", cannot_deny),
     ]
 }
@@ -93,6 +95,40 @@ fn killed(action: &str, most: usize) {
     for event in ran.violations() {
         assert_eq!(event["action"], expected, "{event:#}");
     }
+}
+
+fn memory() {
+    let arena = arena();
+    let (script, data) = (arena.path("memory.php"), arena.path("data"));
+    fs::write(
+        &script,
+        "<?php function save($to) { echo @fopen($to, 'r+') ? 'opened' : 'failed'; } save($argv[1]);",
+    )
+    .expect("write the script");
+    fs::write(&data, "data").expect("write a file");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o666)).expect("open it");
+    let procfs = arena.folder("procfs");
+    let procfs = Procfs::mount(procfs);
+    let save = |path: &Path| {
+        let output =
+            php(&arena, USER, "memory.php", &[&path.display().to_string()]).output().expect("run PHP");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let ways = [Path::new("/proc/self/mem"), &procfs.0.join("self/mem"), &procfs.0.join("thread-self/mem")];
+    for path in ways {
+        assert_eq!(save(path), "opened", "{}: nobody watches", path.display());
+    }
+    let learning = session(arena.root(), "--profile").arg("--php").arg(arena.arg("php")).start();
+    assert_eq!(save(&data), "opened");
+    assert_eq!(learning.stop().status, 0);
+    let running = session(arena.root(), "--sandbox").arg("--php").arg(arena.arg("php")).start();
+    assert_eq!(save(&data), "opened");
+    for path in ways {
+        assert_eq!(save(path), "failed", "{}", path.display());
+    }
+    let ran = running.stop();
+    let reasons: Vec<_> = ran.violations().into_iter().map(|event| event["reason"].clone()).collect();
+    assert_eq!(reasons, ["protected-object"; 3], "{}", ran.stderr);
 }
 
 fn refused(program: &Path, options: &[&str], profile: &Path) -> String {
