@@ -18,4 +18,17 @@ int empty_exit(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+/* Of perf's tracepoints, where those of raw ones can be preempted: the strategies are there, too. */
+SEC("tracepoint/raw_syscalls/sys_enter")
+int empty_enter_held(void *ctx)
+{
+	return 0;
+}
+
+SEC("tracepoint/raw_syscalls/sys_exit")
+int empty_exit_held(void *ctx)
+{
+	return 0;
+}
+
 char LICENSE[] SEC("license") = "GPL";

@@ -17,14 +17,19 @@ pub struct Empty {
 }
 
 impl Empty {
-    /// At `sys_enter`, and at `sys_exit` where that is asked for.
+    /// At `sys_enter`, and at `sys_exit` where that is asked for: at the tracepoints of the kind that the strategies use here.
     pub fn attach(exit_too: bool) -> Result<Self> {
         let mut storage = MaybeUninit::uninit();
         let open = generated::EmptySkelBuilder::default().open(&mut storage)?;
         let skel = open.load().context("load the empty programs")?;
-        let mut links = vec![skel.progs.empty_enter.attach().context("attach to sys_enter")?];
+        let (enter, exit) = if tracer::kernel::holds_calls() {
+            (&skel.progs.empty_enter_held, &skel.progs.empty_exit_held)
+        } else {
+            (&skel.progs.empty_enter, &skel.progs.empty_exit)
+        };
+        let mut links = vec![enter.attach().context("attach to sys_enter")?];
         if exit_too {
-            links.push(skel.progs.empty_exit.attach().context("attach to sys_exit")?);
+            links.push(exit.attach().context("attach to sys_exit")?);
         }
         // The links keep their programs.
         Ok(Self { _links: links })

@@ -223,7 +223,7 @@ fn choose_variants(object: &mut OpenObject, return_work: bool) {
     const HELD: &str = "_held"; // see `returns.bpf.h`
     let name = |name: &OsStr| name.to_string_lossy().into_owned();
     let names: Vec<String> = object.progs().map(|program| name(program.name())).collect();
-    let release = nix::sys::utsname::uname().map_or_else(|_| String::new(), |u| name(u.release()));
+    let release = release();
     let (held, multi) = (can_be_preempted(&release), has_uprobe_multi(&release));
     for mut program in object.progs_mut() {
         let name = name(program.name());
@@ -246,6 +246,15 @@ fn choose_variants(object: &mut OpenObject, return_work: bool) {
 
 /// The section of programs that one link attaches at many places. The others' names lack the last letter of theirs.
 const MULTI: &str = "uprobe.multi";
+
+fn release() -> String {
+    nix::sys::utsname::uname().map_or_else(|_| String::new(), |u| u.release().to_string_lossy().into_owned())
+}
+
+/// Whether this kernel's programs at system calls have to be those of perf's tracepoints.
+pub fn holds_calls() -> bool {
+    can_be_preempted(&release())
+}
 
 /// Whether programs of raw tracepoints (`tp_btf` are such) can be, by the kernel's version: seen on 7.3, not on 6.18.
 fn can_be_preempted(release: &str) -> bool {
