@@ -175,14 +175,14 @@ fn found(path: PathBuf, root: &OwnedFd, near: &OwnedFd, about: Option<&FileStat>
         Ok(below) => Path::new("/").join(below),
         Err(_) => path.clone(),
     };
-    let memory = path.file_name() == Some(OsStr::new("mem")) && is_procfs(near);
+    // Fails closed: what cannot be told may be one.
+    let memory = path.file_name() == Some(OsStr::new("mem")) && is_procfs(near).unwrap_or(true);
     let other_names = about.is_some_and(|about| about.st_nlink > 1);
     Ok(Found { path, own, file: about.map(id_of), other_names, memory })
 }
 
-/// Fails closed: what cannot be told may be one.
-fn is_procfs(descriptor: &OwnedFd) -> bool {
-    fstatfs(descriptor).map_or(true, |about| about.filesystem_type() == PROC_SUPER_MAGIC)
+fn is_procfs(descriptor: &OwnedFd) -> nix::Result<bool> {
+    Ok(fstatfs(descriptor)?.filesystem_type() == PROC_SUPER_MAGIC)
 }
 
 /// What a descriptor is open on, where its name leads there: a mount that is nowhere yet is called `/`.
@@ -292,7 +292,7 @@ impl<'a> Walk<'a> {
         if self.links > LINKS {
             return Err(Lost::TooFar);
         }
-        if is_procfs(&at) {
+        if is_procfs(&at).unwrap_or(false) {
             // These two are about who asks.
             if !matches!(name.as_bytes(), b"self" | b"thread-self") {
                 return openat(&at, name, ONLY_NAME, Mode::empty()).map_err(nowhere);
