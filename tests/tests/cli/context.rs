@@ -329,14 +329,16 @@ fn swapped() {
     let with = place.profile();
     let replace =
         |profile: &Value| fs::write(place.path("p.profile"), profile.to_string()).expect("write a profile");
-    let options = ["--php", PHP, "--context", "known-files"];
+    // The machine's PHP is run by other tests, too, and this session would see them.
+    let php = place.own_php();
+    let options = ["--php", &php, "--context", "known-files"];
     let mut session = place.session("--monitor").args(options).start();
     let purge = || {
         place.victims(1);
         let args = [place.arg("app/index.php"), "below 60".into(), place.arg("data/v"), "1".into()];
         let status = Command::new("setpriv")
             .stdout(std::process::Stdio::null())
-            .args([&format!("--reuid={USER}"), "--clear-groups", "--", PHP])
+            .args([&format!("--reuid={USER}"), "--clear-groups", "--", &php])
             .args(args)
             .status();
         assert!(status.expect("run PHP").success());

@@ -110,10 +110,10 @@ fn runs_as() {
 fn duration() {
     let place = Place::new();
     let start = Instant::now();
-    let mut session =
-        place.session("--profile").arg("--php").arg("/usr/bin/php").arg("--duration").arg("1.5").start();
-    // Something for it to see: it watches whatever runs PHP.
-    let seen = std::process::Command::new("/usr/bin/php").args(["-r", "exit(0);"]).status().expect("php");
+    let php = place.own_php();
+    let mut session = place.session("--profile").args(["--php", &php, "--duration", "1.5"]).start();
+    // Something for it to see: it watches whatever runs this PHP.
+    let seen = std::process::Command::new(&php).args(["-r", "exit(0);"]).status().expect("php");
     assert!(seen.success());
     session.wait_for("profile ");
     assert!(start.elapsed() > Duration::from_millis(1400), "{:?}", start.elapsed());
