@@ -511,7 +511,7 @@ enum class_value {
 	X(440, process_madvise, SET_RELEVANT, CLASS_NONE, 0, "F") \
 	X(441, epoll_pwait2, 0, CLASS_NONE, 0, "") \
 	X(442, mount_setattr, SET_RELEVANT, CLASS_NONE, 0, "dp") \
-	X(443, quotactl_fd, 0, CLASS_NONE, 0, "") \
+	X(443, quotactl_fd, SET_RELEVANT, CLASS_NONE, 0, "") \
 	X(444, landlock_create_ruleset, 0, CLASS_NONE, 0, "") \
 	X(445, landlock_add_rule, 0, CLASS_NONE, 0, "") \
 	X(446, landlock_restrict_self, 0, CLASS_NONE, 0, "") \

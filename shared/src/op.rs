@@ -736,6 +736,7 @@ mod tests {
             "mmap:unreadable",
             "setpriority:other",
             "ioprio_set:other",
+            "quotactl_fd",
             "sched_setattr:other",
             "shmget",
             "shmat:plain",

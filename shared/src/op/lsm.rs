@@ -50,6 +50,7 @@ pub const BY_CAPABILITY: &[&str] = &[
     "open_tree_attr",
     "process_madvise",
     "quotactl",
+    "quotactl_fd",
     "reboot",
     "setdomainname",
     "sethostname",
