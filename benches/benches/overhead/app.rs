@@ -114,7 +114,8 @@ fn ways(here: &[Strategy]) -> Vec<(String, Way)> {
 #[derive(Clone, Copy)]
 enum Load {
     Seconds(u64),
-    /// So many requests, one after the other: the same ones each time, and none is half done at the end.
+    /// So many requests, one after the other: the same ones each time, and none is half done at the end. As many
+    /// before them are not measured: in the seconds of a guest a new pool's workers have not touched all that they need.
     Requests(u32),
 }
 
@@ -351,6 +352,7 @@ impl App {
             session.take().map(Tracer::stop).transpose().with_context(|| format!("{error:#}"))?;
             Err(error)
         })?;
+        self.warm(&self.watched, load)?;
         let watcher = self.watcher(way, session.as_ref(), &pool)?;
         let (requests, seen) = self.measure(&self.watched, &pool, load)?;
         let watcher = ratio(self.watcher(way, session.as_ref(), &pool)? - watcher, requests);
@@ -358,6 +360,13 @@ impl App {
         drop(empty);
         session.map(Tracer::stop).transpose()?;
         Ok(Seen { watcher, ..seen })
+    }
+
+    fn warm(&self, door: &Door, load: Load) -> Result<()> {
+        if let Load::Requests(_) = load {
+            self.load(door, load)?;
+        }
+        Ok(())
     }
 
     /// Requests to a pool: how many, and what they cost.
@@ -473,6 +482,7 @@ pub fn measure(quick: bool, here: &[Strategy], record: &mut Record) -> Result<()
     };
     let mut seen: Vec<Vec<Seen>> = ways.iter().map(|_| Vec::new()).collect();
     let mut absolute = Vec::new();
+    app.warm(&app.bare, load)?;
     let mut before = app.measure(&app.bare, &bare, load)?.1;
     for round in 0..rounds {
         for turn in 0..ways.len() {
