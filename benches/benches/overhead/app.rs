@@ -59,7 +59,9 @@ const USDT_SANDBOX: (&str, &str) = (
 /// What is between nginx and the pages.
 enum Way {
     Bare,
-    Empty,
+    Empty {
+        exit_too: bool,
+    },
     Session {
         strategy: Strategy,
         mode: &'static str,
@@ -82,7 +84,11 @@ impl Way {
 }
 
 fn ways(here: &[Strategy]) -> Vec<(String, Way)> {
-    let mut ways = vec![("nothing".to_owned(), Way::Bare), ("empty programs".to_owned(), Way::Empty)];
+    let mut ways = vec![
+        ("nothing".to_owned(), Way::Bare),
+        ("empty program at sys_enter".to_owned(), Way::Empty { exit_too: false }),
+        ("empty programs at sys_enter, sys_exit".to_owned(), Way::Empty { exit_too: true }),
+    ];
     for strategy in here.iter().filter(|s| **s != strategy::PLAIN) {
         for mode in modes() {
             let name = format!("{}, {}", strategy.name, &mode[2..]);
@@ -344,7 +350,7 @@ impl App {
                 let _ = fs::remove_file(self.path("again.profile"));
                 session = Some(self.session(strategy, mode, &options, &profile)?);
             }
-            Way::Empty => empty = Some(Empty::attach(true)?),
+            Way::Empty { exit_too } => empty = Some(Empty::attach(*exit_too)?),
             _ => {}
         }
         let pool = self.pool(&self.watched, way.under(), way.needs_probes()).or_else(|error| {

@@ -12,7 +12,9 @@ use crate::tables::{
 };
 use crate::{Bench, Benches};
 
-/// What is attached where a strategy looks at returns, too, without doing anything there.
+/// What is attached where a strategy looks at calls alone, without doing anything there.
+const EMPTY: &str = "empty program at sys_enter";
+/// Likewise at returns, too.
 const BOTH_EMPTY: &str = "empty programs at sys_enter, sys_exit";
 /// Operations without an argument in memory that rewriting could make invalid, and what their arguments are instead.
 const BY_VALUE: [(&str, &str); 2] = [
@@ -295,7 +297,11 @@ fn application(rows: &mut Rows, all: &Benches) {
         }
         for (guest, values) in counted {
             let what = format!("DokuWiki, CPU per request (instructions): {row}{}", place(guest));
-            rows.spread(&what, &limit, Some(values), "");
+            let empty = guest.cell(APP, EMPTY, CPU).filter(|_| row != SANDBOXES[3].0);
+            let beside = empty.map_or(String::new(), |empty| {
+                format!("; with an empty program at `sys_enter` {}", spread(empty, limit.decimals))
+            });
+            rows.spread(&what, &limit, Some(values), &beside);
         }
     }
 }
