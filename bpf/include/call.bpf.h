@@ -45,6 +45,43 @@ static __always_inline bool recorded_site(struct scratch *s, struct task *task)
 	return true;
 }
 
+/* What is before it in PHP's globals: among it the stack that all PHP code runs on. */
+enum { WORDS_BEFORE_FRAME = 12 };
+
+/* Nobody has touched PHP's globals yet, or only what is beside them. */
+__noinline int globals_are_blank(struct scratch *s, struct image *img)
+{
+	u64 words[WORDS_BEFORE_FRAME + 1], at, any = 0;
+	u32 i;
+
+	if (!s || !img || !s->eg || img->current_execute_data < WORDS_BEFORE_FRAME * sizeof(u64))
+		return false;
+	at = s->eg + img->current_execute_data - WORDS_BEFORE_FRAME * sizeof(u64);
+	if (bpf_probe_read_user(words, sizeof(words), (void *)at))
+		return true;
+	for (i = 0; i <= WORDS_BEFORE_FRAME; i++)
+		any |= words[i];
+	return !any;
+}
+
+/*
+ * At the first policed call of a process that was adopted in its first seconds: PHP has not begun, and what begins from
+ * here on is seen. Only then: later, globals that cannot be read may have been swapped out, and whose call it is stays
+ * untold (fails closed).
+ */
+static __always_inline bool has_not_begun(struct scratch *s, struct task *task, struct proc *p,
+					  struct image *img)
+{
+	if (!(p->flags & PROC_YOUNG))
+		return false;
+	__sync_fetch_and_and(&p->flags, ~PROC_YOUNG);
+	if (!task || task->phase != PHASE_UNKNOWN || !(img->flags & IMAGE_PHASES) ||
+	    !globals_are_blank(s, img))
+		return false;
+	task->phase = p->phase = PHASE_STARTUP;
+	return true;
+}
+
 /* Tells the site of the current call of a task that runs PHP. */
 static __always_inline void find_site(struct scratch *s, struct task_struct *t, struct task *task,
 				      struct proc *p, struct image *img)
@@ -73,6 +110,10 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 			c->unknown |= UNK_GLOBALS;
 			set_unknown(s);
 		}
+		return;
+	}
+	if (has_not_begun(s, task, p, img)) {
+		set_special(s, p->role == ROLE_MASTER ? SITE_MASTER : SITE_ENGINE, PHASE_STARTUP);
 		return;
 	}
 	/* before it is asked who is tainted: a restart of the cache may do that */

@@ -847,7 +847,10 @@ enum proc_flags {
 	/* a worker that its master told to end (SIGQUIT): its next call for that is {master} */
 	PROC_QUITTING = 128,
 	PROC_SERVES = 256, /* of an fpm, and has asked for a request: never its master */
+	PROC_YOUNG = 512, /* adopted in its first seconds, and has made no policed call since */
 };
+
+enum { YOUNG_SECONDS = 10 };
 
 struct frame {
 	struct hash128 name;
@@ -1039,7 +1042,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 15 };
+enum { PERSIST_FORMAT = 16 };
 
 struct identity {
 	u32 format;

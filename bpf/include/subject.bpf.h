@@ -523,7 +523,7 @@ static __always_inline void on_fork(struct task_struct *parent, struct task_stru
 	copy.start = BPF_CORE_READ(child, start_boottime);
 	copy.mm = (u64)BPF_CORE_READ(child, mm);
 	copy.requests = 0;
-	copy.flags &= ~(PROC_PRELOADED | PROC_QUITTING);
+	copy.flags &= ~(PROC_PRELOADED | PROC_QUITTING | PROC_YOUNG);
 	copy.phase = pt ? pt->phase : p->phase;
 	if (copy.role == ROLE_WORKER)
 		copy.requests = 1; /* forked by PHP code: not a worker of the pool, but never a master */
@@ -740,6 +740,14 @@ static __always_inline void on_exit(struct task_struct *t)
 	drop_proc(tgid);
 }
 
+/* It may not have begun yet: its first policed call tells. */
+static __always_inline u32 young_flag(struct task_struct *t)
+{
+	u64 age = bpf_ktime_get_boot_ns() - BPF_CORE_READ(t, start_boottime);
+
+	return age < YOUNG_SECONDS * 1000000000ULL ? PROC_YOUNG : 0;
+}
+
 /* A new file at a watched path is an image by now: its processes are judged by their sites from here on. */
 static __always_inline void introspected_late(struct task_struct *t, struct proc *p, struct file *exe)
 {
@@ -773,6 +781,7 @@ static __always_inline void introspected_late(struct task_struct *t, struct proc
 	p->phase = PHASE_UNKNOWN;
 	p->image = image;
 	p->flags &= ~PROC_UNINTROSPECTED;
+	p->flags |= young_flag(t);
 	tell_proc(s, REC_ADOPT, t, p, PHASE_UNKNOWN, false);
 	release_scratch(s);
 }
@@ -846,7 +855,7 @@ static __always_inline void on_iterate(struct task_struct *t)
 	fresh.start = BPF_CORE_READ(t, start_boottime);
 	fresh.mm = (u64)BPF_CORE_READ(t, mm);
 	if (!fresh.flags) {
-		fresh.flags = PROC_UNVOUCHED;
+		fresh.flags = PROC_UNVOUCHED | young_flag(t);
 		/* where it is (--cgroup) its first call tells */
 		if (filter_cgroup || (filter_uid_set && BPF_CORE_READ(t, cred, uid.val) != filter_uid))
 			fresh.flags |= PROC_IGNORED;

@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use e2e::session::{Ran, decides_in_kernel};
+use e2e::fpm::{exe_of, wait_until};
+use e2e::session::{Ran, decides_in_kernel, ends_with_test};
 use e2e::suite::{Procfs, test};
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::place::{PHP, Place, VICTIMS, assert_clean, php};
+use super::place::{PHP, Place, VICTIMS, assert_clean, php, source};
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {
@@ -27,6 +30,7 @@ pub fn tests() -> Vec<Trial> {
         test("a_command_blocks_no_signals", no_blocked_signals),
         test("a_script_below_another_root_is_protected_there", other_root),
         test("what_was_done_by_a_process_that_has_ended_is_told", ended),
+        test("a_process_that_has_not_begun_is_known_from_there_on", adopted_before_it_begins),
         test("what_php_does_once_in_a_process_is_nobodys_violation", once_per_process),
         test("a_reader_of_events_who_has_stopped_holds_nothing_up", stopped_reader),
         test("more_processes_than_descriptors_are_killed_all_the_same", few_descriptors),
@@ -276,6 +280,44 @@ fn folder_is_not_covered() {
     let action = &ran.violations()[0]["action"];
     // A program that does nothing more may have ended before user space is there.
     assert!(action == "killed" || (!decides_in_kernel() && action == "missed"), "{action}: {}", ran.stderr);
+}
+
+/// As a container that is started anew is: the tracer gets to know of it while the loader is at work.
+fn adopted_before_it_begins() {
+    let place = Place::new();
+    place.file("a.php", "<?php function own() { touch('/tmp/nothing/there'); } @own(); echo 'done';");
+    let (php, library, script) = (place.own_php(), place.arg("hold.so"), place.arg("a.php"));
+    let source = source("victims/hold.c");
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o", &library]).arg(source).status();
+    assert!(built.expect("run cc").success());
+    let hold = place.file("hold", "");
+    let start = || {
+        let mut command = Command::new(&php);
+        command
+            .arg(&script)
+            .uid(65534)
+            .gid(65534)
+            .env("LD_PRELOAD", &library)
+            .env("HOLD", &hold)
+            .stdout(Stdio::piped());
+        ends_with_test(&mut command).spawn().expect("run PHP")
+    };
+    let finish = |running: Child| {
+        let _ = fs::remove_file(&hold);
+        running.wait_with_output().expect("wait for PHP")
+    };
+    let learning = place.session("--profile").arg("--php").arg(&php).start();
+    assert_eq!(finish(start()).stdout, b"done");
+    assert_eq!(learning.stop().status, 0);
+    fs::write(&hold, "").expect("write a file");
+    let process = start();
+    wait_until("it is PHP", || exe_of(process.id() as i32).is_some_and(|exe| exe == Path::new(&php)));
+    let session = place.session("--sandbox").arg("--php").arg(&php).start();
+    let output = finish(process);
+    let ran = session.stop();
+    assert_clean(&ran);
+    assert!(ran.stderr.contains("1 process(es) watched"), "{}", ran.stderr);
+    assert_eq!(output.stdout, b"done", "{:?} {}", output.status, ran.stderr);
 }
 
 fn once_per_process() {
