@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::session::{Session, tracer};
+
 pub mod table;
 
 /// Folders of attempts, in the order of the table, with what they have in common.
@@ -43,6 +45,22 @@ impl Strategy {
             Self::Lsm => "lsm",
         }
     }
+}
+
+/// The one that is tested (`$TRACER`, `$LSM`).
+pub fn strategy() -> Strategy {
+    let lsm = std::env::var_os("LSM").is_some();
+    match tracer().file_name().and_then(|name| name.to_str()) {
+        Some("phase1-user-kill") => Strategy::Phase1,
+        Some("phase2-kernel-kill") => Strategy::Phase2,
+        _ if lsm => Strategy::Lsm,
+        _ => Strategy::Rewriting,
+    }
+}
+
+/// A session of it.
+pub fn with_hooks(session: Session) -> Session {
+    if strategy() == Strategy::Lsm { session.arg("--lsm") } else { session }
 }
 
 /// What may come of an attempt under a strategy.

@@ -648,6 +648,10 @@ fn own(path: &Path) {
 
 /// Sends a signal to a process; one that is gone already is no error.
 pub fn send(pid: i32, signal: Signal) {
+    // Of one that has ended already nothing is known but 0, which would be all of this process' group.
+    if pid <= 0 {
+        return;
+    }
     let _ = nix::sys::signal::kill(Pid::from_raw(pid), signal);
 }
 

@@ -8,13 +8,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use e2e::arena::Status;
-use e2e::bypass::{Strategy, folder};
+use e2e::bypass::{Strategy, folder, strategy, with_hooks};
 use e2e::fpm::{Fpm, POOL_USER, Request, Setup, age, wait_until};
 use e2e::session::{Running, Session};
 use nix::unistd::User;
 use serde_json::Value;
 
-use super::world::{Told, strategy};
+use super::world::Told;
 
 fn prepared(workers: usize) -> Fpm {
     let fpm = Fpm::prepare(Setup::workers(workers));
@@ -27,8 +27,7 @@ fn prepared(workers: usize) -> Fpm {
 }
 
 fn session(fpm: &Fpm, mode: &str) -> Session {
-    let session = fpm.session(mode);
-    if strategy() == Strategy::Lsm { session.arg("--lsm") } else { session }
+    with_hooks(fpm.session(mode))
 }
 
 /// The worker, and reasons of violations that its request was.

@@ -15,7 +15,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use e2e::arena::open_folder;
-use e2e::bypass::{Attempt, Expect, Outcome, Strategy, all, folder};
+use e2e::bypass::{Attempt, Expect, Outcome, Strategy, all, folder, strategy, with_hooks};
 use e2e::session::{Session, tracer};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
@@ -43,17 +43,6 @@ pub struct Ran {
 /// All of them.
 pub struct Results {
     pub all: Vec<Ran>,
-}
-
-/// The one that is tested.
-pub fn strategy() -> Strategy {
-    let lsm = std::env::var_os("LSM").is_some();
-    match tracer().file_name().and_then(|name| name.to_str()) {
-        Some("phase1-user-kill") => Strategy::Phase1,
-        Some("phase2-kernel-kill") => Strategy::Phase2,
-        _ if lsm => Strategy::Lsm,
-        _ => Strategy::Rewriting,
-    }
 }
 
 /// Of the attempts with these names; run when it is first asked for.
@@ -208,8 +197,7 @@ impl World {
 
     fn session_in(&self, folder: &Path, mode: &str) -> Session {
         let session = Session::new(folder, mode).arg("--php").arg(self.path("php").display().to_string());
-        let session = session.arg("--allow-privileged");
-        if strategy() == Strategy::Lsm { session.arg("--lsm") } else { session }
+        with_hooks(session.arg("--allow-privileged"))
     }
 
     /// Files of the attempt's own.
