@@ -125,7 +125,12 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 	s->brief = s->may_be_brief && !tainted && !usdt_attribution;
 	if (context_decides())
 		s->have_site = 0; /* of a walk before, where none begins now */
+	s->patient = task && !task->gave_up;
 	found = usdt_attribution ? usdt_site(s, task, img) : walk_site(s, img, recents);
+	if (task && found != WALK_UNKNOWN)
+		task->gave_up = 0;
+	else if (task)
+		task->gave_up = !s->patient;
 	/* Also where a name of the site itself is still to be read: user space may do that. */
 	if (context_files && s->have_site && !tainted)
 		walk_context(s, img, task);

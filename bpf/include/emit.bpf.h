@@ -70,8 +70,10 @@ struct scratch {
 	u32 want_chain;
 	u32 have_site;
 	u32 have_sink;
+	u32 patient; /* unreadable memory is waited for; cleared where that was in vain */
 	u32 may_be_brief;
 	u32 brief; /* the walk found the site and looked at nothing else */
+	u32 pad3;
 	struct hash128 own_site; /* the site, while its callers are found in its place */
 	u32 own_kind, own_sink;
 	struct hash128 as_called; /* the site and its callers together, where it has any that decide */

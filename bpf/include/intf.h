@@ -964,6 +964,7 @@ struct rec_proc {
 	X(UNSEEN_END, "processes forgotten when their number was had again")                                 \
 	X(STORAGE_FAILED, "task storage could not be created")                                               \
 	X(WALKS, "walks")                                                                                    \
+	X(WALKS_AGAIN, "walks begun again, as memory could not be read for a moment")                        \
 	X(FRAMES, "frames walked")                                                                           \
 	X(UNK_GLOBALS, "unknown site: executor_globals unreadable")                                          \
 	X(UNK_LINK, "unknown site: a link of the chain unreadable")                                          \
@@ -1042,7 +1043,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 16 };
+enum { PERSIST_FORMAT = 17 };
 
 struct identity {
 	u32 format;

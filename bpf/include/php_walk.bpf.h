@@ -313,8 +313,6 @@ __noinline int walk_step(struct scratch *s, struct image *img)
 	c->unknown |= s->names.unknown;
 	if (!c->unknown)
 		c->unknown |= names_intern(s, &c->site);
-	else if (!(c->unknown & UNK_LONG))
-		tell_partial(s);
 	c->line = read_line(s, img);
 	if (!c->line)
 		c->flags |= CALL_LINE_FAULT;
@@ -538,14 +536,95 @@ __noinline u32 walk_once(struct scratch *s, struct image *img)
 	return WALK_INTERNAL;
 }
 
+/*
+ * While the kernel moves a page, or makes a huge one of many, nobody can read it without waiting, which a program may
+ * not: mostly less than a millisecond, and honest code would be {unknown}. What still cannot be read then is.
+ */
+enum {
+	WAITS_MOST = 3,
+	/* Some ten milliseconds in all, and more where processors are emulated. */
+	LOOKS_MOST = 5,
+	READS_MOST = 4000,
+	UNK_UNREADABLE = UNK_GLOBALS | UNK_LINK | UNK_FRAME | UNK_FILE | UNK_CLASS | UNK_FUNCTION,
+};
+
+/* Where the walk could not read. */
+static __always_inline u64 unreadable_at(struct scratch *s, struct image *img)
+{
+	u32 unknown = s->call.unknown;
+	struct names *n = &s->names;
+
+	if (unknown & UNK_GLOBALS)
+		return s->eg + img->current_execute_data;
+	if (unknown & UNK_LINK)
+		return s->next;
+	if (unknown & UNK_FRAME)
+		return s->frame[EX_FUNC];
+	if (n->fault_file)
+		return n->fault_file;
+	if (n->fault_function)
+		return n->fault_function;
+	return n->fault_class ? n->fault_class : n->fault_class_entry;
+}
+
+/* Global functions: they are verified once, not for each walk. */
+__noinline u32 is_readable_soon(u64 at)
+{
+	u64 word;
+	u32 i;
+
+	for (i = 0; i < READS_MOST; i++)
+		if (!bpf_probe_read_user(&word, sizeof(word), (void *)at))
+			return true;
+	return false;
+}
+
+__noinline u32 wait_for_memory(u64 at)
+{
+	u32 i;
+
+	for (i = 0; i < LOOKS_MOST; i++)
+		if (is_readable_soon(at))
+			return true;
+	return false;
+}
+
+static __always_inline u32 walk_until_readable(struct scratch *s, struct image *img)
+{
+	u32 found = walk_once(s, img), i;
+
+	for (i = 0; i < WAITS_MOST; i++) {
+		if (!s->patient || found != WALK_UNKNOWN || !(s->call.unknown & UNK_UNREADABLE))
+			return found;
+		count(STAT_WALKS_AGAIN);
+		if (!wait_for_memory(unreadable_at(s, img)))
+			break;
+		s->call.unknown &= ~UNK_UNREADABLE;
+		found = walk_once(s, img);
+	}
+	s->patient = 0;
+	return found;
+}
+
+/* Of the site, where a walk found it, but not all of its names. */
+static __always_inline void tell_unreadable_names(struct scratch *s)
+{
+	if (s->have_site && s->names.unknown && !(s->call.unknown & UNK_LONG))
+		tell_partial(s);
+}
+
 /* Briefly where that is asked for and does it: s->brief is 0 where everything was found out. */
 static __always_inline u32 walk_site(struct scratch *s, struct image *img, struct recents *r)
 {
+	u32 found;
+
 	count(STAT_WALKS);
 	if (s->brief && walk_briefly(s, img, r))
 		return WALK_SITE;
-	s->brief = 0;
-	return walk_once(s, img);
+	s->brief = s->have_site = 0;
+	found = walk_until_readable(s, img);
+	tell_unreadable_names(s);
+	return found;
 }
 
 /* What a brief walk left out. The site is decided by then: should the frames have changed, it is told as unknown. */
@@ -553,9 +632,12 @@ static __always_inline void walk_rest(struct scratch *s, struct image *img)
 {
 	struct rec_call *c = &s->call;
 	struct hash128 decided = c->site;
+	u32 found;
 
-	s->brief = 0;
-	if (walk_once(s, img) == WALK_SITE && decided.lo == c->site.lo && decided.hi == c->site.hi)
+	s->brief = s->have_site = 0;
+	found = walk_once(s, img);
+	tell_unreadable_names(s);
+	if (found == WALK_SITE && decided.lo == c->site.lo && decided.hi == c->site.hi)
 		return;
 	c->unknown |= UNK_LINK;
 	c->site_kind = SITE_UNKNOWN;

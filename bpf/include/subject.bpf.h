@@ -103,6 +103,8 @@ struct task {
 	u32 urgent; /* one of those that wait for their sys_exit may be a violation */
 	u32 waits; /* it is one of `waiting` */
 	u32 execs; /* how many programs it was before */
+	u32 gave_up; /* its memory could not be read however long it was waited for: until it can, that is not done again */
+	u32 pad;
 };
 
 struct {

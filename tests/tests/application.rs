@@ -143,6 +143,7 @@ fn is_of_use(what: &str) -> bool {
         "policed calls of subjects",
         "records sent",
         "walks",
+        "walks begun again, as memory could not be read for a moment",
         "frames walked",
         "requests started",
         "calls decided in the kernel",

@@ -1,14 +1,16 @@
 //! Ways round the sandbox that a review found, and innocents that it killed.
 
 use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use e2e::fpm::{exe_of, wait_until};
-use e2e::session::{Ran, decides_in_kernel, ends_with_test};
+use e2e::session::{Ran, Session, decides_in_kernel, ends_with_test};
 use e2e::suite::{Procfs, test};
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
@@ -31,6 +33,7 @@ pub fn tests() -> Vec<Trial> {
         test("a_script_below_another_root_is_protected_there", other_root),
         test("what_was_done_by_a_process_that_has_ended_is_told", ended),
         test("a_process_that_has_not_begun_is_known_from_there_on", adopted_before_it_begins),
+        test("memory_that_the_kernel_moves_makes_nobody_unknown", memory_moves),
         test("what_php_does_once_in_a_process_is_nobodys_violation", once_per_process),
         test("a_reader_of_events_who_has_stopped_holds_nothing_up", stopped_reader),
         test("more_processes_than_descriptors_are_killed_all_the_same", few_descriptors),
@@ -318,6 +321,76 @@ fn adopted_before_it_begins() {
     assert_clean(&ran);
     assert!(ran.stderr.contains("1 process(es) watched"), "{}", ran.stderr);
     assert_eq!(output.stdout, b"done", "{:?} {}", output.status, ran.stderr);
+}
+
+/// The kernel makes huge pages of a process' memory and small ones again: nobody can read it without waiting meanwhile.
+fn memory_moves() {
+    let place = Place::new();
+    place.file(
+        "a.php",
+        "<?php function own($d) { while (file_exists(\"$d/go\")) for ($n = 0; $n < 1000; $n++) @unlink(\"$d/none\"); }
+        file_put_contents(\"$argv[1]/pid\", getmypid()); own($argv[1]); echo 'done';",
+    );
+    let (data, pid) = (place.folder("data"), place.path("data/pid"));
+    let command = || php(&[&place.arg("a.php"), &data.display().to_string()]);
+    let run = |session: Session, meanwhile: &dyn Fn()| {
+        place.file("data/go", "");
+        std::thread::scope(|scope| {
+            let ran = scope.spawn(|| session.run(command()));
+            let until = Instant::now() + Duration::from_secs(60);
+            while !ran.is_finished() && !pid.exists() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            std::thread::sleep(Duration::from_millis(300));
+            meanwhile();
+            let _ = fs::remove_file(data.join("go"));
+            let _ = fs::remove_file(&pid);
+            ran.join().expect("it ran")
+        })
+    };
+    let learnt = run(place.ordinary("--profile"), &|| {});
+    assert_eq!(learnt.status, 0, "{}", learnt.stderr);
+    let moved = AtomicUsize::new(0);
+    let ran = run(place.ordinary("--monitor"), &|| {
+        let php = fs::read_to_string(&pid).expect("read").parse().expect("a number");
+        moved.store((0..1000).map(|_| move_memory(php)).sum(), Relaxed);
+    });
+    assert_eq!(ran.stdout, "done", "{}", ran.stderr);
+    let (moved, unknown) = (moved.into_inner(), ran.violations().len());
+    // Without waiting ten and more. Where who moves it is preempted meanwhile, that takes longer than a program can wait.
+    assert!(moved > 1000 && unknown <= 5, "{unknown} of {moved}: {}", ran.stderr);
+}
+
+/// Makes small pages of huge ones, and huge ones again. How often that was done.
+fn move_memory(pid: i32) -> usize {
+    const HUGE: usize = 2 << 20;
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    // SAFETY: takes a number and flags.
+    let process = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if process < 0 {
+        return 0; // it was killed
+    }
+    // SAFETY: a new descriptor of nobody else's.
+    let process = unsafe { OwnedFd::from_raw_fd(process as i32) };
+    let mut done = 0;
+    for line in maps.lines().filter(|line| line.contains(" rw-p ") && line.split_whitespace().count() == 5) {
+        let (from, rest) = line.split_once('-').expect("a range");
+        let bound = |text: &str| usize::from_str_radix(text, 16).expect("an address");
+        let (from, to) = (bound(from).next_multiple_of(HUGE), bound(rest.split(' ').next().expect("an end")));
+        if to < from + HUGE {
+            continue;
+        }
+        let parts = [(from + 4096, HUGE / 2, libc::MADV_COLD), (from, HUGE, libc::MADV_COLLAPSE)];
+        for (start, len, advice) in parts {
+            let range = libc::iovec { iov_base: start as *mut _, iov_len: len };
+            // SAFETY: the range is another process', and no advice of these two changes what is in it.
+            let failed = unsafe {
+                libc::syscall(libc::SYS_process_madvise, process.as_raw_fd(), &raw const range, 1, advice, 0)
+            };
+            done += usize::from(failed >= 0);
+        }
+    }
+    done
 }
 
 fn once_per_process() {
