@@ -583,7 +583,7 @@ __noinline u32 wait_for_memory(u64 at)
 {
 	u32 i;
 
-	for (i = 0; i < LOOKS_MOST; i++)
+	for (i = 0; at && i < LOOKS_MOST; i++)
 		if (is_readable_soon(at))
 			return true;
 	return false;
