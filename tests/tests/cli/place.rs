@@ -57,6 +57,15 @@ impl Place {
         self.path(name).display().to_string()
     }
 
+    /// A library to be preloaded, of a victim in C: its path.
+    pub fn library(&self, victim: &str) -> String {
+        let library = self.arg("preloaded.so");
+        let victim = source(&format!("victims/{victim}"));
+        let built = Command::new("cc").args(["-shared", "-fPIC", "-o", &library]).arg(victim).status();
+        assert!(built.expect("run cc").success());
+        library
+    }
+
     /// A folder that everybody may write.
     pub fn folder(&self, name: &str) -> PathBuf {
         let path = self.path(name);

@@ -16,7 +16,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::place::{PHP, Place, VICTIMS, assert_clean, php, source};
+use super::place::{PHP, Place, VICTIMS, assert_clean, php};
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {
@@ -289,10 +289,7 @@ fn folder_is_not_covered() {
 fn adopted_before_it_begins() {
     let place = Place::new();
     place.file("a.php", "<?php function own() { touch('/tmp/nothing/there'); } @own(); echo 'done';");
-    let (php, library, script) = (place.own_php(), place.arg("hold.so"), place.arg("a.php"));
-    let source = source("victims/hold.c");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o", &library]).arg(source).status();
-    assert!(built.expect("run cc").success());
+    let (php, library, script) = (place.own_php(), place.library("hold.c"), place.arg("a.php"));
     let hold = place.file("hold", "");
     let start = || {
         let mut command = Command::new(&php);

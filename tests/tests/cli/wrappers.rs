@@ -124,14 +124,12 @@ fn forged() {
 /// Between a path is opened and its meaning found out, who may change that has time.
 fn main_script() {
     let place = Place::new();
-    let (job, other, library) = (place.arg("job.php"), place.arg("other.php"), place.arg("instead.so"));
+    let (job, other, library) =
+        (place.arg("job.php"), place.arg("other.php"), place.library("wrappers/instead.c"));
     let delete = "<?php foreach (glob(__DIR__ . '/data/v/*') as $file) unlink($file);";
     std::fs::write(&job, delete).expect("write a script");
     std::fs::write(&other, delete).expect("write a script");
     std::os::unix::fs::symlink(&job, place.path("link.php")).expect("make a link");
-    let source = source("victims/wrappers/instead.c");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o", &library]).arg(source).status();
-    assert!(built.expect("run cc").success());
     let run = |mode: &str, script: &str, instead: &str| {
         place.victims(if mode == "--profile" { 2 } else { VICTIMS });
         let preload = format!("LD_PRELOAD={library}");
