@@ -45,6 +45,12 @@ static __always_inline bool recorded_site(struct scratch *s, struct task *task)
 	return true;
 }
 
+/* No PHP code runs. */
+static __always_inline void set_engine(struct scratch *s, struct proc *p, u32 phase)
+{
+	set_special(s, p->role == ROLE_MASTER ? SITE_MASTER : SITE_ENGINE, phase);
+}
+
 /* What is before it in PHP's globals: among it the stack that all PHP code runs on. */
 enum { WORDS_BEFORE_FRAME = 12 };
 
@@ -98,7 +104,7 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 	}
 	/* Before its first request no PHP code runs, and the globals' pages may not even be there. */
 	if (phase == PHASE_STARTUP && (img->flags & IMAGE_PHASES)) {
-		set_special(s, p->role == ROLE_MASTER ? SITE_MASTER : SITE_ENGINE, phase);
+		set_engine(s, p, phase);
 		return;
 	}
 	s->thread_pointer = t->thread.fsbase;
@@ -113,7 +119,7 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 		return;
 	}
 	if (has_not_begun(s, task, p, img)) {
-		set_special(s, p->role == ROLE_MASTER ? SITE_MASTER : SITE_ENGINE, PHASE_STARTUP);
+		set_engine(s, p, PHASE_STARTUP);
 		return;
 	}
 	/* before it is asked who is tainted: a restart of the cache may do that */
@@ -127,10 +133,8 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 		s->have_site = 0; /* of a walk before, where none begins now */
 	s->patient = task && !task->gave_up;
 	found = usdt_attribution ? usdt_site(s, task, img) : walk_site(s, img, recents);
-	if (task && found != WALK_UNKNOWN)
-		task->gave_up = 0;
-	else if (task)
-		task->gave_up = !s->patient;
+	if (task)
+		task->gave_up = found == WALK_UNKNOWN && !s->patient;
 	/* Also where a name of the site itself is still to be read: user space may do that. */
 	if (context_files && s->have_site && !tainted)
 		walk_context(s, img, task);
@@ -156,10 +160,7 @@ static __always_inline void find_site(struct scratch *s, struct task_struct *t, 
 		c->site = c->sink;
 		return;
 	case WALK_EMPTY:
-		if (p->role == ROLE_MASTER)
-			set_special(s, SITE_MASTER, phase);
-		else
-			set_special(s, SITE_ENGINE, phase);
+		set_engine(s, p, phase);
 		return;
 	case WALK_NO_CONTEXT:
 		if (recorded_site(s, task))
