@@ -79,7 +79,7 @@ static __always_inline u32 address_class(u64 addr)
 
 	if (!addr)
 		return FAMILY_NONE;
-	if (bpf_probe_read_user(&family, sizeof(family), (void *)addr))
+	if (read_user_soon(&family, sizeof(family), addr))
 		return CLASS_UNREADABLE;
 	return class_family(family);
 }
@@ -95,7 +95,7 @@ static __always_inline u32 message_class(struct rec_call *c)
 
 		if (i >= n)
 			break;
-		if (bpf_probe_read_user(&name, sizeof(name), (void *)(c->args[1] + i * MMSGHDR_SIZE)))
+		if (read_user_soon(&name, sizeof(name), (c->args[1] + i * MMSGHDR_SIZE)))
 			return CLASS_UNREADABLE;
 		k = address_class(name);
 		if (k != FAMILY_NONE && found != FAMILY_NONE && k != found)
@@ -196,13 +196,13 @@ __noinline u32 class_of(struct rec_call *c, u32 kind, u32 arg)
 	case CLASS_OPEN:
 		return class_open(v);
 	case CLASS_OPEN_HOW:
-		if (bpf_probe_read_user(&flags, sizeof(flags), (void *)v))
+		if (read_user_soon(&flags, sizeof(flags), v))
 			return CLASS_UNREADABLE;
 		return class_open(flags);
 	case CLASS_CLONE:
 		return class_clone(v);
 	case CLASS_CLONE3:
-		if (bpf_probe_read_user(&flags, sizeof(flags), (void *)v))
+		if (read_user_soon(&flags, sizeof(flags), v))
 			return CLASS_UNREADABLE;
 		return class_clone3(flags);
 	case CLASS_KILL:
@@ -240,7 +240,7 @@ __noinline int read_path(char *to, u64 from)
 {
 	if (!to)
 		return -1;
-	return bpf_probe_read_user_str(to, PATH_ROOM, (void *)from);
+	return read_user_str_soon(to, PATH_ROOM, from);
 }
 
 /* NULL is a path that was not given (utimensat), and nothing to be read. */
@@ -264,7 +264,7 @@ __noinline u32 read_args(struct scratch *s, u32 nr)
 		return len;
 	arg = calls[bounded(nr)].path_arg;
 	if (arg) {
-		long n = bpf_probe_read_user_str(c->path, PATH_ROOM, (void *)arg_of(c, arg - 1));
+		long n = read_user_str_soon(c->path, PATH_ROOM, arg_of(c, arg - 1));
 
 		if (n < 0) {
 			c->flags |= CALL_PATH_FAULT;
@@ -278,7 +278,7 @@ __noinline u32 read_args(struct scratch *s, u32 nr)
 	}
 	arg = calls[bounded(nr)].path2_arg;
 	if (arg) {
-		long n = bpf_probe_read_user_str(c->path2, PATH_ROOM, (void *)arg_of(c, arg - 1));
+		long n = read_user_str_soon(c->path2, PATH_ROOM, arg_of(c, arg - 1));
 
 		if (n < 0) {
 			c->flags |= CALL_PATH2_FAULT;
@@ -300,7 +300,7 @@ __noinline u32 read_args(struct scratch *s, u32 nr)
 			n = ADDR_ROOM;
 		if (addr && n) {
 			opaque(n);
-			if (n > ADDR_ROOM || bpf_probe_read_user(c->addr, n, (void *)addr)) {
+			if (n > ADDR_ROOM || read_user_soon(c->addr, n, addr)) {
 				c->flags |= CALL_ADDR_FAULT;
 				count(STAT_ARG_FAULT);
 			} else {
@@ -311,8 +311,8 @@ __noinline u32 read_args(struct scratch *s, u32 nr)
 	if (calls[bounded(nr)].msghdr_arg) {
 		u64 name = 0;
 
-		if (!bpf_probe_read_user(&name, sizeof(name), (void *)c->args[1]) && name &&
-		    !bpf_probe_read_user(c->addr, 28, (void *)name))
+		if (!read_user_soon(&name, sizeof(name), c->args[1]) && name &&
+		    !read_user_soon(c->addr, 28, name))
 			c->addr_len = 28;
 	}
 	return len;

@@ -192,16 +192,36 @@ __noinline int context_steps(struct scratch *s, struct image *img, struct known_
 	for (i = 0; i < WALK_MAX; i++)
 		if (context_step(s, img, k))
 			break;
-	if (c->context_cause)
-		count(STAT_UNK_CONTEXT);
 	return 0;
+}
+
+/* Below the site, what could not be read may be memory that the kernel moves. A global function: the stack is short. */
+__noinline u32 can_read_context_soon(struct scratch *s)
+{
+	if (!s || !s->patient)
+		return false;
+	count(STAT_WALKS_AGAIN);
+	/* the helper leaves zeros where it cannot read */
+	s->patient = wait_for_memory(s->frame[EX_FUNC] ? s->frame[EX_FUNC] : s->next);
+	return s->patient;
 }
 
 /* From the frame below the site, where the walk to it has stopped, to the bottom. */
 static __always_inline void walk_context(struct scratch *s, struct image *img, struct task *task)
 {
-	s->call.flags |= CALL_CONTEXT_UNKNOWN;
-	context_steps(s, img, known_code_of(s, task, img));
+	struct known_code *k = known_code_of(s, task, img);
+	struct rec_call *c = &s->call;
+	u64 from = s->next;
+	u32 i;
+
+	c->flags |= CALL_CONTEXT_UNKNOWN;
+	context_steps(s, img, k);
+	for (i = 0; i < WAITS_MOST && (c->context_cause & UNK_UNREADABLE) && can_read_context_soon(s); i++) {
+		s->next = from;
+		context_steps(s, img, k);
+	}
+	if (c->context_cause)
+		count(STAT_UNK_CONTEXT);
 }
 
 /* ---- callers ---- */
@@ -240,10 +260,8 @@ __noinline int find_callers(struct scratch *s, struct image *img, struct recents
 			break; /* it could not be told */
 		add_caller(s);
 	}
-	if (s->call.flags & CALL_CONTEXT_UNKNOWN) {
+	if (s->call.flags & CALL_CONTEXT_UNKNOWN)
 		s->call.callers_len = 0;
-		count(STAT_UNK_CONTEXT);
-	}
 	s->call.site = s->own_site;
 	s->call.site_kind = s->own_kind;
 	s->have_sink = s->own_sink;
@@ -254,8 +272,18 @@ __noinline int find_callers(struct scratch *s, struct image *img, struct recents
 /* As walk_context, for --context N. */
 static __always_inline void walk_callers(struct scratch *s, struct image *img, struct recents *r)
 {
+	u64 from = s->next;
+	u32 i;
+
 	s->call.flags |= CALL_CONTEXT_UNKNOWN;
 	find_callers(s, img, r);
+	for (i = 0; i < WAITS_MOST && (s->call.flags & CALL_CONTEXT_UNKNOWN) && can_read_context_soon(s);
+	     i++) {
+		s->next = from;
+		find_callers(s, img, r);
+	}
+	if (s->call.flags & CALL_CONTEXT_UNKNOWN)
+		count(STAT_UNK_CONTEXT);
 }
 
 /* Of the site as it was called. */

@@ -20,6 +20,7 @@
 #include "subject.bpf.h"
 #include "shared_memory.bpf.h"
 #include "recent.bpf.h"
+#include "memory.bpf.h"
 #include "php_walk.bpf.h"
 #include "context.bpf.h"
 #include "php_usdt.bpf.h"

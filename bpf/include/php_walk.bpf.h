@@ -536,15 +536,9 @@ __noinline u32 walk_once(struct scratch *s, struct image *img)
 	return WALK_INTERNAL;
 }
 
-/*
- * While the kernel moves a page, or makes a huge one of many, nobody can read it without waiting, which a program may
- * not: mostly less than a millisecond, and honest code would be {unknown}. What still cannot be read then is.
- */
+/* Honest code would be {unknown} for what the kernel moves. What still cannot be read after waiting is. */
 enum {
 	WAITS_MOST = 3,
-	/* Some ten milliseconds in all, and more where processors are emulated. */
-	LOOKS_MOST = 5,
-	READS_MOST = 4000,
 	UNK_UNREADABLE = UNK_GLOBALS | UNK_LINK | UNK_FRAME | UNK_FILE | UNK_CLASS | UNK_FUNCTION,
 };
 
@@ -567,28 +561,6 @@ static __always_inline u64 unreadable_at(struct scratch *s, struct image *img)
 	return n->fault_class ? n->fault_class : n->fault_class_entry;
 }
 
-/* Global functions: they are verified once, not for each walk. */
-__noinline u32 is_readable_soon(u64 at)
-{
-	u64 word;
-	u32 i;
-
-	for (i = 0; i < READS_MOST; i++)
-		if (!bpf_probe_read_user(&word, sizeof(word), (void *)at))
-			return true;
-	return false;
-}
-
-__noinline u32 wait_for_memory(u64 at)
-{
-	u32 i;
-
-	for (i = 0; at && i < LOOKS_MOST; i++)
-		if (is_readable_soon(at))
-			return true;
-	return false;
-}
-
 static __always_inline u32 walk_until_readable(struct scratch *s, struct image *img)
 {
 	u32 found = walk_once(s, img), i;
@@ -602,7 +574,7 @@ static __always_inline u32 walk_until_readable(struct scratch *s, struct image *
 		s->call.unknown &= ~UNK_UNREADABLE;
 		found = walk_once(s, img);
 	}
-	s->patient = 0;
+	s->patient = found != WALK_UNKNOWN;
 	return found;
 }
 

@@ -214,7 +214,7 @@ static __always_inline u64 asked_at(struct image *img, u64 handle)
 {
 	u64 at = 0;
 
-	if (bpf_probe_read_user(&at, sizeof(at), (void *)handle + HANDLE_NAME) || !at)
+	if (read_user_soon(&at, sizeof(at), handle + HANDLE_NAME) || !at)
 		return 0;
 	return img->flags & IMAGE_PLAIN_NAMES ? at : at + ZSTR_HEAD;
 }
@@ -224,7 +224,7 @@ static __always_inline bool read_asked(struct image *img, u64 handle, struct ask
 {
 	u64 at = asked_at(img, handle);
 
-	return at && bpf_probe_read_user_str(asked->name, SCHEME_ROOM + 4, (void *)at) > 0;
+	return at && read_user_str_soon(asked->name, SCHEME_ROOM + 4, at) > 0;
 }
 
 /* A file is about to be compiled: zend_file_handle. What that taints, like the others below. */
@@ -271,7 +271,7 @@ static __always_inline bool begins_with_scheme(u64 zstr, const char *asked, u32 
 
 	opaque(n);
 	if (n >= WRAPPER_ROOM + MARK_LEN || bpf_probe_read_kernel(wanted, n, asked) ||
-	    bpf_probe_read_user(given, n, (void *)zstr + ZSTR_HEAD))
+	    read_user_soon(given, n, zstr + ZSTR_HEAD))
 		return false;
 	for (i = 0; i < sizeof(wanted) / sizeof(*wanted); i++)
 		if (wanted[i] != given[i])
@@ -284,7 +284,7 @@ static __always_inline bool compiled_handle(struct proc *p, struct image *img, u
 {
 	u64 scanner = globals_at(bpf_get_current_task_btf()->thread.fsbase, img, p->bias, img->scanner);
 
-	return scanner && !bpf_probe_read_user(handle, sizeof(*handle), (void *)scanner);
+	return scanner && !read_user_soon(handle, sizeof(*handle), scanner);
 }
 
 /* PHP code runs, or it cannot be told. */
@@ -292,8 +292,7 @@ static __always_inline bool runs_code(struct proc *p, struct image *img)
 {
 	u64 eg = globals_at(bpf_get_current_task_btf()->thread.fsbase, img, p->bias, img->eg), frame = 1;
 
-	return !eg || bpf_probe_read_user(&frame, sizeof(frame), (void *)eg + img->current_execute_data) ||
-	       frame;
+	return !eg || read_user_soon(&frame, sizeof(frame), eg + img->current_execute_data) || frame;
 }
 
 /* A php_stream, by who reads it. */
@@ -301,7 +300,7 @@ static __always_inline bool is_stream(struct proc *p, struct image *img, u64 han
 {
 	u64 reader = 0;
 
-	return !bpf_probe_read_user(&reader, sizeof(reader), (void *)handle + HANDLE_READER) &&
+	return !read_user_soon(&reader, sizeof(reader), handle + HANDLE_READER) &&
 	       reader == p->bias + img->stream_read;
 }
 
@@ -312,7 +311,7 @@ static __always_inline struct file *opened_file(u64 stream)
 	struct file **files = BPF_CORE_READ(table, fd), *file = NULL;
 	u32 fd = 0;
 
-	if (bpf_probe_read_user(&fd, sizeof(fd), (void *)stream + FILE_DESCRIPTOR) ||
+	if (read_user_soon(&fd, sizeof(fd), stream + FILE_DESCRIPTOR) ||
 	    fd >= BPF_CORE_READ(table, max_fds) || bpf_probe_read_kernel(&file, sizeof(file), files + fd))
 		return NULL;
 	return file;
@@ -331,7 +330,7 @@ static long same_name_word(u32 i, struct same_name_loop *l)
 	if (off >= PATH_ROOM)
 		return 1;
 	rest = PATH_ROOM - off;
-	if (bpf_probe_read_user(&given, sizeof(given), (void *)l->name + i * 8)) {
+	if (read_user_soon(&given, sizeof(given), l->name + i * 8)) {
 		l->s->path_state = 1;
 		return 1;
 	}
@@ -372,8 +371,8 @@ static __noinline bool is_path_of(struct scratch *s, struct file *f, u64 zstr)
 	if (climb_to_root(s) || s->path_off > PATH_ROOM)
 		return false;
 	root = PATH_ROOM - s->path_off;
-	if (path_of_file(s, f) || bpf_probe_read_user(&len, sizeof(len), (void *)zstr + ZSTR_LEN) ||
-	    len > PATH_ROOM || s->path_off + root + len != PATH_ROOM)
+	if (path_of_file(s, f) || read_user_soon(&len, sizeof(len), zstr + ZSTR_LEN) || len > PATH_ROOM ||
+	    s->path_off + root + len != PATH_ROOM)
 		return false;
 	s->path_off += root;
 	bpf_loop(len / 8 + 1, same_name_word, &l, 0);
@@ -388,7 +387,7 @@ static __always_inline bool is_named_as_opened(u64 stream, u64 zstr)
 	char first = 0;
 	bool same;
 
-	if (bpf_probe_read_user(&first, sizeof(first), (void *)zstr + ZSTR_HEAD))
+	if (read_user_soon(&first, sizeof(first), zstr + ZSTR_HEAD))
 		return false;
 	if (first != '/')
 		return true; /* standard input, by no file's name */
@@ -409,12 +408,12 @@ static __always_inline bool is_plain_file(struct proc *p, struct image *img, u64
 {
 	u64 stream = 0, filter = 1, wrapper = 0;
 
-	if (!p || !img || bpf_probe_read_user(&stream, sizeof(stream), (void *)handle + HANDLE_STREAM))
+	if (!p || !img || read_user_soon(&stream, sizeof(stream), handle + HANDLE_STREAM))
 		return false;
 	if (!is_stream(p, img, handle))
 		return !runs_code(p, img) && is_named_as_opened(stream, zstr);
-	return !bpf_probe_read_user(&filter, sizeof(filter), (void *)stream + STREAM_FILTER) && !filter &&
-	       !bpf_probe_read_user(&wrapper, sizeof(wrapper), (void *)stream + STREAM_WRAPPER) &&
+	return !read_user_soon(&filter, sizeof(filter), stream + STREAM_FILTER) && !filter &&
+	       !read_user_soon(&wrapper, sizeof(wrapper), stream + STREAM_WRAPPER) &&
 	       wrapper == p->bias + img->plain_files;
 }
 
@@ -426,9 +425,9 @@ static __always_inline bool read_opened(u64 handle, struct asked *opened)
 {
 	u64 stream = 0, at = 0;
 
-	return !bpf_probe_read_user(&stream, sizeof(stream), (void *)handle + HANDLE_STREAM) &&
-	       !bpf_probe_read_user(&at, sizeof(at), (void *)stream + STREAM_OPENED) &&
-	       bpf_probe_read_user_str(opened->name, SCHEME_ROOM + 4, (void *)at) > 0;
+	return !read_user_soon(&stream, sizeof(stream), handle + HANDLE_STREAM) &&
+	       !read_user_soon(&at, sizeof(at), stream + STREAM_OPENED) &&
+	       read_user_str_soon(opened->name, SCHEME_ROOM + 4, at) > 0;
 }
 
 static __always_inline bool is_excused_name(struct image *img, struct asked *asked, u32 len, u64 zstr)
@@ -481,10 +480,15 @@ static __noinline u32 on_unregister(u64 zstr)
 {
 	struct proc *p = running_php();
 	char name[8] = {};
+	long n;
 
-	if (!p || bpf_probe_read_user_str(name, sizeof(name), (void *)zstr + ZSTR_HEAD) != 5)
+	if (!p)
 		return 0;
-	if (word_at(name) == WORD_OF('f', 'i', 'l', 'e'))
+	n = read_user_str_soon(name, sizeof(name), zstr + ZSTR_HEAD);
+	if (n > 0 && n != 5)
+		return 0;
+	/* What cannot be read may be it (fails closed). */
+	if (n <= 0 || word_at(name) == WORD_OF('f', 'i', 'l', 'e'))
 		return tainted_by(TAINTED_BY_FILE_WRAPPER, taint(p) | taint_pool(p));
 	if (word_at(name) == WORD_OF('p', 'h', 'a', 'r'))
 		note(p, TAINT_ARCHIVES);

@@ -80,6 +80,18 @@ static long bpf_probe_read_user(void *to, u32 size, const void *from)
 	return 0;
 }
 
+static inline long bpf_probe_read_user_str(char *to, u32 size, const void *from)
+{
+	for (u32 n = 0; n < size; n++) {
+		if (bpf_probe_read_user(to + n, 1, (const char *)from + n))
+			return -14;
+		if (!to[n])
+			return n + 1;
+	}
+	to[size - 1] = 0;
+	return size;
+}
+
 #define bpf_probe_read_kernel bpf_probe_read_user
 
 /* ---- maps: one of everything that the walker touches ---- */

@@ -83,6 +83,7 @@ static bool is_taken_by_restarts(struct recents *r, u64 function, u64 file, u32 
 	return function == taken || file == taken;
 }
 
+#include "memory.bpf.h"
 #include "php_walk.bpf.h"
 
 /* Everything is in the opcode cache; but for this. */
