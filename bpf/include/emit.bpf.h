@@ -97,6 +97,7 @@ struct scratch {
 	u32 generation;
 	u32 mode;
 	u32 patterned;
+	u32 ends;
 	u32 slot;
 	struct hash128 names_id; /* whose names `names` has */
 	u32 names_kept; /* they are told and kept: they need not be read again */
@@ -179,13 +180,14 @@ static __always_inline void take_snapshot(struct scratch *s)
 	if (!c) {
 		s->generation = 0; /* of which nothing is granted: fails closed */
 		s->mode = MODE_SANDBOX;
-		s->patterned = 0;
+		s->patterned = s->ends = 0;
 		return;
 	}
 	both = *(volatile u64 *)c;
 	s->generation = (u32)both;
 	s->mode = (both >> 32) & MODE_MASK;
 	s->patterned = (both >> 32) & MODE_PATTERNED;
+	s->ends = (both >> 32) & MODE_ENDS;
 }
 
 struct claim {

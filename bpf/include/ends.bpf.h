@@ -64,6 +64,10 @@ static __always_inline int on_enter(u64 id, bool leaves_work)
 			kill_current(STAT_LOST_KILLED);
 		return 0;
 	}
+	if (s->ends) {
+		kill_current(STAT_ENDED);
+		goto out;
+	}
 	s->may_kill = p->role != ROLE_MASTER;
 	count(STAT_CALLS);
 	c = &s->call;

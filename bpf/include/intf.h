@@ -956,6 +956,7 @@ struct rec_proc {
 	X(EVENTS, "records sent")                                                                            \
 	X(LOST, "records lost: the ring buffer was full")                                                    \
 	X(LOST_KILLED, "subjects killed because their record was lost")                                      \
+	X(ENDED, "subjects killed because their sandbox ended before them")                                  \
 	X(KILL_FAILED, "kills from the kernel that failed")                                                  \
 	X(DEDUPLICATED, "observations that were known already")                                              \
 	X(PAIRS_FULL, "no room for another (site, operation)")                                               \
@@ -1031,6 +1032,8 @@ enum mode {
 	MODE_MASK = 255,
 	/* Beside the mode: the profile has roots or generated code, so names have to be resolved. */
 	MODE_PATTERNED = 256,
+	/* The sandbox ends before its COMMAND: whoever of it calls anything is killed. */
+	MODE_ENDS = 512,
 };
 
 struct control {
@@ -1043,7 +1046,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 17 };
+enum { PERSIST_FORMAT = 18 };
 
 struct identity {
 	u32 format;

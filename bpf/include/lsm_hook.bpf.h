@@ -102,6 +102,12 @@ static __always_inline struct scratch *hook_begin_at(u32 op, struct target targe
 			*verdict = -EPERM;
 		return NULL;
 	}
+	if (s->ends) {
+		kill_current(STAT_ENDED);
+		*verdict = -EPERM;
+		release_scratch(s);
+		return NULL;
+	}
 	s->may_kill = p->role != ROLE_MASTER;
 	s->verdict = 0;
 	s->is_script = s->is_memory = 0;

@@ -1215,8 +1215,8 @@ impl Session {
         text
     }
 
-    /// A sandbox that ends before its COMMAND takes what is left of it along: SIGTERM, then SIGKILL for as long as
-    /// somebody is left. Who is killed may have forked a moment before.
+    /// A sandbox that ends before its COMMAND takes what is left of it along: SIGTERM, then SIGKILL, from here and at
+    /// each of its calls, for as long as somebody is left. Who is killed may have forked a moment before.
     fn end_command(&self) {
         let nobody_left_by = |until: Instant, pause: Duration, again: &dyn Fn()| {
             while !images::subjects(&self.procs).is_empty() {
@@ -1232,6 +1232,8 @@ impl Session {
         if nobody_left_by(Instant::now() + PATIENCE, Duration::from_millis(10), &|| {}) {
             return;
         }
+        // A chain of forks is faster than who looks for its newest link.
+        self.switch.end_everybody();
         let kill = || self.signal_all(Signal::SIGKILL);
         if !nobody_left_by(Instant::now() + PATIENCE, Duration::from_micros(100), &kill) {
             let left: Vec<String> = images::subjects(&self.procs).iter().map(u32::to_string).collect();

@@ -43,6 +43,11 @@ impl Switch {
         let _ = self.word().fetch_update(Ordering::SeqCst, Ordering::SeqCst, change);
     }
 
+    /// Whoever calls anything from now on is killed: the mode is set no more but to let go of everybody.
+    pub fn end_everybody(&self) {
+        self.word().fetch_or(u64::from(intf::MODE_ENDS) << 32, Ordering::SeqCst);
+    }
+
     /// The generation that decides now; 0 where none ever did.
     pub fn generation(&self) -> u32 {
         self.word().load(Ordering::SeqCst) as u32
