@@ -634,6 +634,7 @@ enum taint_cause {
 	TAINTED_BY_FILE_WRAPPER, /* the wrapper of plain files was taken away */
 	TAINTED_BY_ARCHIVE, /* code compiled from an archive, whose wrapper was taken away */
 	TAINTED_BY_OPENED, /* a file was asked for, and something else opened */
+	TAINTED_BY_ENCODING, /* a file's code was converted before it was compiled */
 };
 
 /* Likewise: what is tainted from then on that was not; bits. */

@@ -13,8 +13,10 @@
 #ifndef TAINT_BPF_H
 #define TAINT_BPF_H
 
-/* In zend_file_handle: what is read from and by what function, and what the script asked for. */
-enum { HANDLE_STREAM = 0, HANDLE_READER = 16, HANDLE_NAME = 40 };
+/* In zend_file_handle: what is read from and by what function, what the script asked for, and the bytes that were read. */
+enum { HANDLE_STREAM = 0, HANDLE_READER = 16, HANDLE_NAME = 40, HANDLE_BYTES = 64 };
+/* In the scanner's globals: the file, and the bytes that are scanned. */
+enum { SCANNER_FILE = 0, SCANNER_BYTES = 24 };
 /* In php_stream: its first filter, who opened it, and by what name. */
 enum { STREAM_FILTER = 16, STREAM_WRAPPER = 64, STREAM_OPENED = 136 };
 /* In the C library's FILE: its descriptor. */
@@ -279,12 +281,29 @@ static __always_inline bool begins_with_scheme(u64 zstr, const char *asked, u32 
 	return true;
 }
 
+static __always_inline u64 scanner_at(struct proc *p, struct image *img)
+{
+	return globals_at(bpf_get_current_task_btf()->thread.fsbase, img, p->bias, img->scanner);
+}
+
 /* The zend_file_handle that is being compiled; NULL for code that comes from none (eval). False: it cannot be told. */
 static __always_inline bool compiled_handle(struct proc *p, struct image *img, u64 *handle)
 {
-	u64 scanner = globals_at(bpf_get_current_task_btf()->thread.fsbase, img, p->bias, img->scanner);
+	u64 scanner = scanner_at(p, img);
 
-	return scanner && !read_user_soon(handle, sizeof(*handle), scanner);
+	return scanner && !read_user_soon(handle, sizeof(*handle), scanner + SCANNER_FILE);
+}
+
+/*
+ * What is scanned is what was read: with zend.multibyte, PHP first converts it from whatever encoding the script has set, and
+ * a text that is harmless as it is becomes code. What cannot be read is not (fails closed).
+ */
+static __always_inline bool is_scanned_as_read(struct proc *p, struct image *img, u64 handle)
+{
+	u64 scanned = 0, read = 0;
+
+	return !read_user_soon(&scanned, sizeof(scanned), scanner_at(p, img) + SCANNER_BYTES) &&
+	       !read_user_soon(&read, sizeof(read), handle + HANDLE_BYTES) && scanned == read;
 }
 
 /* PHP code runs, or it cannot be told. */
@@ -458,6 +477,8 @@ static __noinline u32 on_named(u64 zstr)
 		goto forged; /* likewise */
 	len = scheme_of(&asked);
 	if (!len || is_scheme_of_files(&asked, len)) {
+		if (!is_scanned_as_read(p, img, handle))
+			return tainted_by(TAINTED_BY_ENCODING, taint_pool(p) | taint(p));
 		if (is_plain_file(p, img, handle, zstr))
 			return 0;
 		len = is_stream(p, img, handle) && read_opened(handle, &asked) ? scheme_of(&asked) : 0;

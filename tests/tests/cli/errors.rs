@@ -10,7 +10,7 @@ use e2e::suite::test;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use super::place::{PHP, Place, finished, php, run_tracer};
+use super::place::{PHP, Place, finished, php, php_images, run_tracer};
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {
@@ -331,16 +331,14 @@ fn command() {
 
 fn usdt_without_probes() {
     let place = Place::new();
-    let cache = std::env::var("PHP_CACHE")
-        .unwrap_or_else(|_| format!("{}/.cache/php-images", std::env::var("HOME").unwrap_or_default()));
-    let image = format!("{cache}/trixie/usr/bin/php8.4");
-    assert!(fs::exists(&image).expect("exists"), "PHP 8.4 is not there: run tests/php/fetch as root");
+    let image = php_images().join("trixie/usr/bin/php8.4");
+    assert!(image.exists(), "PHP 8.4 is not there: run tests/php/fetch as root");
     let ran = place
         .ordinary("--profile")
         .arg("--attribution")
         .arg("usdt")
         .arg("--php")
-        .arg(image)
+        .arg(image.display().to_string())
         .run(php(&["-r", "1;"]));
     assert_error(&place, &ran, 125, "probe");
     no_profile(&place);

@@ -1,7 +1,7 @@
 //! Chains at every call of the golden scripts, on PHP 8.2 and 8.4, with and without the JIT.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use e2e::session::Session;
@@ -9,7 +9,7 @@ use e2e::suite::test;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use super::place::{Place, assert_clean, php, source};
+use super::place::{Place, assert_clean, php, php_images, source};
 
 const CALLS: [&str; 4] = ["unlink", "rename", "clone3", "execve"];
 
@@ -117,7 +117,7 @@ fn session(place: &Place, mode: &str, version: &str) -> Session {
     if version == "82" {
         return place.ordinary(mode);
     }
-    let image = cache().join("trixie/usr/bin/php8.4");
+    let image = php_images().join("trixie/usr/bin/php8.4");
     place.session(mode).arg("--php").arg(image.display().to_string())
 }
 
@@ -125,7 +125,7 @@ fn interpreter(version: &str) -> Vec<String> {
     if version == "82" {
         return php(&[]);
     }
-    let path = cache().join("bin/php8.4");
+    let path = php_images().join("bin/php8.4");
     assert!(path.exists(), "PHP 8.4 is not there: run tests/php/fetch as root");
     vec![path.display().to_string()]
 }
@@ -144,16 +144,6 @@ fn jit_flags(version: &str) -> &'static [&'static str] {
         "opcache.jit_buffer_size=64M",
     ];
     if version == "82" { &LOADED } else { &TO_LOAD }
-}
-
-fn cache() -> PathBuf {
-    std::env::var_os("PHP_CACHE").map_or_else(
-        || {
-            PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into()))
-                .join(".cache/php-images")
-        },
-        PathBuf::from,
-    )
 }
 
 // ---- the golden texts ----

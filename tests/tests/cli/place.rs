@@ -154,6 +154,17 @@ pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
+/// What `tests/php/fetch` unpacks: PHP of other versions, and what the machine's own does not load.
+pub fn php_images() -> PathBuf {
+    std::env::var_os("PHP_CACHE").map_or_else(
+        || {
+            PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into()))
+                .join(".cache/php-images")
+        },
+        PathBuf::from,
+    )
+}
+
 /// The tracer with these arguments in `folder`, to its end.
 pub fn run_tracer(folder: &Path, args: &[&str]) -> Ran {
     finished(

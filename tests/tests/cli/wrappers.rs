@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::place::{Place, VICTIMS, assert_clean, php, source};
+use super::place::{Place, VICTIMS, assert_clean, php, php_images, source};
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {
@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
         test("wrapper_of_phps_own_is_never_listed", never_listed),
         test("taint_is_told_once_with_its_cause_names_and_chain", told),
         test("main_script_has_the_name_of_the_file_that_was_opened", main_script),
+        test("code_that_is_converted_before_it_is_compiled_is_tainted", converted),
         test("wrapper_is_listed_or_not_by_the_profile_of_the_moment", reloaded),
     ]
 }
@@ -122,6 +123,37 @@ fn forged() {
 }
 
 /// Between a path is opened and its meaning found out, who may change that has time.
+fn converted() {
+    let place = Place::new();
+    let (main, settings) = (place.arg("main.php"), place.path("settings.php"));
+    place.file(
+        "main.php",
+        "<?php if (isset($argv[1])) ini_set('zend.script_encoding', $argv[1]); include 'settings.php';",
+    );
+    // Read as HTML it deletes all, where it is one string.
+    let code = "<?php $v = glob(__DIR__ . '/data/v/*'); unlink($v[0]); return '&#39;.implode(array_map(`unlink`, $v)).&#39;';";
+    std::fs::write(settings, code.replace('`', "\"")).expect("write a script");
+    let mbstring = php_images().join("bookworm/usr/lib/php/20220829/mbstring.so");
+    std::fs::copy(mbstring, place.path("mbstring.so")).expect("mbstring is not there: run tests/php/fetch");
+    let extension = format!("extension={}", place.arg("mbstring.so"));
+    let run = |mode: &str, encoding: &[&str]| {
+        place.victims(VICTIMS);
+        let command = ["-d", &extension, "-d", "zend.multibyte=1", &main];
+        place.ordinary(mode).run(php(&[&command[..], encoding].concat()))
+    };
+    assert_eq!(run("--profile", &[]).status, 0);
+    // Of PHP's own encoding nothing is converted.
+    for honest in [&[][..], &["UTF-8"]] {
+        assert_clean(&run("--sandbox", honest));
+        assert_eq!(place.left(), VICTIMS - 1);
+    }
+    let ran = run("--sandbox", &["HTML-ENTITIES"]);
+    let reasons = reasons(&ran.violations());
+    assert!(reasons.first().is_some_and(|first| first == "tainted-identity"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("tainted the pool: code-converted-from-another-encoding"), "{}", ran.stderr);
+    assert!(place.left() > 0, "all are gone: {}", ran.stderr);
+}
+
 fn main_script() {
     let place = Place::new();
     let (job, other, library) =
