@@ -607,7 +607,7 @@ static __always_inline void walk_rest(struct scratch *s, struct image *img)
 	u32 found;
 
 	s->brief = s->have_site = 0;
-	found = walk_once(s, img);
+	found = walk_until_readable(s, img);
 	tell_unreadable_names(s);
 	if (found == WALK_SITE && decided.lo == c->site.lo && decided.hi == c->site.hi)
 		return;

@@ -5,6 +5,7 @@
 
 pub mod arena;
 pub mod bypass;
+pub mod chain;
 pub mod demonstration;
 pub mod fpm;
 pub mod session;

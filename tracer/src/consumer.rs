@@ -19,6 +19,7 @@ use crate::enforce::{Action, Enforcer};
 use crate::kernel::{bytes_of, read_as, read_stat};
 use crate::late;
 use crate::names::{Id, KEPT, NONE, Names, id};
+use crate::priority::unpreempted;
 use crate::process::{Miss, Process};
 use crate::protect::{Folders, Protected, Reached, names_a_process};
 use crate::queue::ToReporter;
@@ -711,7 +712,7 @@ impl Consumer {
         let review = u32::from(self.paths_matter(op));
         let pair = intf::pair { count: 1, sent: review, generation: self.generation };
         // Not stored: the next call of this pair is told in full again.
-        let _ = self.pairs.update(bytes_of(&record.pair), bytes_of(&pair), MapFlags::ANY);
+        let _ = unpreempted(|| self.pairs.update(bytes_of(&record.pair), bytes_of(&pair), MapFlags::ANY));
     }
 
     fn is_once(&self, site: &Site, op: Op, args: &ArgsView<'_>, record: &intf::rec_call) -> bool {

@@ -12,6 +12,7 @@ use shared::site::{Name, Site};
 use crate::cli::{Args, Attribution, Mode, hinted};
 use crate::kernel::bytes_of;
 use crate::names::{Id, Names, id};
+use crate::priority::unpreempted;
 use crate::session::from_profile;
 
 /// What this session looks at. Errors: the profile was learnt with less; it cannot be looked at.
@@ -106,7 +107,7 @@ impl Files {
         if policy.knows_file(name) {
             let hash = intf::hash128 { lo: file.0, hi: file.1 };
             // Not stored: it asks again.
-            let _ = known.update(bytes_of(&hash), &generation.to_ne_bytes(), MapFlags::ANY);
+            let _ = unpreempted(|| known.update(bytes_of(&hash), &generation.to_ne_bytes(), MapFlags::ANY));
         }
     }
 

@@ -16,6 +16,7 @@ use shared::intf;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::kernel::{Kernel, bytes_of, read_as};
+use crate::priority::unpreempted;
 
 /// An image the kernel side knows.
 pub struct Known {
@@ -209,7 +210,7 @@ impl Images {
         if self.inside.is_empty() {
             return Vec::new();
         }
-        let pids: Vec<u32> = self.newcomers.keys().filter_map(|key| read_as(&key)).collect();
+        let pids: Vec<u32> = unpreempted(|| self.newcomers.keys().filter_map(|key| read_as(&key)).collect());
         let path = |pid: u32| {
             let _ = self.newcomers.delete(&pid.to_ne_bytes());
             let exe = PathBuf::from(format!("/proc/{pid}/exe"));
@@ -425,7 +426,7 @@ pub fn adopt(adoptions: &MapHandle, pid: u32, adoption: intf::adoption) -> Resul
 
 /// The processes the kernel side has marked.
 pub fn subjects(procs: &MapHandle) -> Vec<u32> {
-    procs.keys().filter_map(|k| read_as::<u32>(&k)).collect()
+    unpreempted(|| procs.keys().filter_map(|k| read_as::<u32>(&k)).collect())
 }
 
 /// Likewise with what it knows of each.
@@ -434,7 +435,7 @@ pub fn processes(procs: &MapHandle) -> Vec<(u32, intf::proc_)> {
         let value = procs.lookup(&pid.to_ne_bytes(), MapFlags::ANY).ok()??;
         Some((pid, read_as(&value)?))
     };
-    subjects(procs).into_iter().filter_map(process).collect()
+    unpreempted(|| subjects(procs).into_iter().filter_map(process).collect())
 }
 
 #[cfg(test)]

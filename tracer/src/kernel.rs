@@ -19,6 +19,7 @@ use shared::op::{OpSet, desc};
 
 use crate::cli::{Actions, hinted};
 use crate::persist::Pins;
+use crate::priority::unpreempted;
 use crate::switch::Switch;
 
 /// What never changes while running: read-only data of the programs, one field a variable.
@@ -537,7 +538,8 @@ pub fn read_stats(map: &MapHandle) -> Vec<u64> {
 
 /// Likewise one of them.
 pub fn read_stat(map: &MapHandle, which: u32) -> u64 {
-    let per_cpu = map.lookup_percpu(&which.to_ne_bytes(), MapFlags::ANY).ok().flatten().unwrap_or_default();
+    let value = unpreempted(|| map.lookup_percpu(&which.to_ne_bytes(), MapFlags::ANY));
+    let per_cpu = value.ok().flatten().unwrap_or_default();
     per_cpu.iter().filter_map(|v| read_as::<u64>(v)).sum()
 }
 

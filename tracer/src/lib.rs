@@ -24,6 +24,7 @@ pub mod live;
 mod moved;
 pub mod names;
 pub mod persist;
+mod priority;
 mod privilege;
 pub mod probe;
 pub mod process;

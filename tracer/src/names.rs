@@ -9,6 +9,7 @@ use shared::intf;
 use shared::site::{Name, OriginEntry, Site, file_of};
 
 use crate::kernel::{Kernel, read_as};
+use crate::priority::unpreempted;
 
 /// A keyed 128-bit hash of the kernel side.
 pub type Id = (u64, u64);
@@ -72,7 +73,7 @@ impl Names {
     pub fn recall(&mut self, kernel: &mut Kernel) -> Result<()> {
         let entries = |map: &MapHandle| -> Vec<(Vec<u8>, Vec<u8>)> {
             let value = |key: Vec<u8>| Some((map.lookup(&key, MapFlags::ANY).ok()??, key));
-            map.keys().filter_map(value).map(|(value, key)| (key, value)).collect()
+            unpreempted(|| map.keys().filter_map(value).map(|(value, key)| (key, value)).collect())
         };
         for (key, value) in entries(&kernel.map("site_names")?) {
             if let (Some(hash), Some(name)) = (read_as(&key), read_as::<intf::site_name>(&value)) {
@@ -98,7 +99,7 @@ impl Names {
         }
         let told = kernel.map("sites")?;
         for key in told.keys().collect::<Vec<_>>() {
-            let _ = told.delete(&key);
+            let _ = unpreempted(|| told.delete(&key));
         }
         Ok(())
     }

@@ -34,6 +34,7 @@ use crate::follow::file_at;
 use crate::kernel::{bytes_of, read_as, read_stat, read_stats};
 use crate::live;
 use crate::moved::ended_of_it;
+use crate::priority::unpreempted;
 use crate::queue::Messages;
 use crate::say;
 use crate::session::from_profile;
@@ -629,7 +630,8 @@ impl Reporter {
     /// What the kernel side only counted since the pair was told.
     fn learn_counts(&mut self) {
         for (key, seen) in &mut self.pairs_seen {
-            let Ok(Some(value)) = self.settings.pairs.lookup(key, MapFlags::ANY) else { continue };
+            let found = unpreempted(|| self.settings.pairs.lookup(key, MapFlags::ANY));
+            let Ok(Some(value)) = found else { continue };
             let count = read_as::<intf::pair>(&value).map_or(0, |p| p.count);
             let more = count.saturating_sub(seen.told);
             if more == 0 {

@@ -14,6 +14,7 @@ use shared::policy::Policy;
 
 use crate::follow::{FileId, file_at, only_name};
 use crate::kernel::{Kernel, bytes_of, read_as};
+use crate::priority::unpreempted;
 use crate::protect::{LOOK_AGAIN, scripts_of};
 
 /// Descriptors that are open at once.
@@ -68,13 +69,13 @@ impl ScriptFiles {
                 batch.iter().filter_map(|name| only_name(name).ok()).map(File::from).collect();
             for (file, key) in files.iter().zip(kernel.file_keys(&files)?) {
                 let (Some(key), Ok(about)) = (key, file.metadata()) else { continue };
-                self.map.update(bytes_of(&key), &1u32.to_ne_bytes(), MapFlags::ANY)?;
+                unpreempted(|| self.map.update(bytes_of(&key), &1u32.to_ne_bytes(), MapFlags::ANY))?;
                 self.known.insert((about.dev(), about.ino()), key);
             }
         }
         for id in gone {
             if let Some(key) = self.known.remove(&id) {
-                let _ = self.map.delete(bytes_of(&key));
+                let _ = unpreempted(|| self.map.delete(bytes_of(&key)));
             }
         }
         self.looked = Instant::now();

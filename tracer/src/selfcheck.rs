@@ -14,6 +14,7 @@ use shared::intf;
 
 use crate::images::{Images, subjects};
 use crate::kernel::read_as;
+use crate::priority::unpreempted;
 
 /// What a check came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -86,7 +87,7 @@ impl SelfChecks {
 }
 
 fn image_of(procs: &MapHandle, pid: u32) -> Option<u32> {
-    let value = procs.lookup(&pid.to_ne_bytes(), MapFlags::ANY).ok()??;
+    let value = unpreempted(|| procs.lookup(&pid.to_ne_bytes(), MapFlags::ANY)).ok()??;
     read_as::<intf::proc_>(&value).map(|p| p.image).filter(|id| *id != 0)
 }
 

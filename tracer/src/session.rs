@@ -1503,7 +1503,7 @@ fn cgroup_mount(mounts: &str) -> Option<&str> {
 fn consume(consumer: Consumer, events: &MapHandle, orders: &Receiver<Order>, stop: &EventFd, urgent: bool) {
     const FLUSH: Duration = Duration::from_millis(200);
     if urgent {
-        run_first();
+        crate::priority::run_first();
     }
     let consumer = Rc::new(RefCell::new(consumer));
     let handler = consumer.clone();
@@ -1544,11 +1544,4 @@ fn consume(consumer: Consumer, events: &MapHandle, orders: &Receiver<Order>, sto
     }
     let _ = ring.consume();
     consumer.borrow_mut().finish();
-}
-
-/// Ahead of whatever else wants this processor: while the consumer waits for it, unauthorized calls go through.
-fn run_first() {
-    let param = libc::sched_param { sched_priority: 10 };
-    // SAFETY: changes the policy of the calling thread only; on failure it stays as it was.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const param) };
 }

@@ -13,6 +13,7 @@ use shared::site::Name;
 
 use crate::cli::hinted;
 use crate::kernel::{Kernel, bytes_of, read_as};
+use crate::priority::unpreempted;
 
 /// `enum op_info` of every operation.
 pub fn op_info() -> Box<[u16; intf::OPS_MAX as usize]> {
@@ -102,10 +103,11 @@ impl KernelTables {
         for (map, offset) in at {
             let of = |key: &Vec<u8>| key.get(offset..).and_then(read_as::<u32>);
             // All keys first: a deleted one cannot tell the next.
-            let old: Vec<Vec<u8>> = map.keys().filter(|key| of(key).is_some_and(&unwanted)).collect();
+            let keys = || map.keys().filter(|key| of(key).is_some_and(&unwanted)).collect();
+            let old: Vec<Vec<u8>> = unpreempted(keys);
             for key in old {
                 // Gone already is as good.
-                let _ = map.delete(&key);
+                let _ = unpreempted(|| map.delete(&key));
             }
         }
     }
@@ -116,7 +118,7 @@ fn write_all<K: Copy, V: Copy>(map: &MapHandle, entries: &[(K, V)]) -> Result<()
     for chunk in entries.chunks(AT_ONCE) {
         let keys: Vec<u8> = chunk.iter().flat_map(|(key, _)| bytes_of(key).iter().copied()).collect();
         let values: Vec<u8> = chunk.iter().flat_map(|(_, value)| bytes_of(value).iter().copied()).collect();
-        map.update_batch(&keys, &values, chunk.len() as u32, MapFlags::ANY, MapFlags::ANY)?;
+        unpreempted(|| map.update_batch(&keys, &values, chunk.len() as u32, MapFlags::ANY, MapFlags::ANY))?;
     }
     Ok(())
 }

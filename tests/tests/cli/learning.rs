@@ -367,7 +367,11 @@ fn too_many() {
     assert!(ran.stderr.contains(&format!("monitor: {} violations", told + counted)), "{}", ran.stderr);
     assert!(told + counted <= CALLS, "{told} told, {counted} counted");
     let unheard = lost("the ring buffer was full");
-    assert!(told + counted + unheard >= CALLS, "{told} told, {counted} counted, {unheard} lost");
+    assert!(
+        told + counted + unheard >= CALLS,
+        "{told} told, {counted} counted, {unheard} lost: {}",
+        ran.stderr
+    );
 }
 
 fn monitor() {

@@ -171,34 +171,9 @@ fn ends_itself() {
     assert_eq!(other.violations().len(), 1, "{}", other.stderr);
 }
 
-/// Chains of processes, each gone as soon as it has forked the next.
 fn chain() {
-    const CHAIN: &str = r#"<?php
-[, $data, $lives] = $argv;
-pcntl_sigprocmask(SIG_BLOCK, [SIGTERM]);
-fclose(STDOUT);
-fclose(STDERR);
-function live($data) { file_put_contents("$data/alive", '1'); return pcntl_fork() === 0; }
-for ($n = 0; $n < 20 && !live($data); $n++);
-for ($n = 0; $n < $lives && file_exists("$data/go"); $n++) {
-    if (!live($data)) { exit; }
-}
-"#;
     let place = Place::new();
-    fs::write(place.path("chain.php"), CHAIN).expect("write");
-    let (script, data, alive) = (place.arg("chain.php"), place.arg("data"), place.path("data/alive"));
-    // Whoever is left ends with it, and with the folder.
-    let go = place.file("data/go", "");
-    place.learn(&[&script, &data, "5"]);
-    fs::remove_file(&alive).expect("it was learnt");
-    let ran =
-        place.ordinary("--sandbox").arg("--duration").arg("1").run(php(&[&script, &data, "1000000000"]));
-    fs::remove_file(&alive).expect("it ran");
-    std::thread::sleep(Duration::from_millis(500));
-    let goes_on = alive.exists();
-    fs::remove_file(go).expect("stop whoever is left");
-    assert!(ran.violations().is_empty(), "{:#?}{}", ran.violations().first(), ran.stderr);
-    assert!(!goes_on, "somebody goes on without a sandbox: {}", ran.stderr);
+    e2e::chain::nobody_is_left(place.root(), |mode| place.ordinary(mode));
 }
 
 fn stdout() {

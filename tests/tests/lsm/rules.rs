@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         test("monitor_tells_and_lets_happen", monitor),
         test("kill_instead_of_deny_lets_nothing_through_that_was_denied", || killed("deny,kill", 0)),
         test("kill_alone_ends_the_attacker", || killed("kill", 1)),
+        test("nobody_is_left_of_a_command_that_forks_while_its_sandbox_ends", chain),
         test("the_views_do_not_mix", views),
         test("memory_of_a_process_is_not_opened_for_writing", memory),
         test("what_this_kernel_cannot_deny_is_refused_by_name", cannot_deny),
@@ -54,6 +55,11 @@ fn write() {
     assert_denied(&run(arena, USER, "Bad", &set, ATTACKS), OPERATIONS, &set, ATTACKS);
     Status::of(&running).assert_decided();
     running.stop();
+}
+
+fn chain() {
+    let arena = arena();
+    e2e::chain::nobody_is_left(arena.root(), |mode| session(arena.root(), mode).arg("--user").arg("nobody"));
 }
 
 fn monitor() {
