@@ -61,6 +61,13 @@ impl Process {
         }
     }
 
+    /// Whether all of its threads have ended, be it waited for or not.
+    pub fn has_ended(&self) -> bool {
+        let mut asked = libc::pollfd { fd: self.pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one structure, which lives as long as the call; it does not wait.
+        unsafe { libc::poll(&raw mut asked, 1, 0) > 0 }
+    }
+
     /// SIGKILL to the whole process.
     pub fn kill(&self) -> Result<(), Miss> {
         self.signal(libc::SIGKILL)

@@ -39,7 +39,7 @@ use crate::moved;
 use crate::names::Names;
 use crate::persist::{self, Found, Pins};
 use crate::probe::{Reason, calls_can_be_denied, why_nothing_works};
-use crate::process::{self, Process};
+use crate::process::{self, Miss, Process};
 use crate::protect::Protected;
 use crate::queue::{ToReporter, queue};
 use crate::report::{Ended, Outcome, Reporter, Settings};
@@ -937,7 +937,7 @@ impl Session {
             }
             if let Some(child) = &mut child
                 && let Some(status) = child.poll()
-                && (args.no_wait || images::subjects(&self.procs).is_empty())
+                && (args.no_wait || self.left_of_command().is_empty())
             {
                 return Ok(Some(status));
             }
@@ -1219,7 +1219,7 @@ impl Session {
     /// each of its calls, for as long as somebody is left. Who is killed may have forked a moment before.
     fn end_command(&self) {
         let nobody_left_by = |until: Instant, pause: Duration, again: &dyn Fn()| {
-            while !images::subjects(&self.procs).is_empty() {
+            while !self.left_of_command().is_empty() {
                 if Instant::now() >= until {
                     return false;
                 }
@@ -1236,7 +1236,7 @@ impl Session {
         self.switch.end_everybody();
         let kill = || self.signal_all(Signal::SIGKILL);
         if !nobody_left_by(Instant::now() + PATIENCE, Duration::from_micros(100), &kill) {
-            let left: Vec<String> = images::subjects(&self.procs).iter().map(u32::to_string).collect();
+            let left: Vec<String> = self.left_of_command().iter().map(u32::to_string).collect();
             // Fails open: nobody can be made to end that the kernel does not end.
             crate::say(&format!(
                 "warning: {} process(es) could not be ended and go on without a sandbox: {}",
@@ -1244,6 +1244,16 @@ impl Session {
                 left.join(", ")
             ));
         }
+    }
+
+    /// Who has not ended. Of an end that the kernel side did not see, the number is still in its table.
+    fn left_of_command(&self) -> Vec<u32> {
+        let mut known = images::processes(&self.procs);
+        known.retain(|(pid, process)| match Process::open(*pid, process.start) {
+            Ok(process) => !process.has_ended(),
+            Err(miss) => matches!(miss, Miss::Refused(_)), // it cannot be told: waited for
+        });
+        known.into_iter().map(|(pid, _)| pid).collect()
     }
 
     fn signal_all(&self, signal: Signal) {

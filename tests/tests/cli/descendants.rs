@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use e2e::fpm::wait_until;
 use e2e::session::{Ran, ends_with_test};
@@ -15,7 +16,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::place::{Place, VICTIMS, assert_clean, source, through};
+use super::place::{Place, VICTIMS, assert_clean, php, source, through};
 
 /// All of them.
 pub fn tests() -> Vec<Trial> {
@@ -27,6 +28,7 @@ pub fn tests() -> Vec<Trial> {
         test("a_command_that_starts_php_is_watched", wrapped),
         test("a_vanished_process_is_no_other_process", short_lives),
         test("an_end_that_was_not_seen_makes_a_stranger_no_subject", number_again),
+        test("an_end_that_was_not_seen_is_not_waited_for", not_waited_for),
     ]
 }
 
@@ -215,6 +217,37 @@ fn number_again() {
     let ran = session.stop();
     assert!(ran.violations().is_empty(), "{}", ran.stderr);
     assert!(ran.stderr.contains("processes forgotten when their number was had again: 1"), "{}", ran.stderr);
+}
+
+/// As above, of a process of COMMAND.
+fn not_waited_for() {
+    let place = Place::new();
+    let (data, pid) = (place.folder("data"), place.path("data/pid"));
+    place.file(
+        "a.php",
+        r#"<?php file_put_contents("$argv[1]/new", getmypid() . ' ' . posix_getppid());
+        rename("$argv[1]/new", "$argv[1]/pid"); while (file_exists("$argv[1]/go")) usleep(10_000); echo 'done';"#,
+    );
+    let go = place.file("data/go", "");
+    let session = place.ordinary("--profile").args(["--duration", "30"]);
+    let began = Instant::now();
+    let ran = std::thread::scope(|scope| {
+        let ran = scope.spawn(|| session.run(php(&[&place.arg("a.php"), &data.display().to_string()])));
+        wait_until("PHP runs", || pid.exists());
+        let told = fs::read_to_string(&pid).expect("read");
+        let number = |n| told.split(' ').nth(n).and_then(|n| n.parse::<i32>().ok()).expect("a number");
+        let (php, tracer) = (number(0), number(1));
+        let procs = map(tracer, "procs");
+        let known =
+            procs.lookup(&php.to_ne_bytes(), MapFlags::ANY).expect("look up").expect("PHP is watched");
+        let mut ended = Command::new("true").spawn().expect("start a program");
+        ended.wait().expect("wait for it");
+        procs.update(&ended.id().to_ne_bytes(), &known, MapFlags::NO_EXIST).expect("put it there");
+        fs::remove_file(&go).expect("let PHP end");
+        ran.join().expect("it ran")
+    });
+    assert_eq!((ran.status, ran.stdout.as_str()), (0, "done"), "{}", ran.stderr);
+    assert!(began.elapsed() < Duration::from_secs(20), "it was waited for: {}", ran.stderr);
 }
 
 /// A map of a tracer.
