@@ -1,6 +1,7 @@
 //! One session: from the command line to the exit status.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -1246,14 +1247,34 @@ impl Session {
         }
     }
 
-    /// Who has not ended. Of an end that the kernel side did not see, the number is still in its table.
+    /// Who has not ended. Of an end that the kernel side did not see, the number is still in its table, and stays.
     fn left_of_command(&self) -> Vec<u32> {
-        let mut known = images::processes(&self.procs);
-        known.retain(|(pid, process)| match Process::open(*pid, process.start) {
-            Ok(process) => !process.has_ended(),
-            Err(miss) => matches!(miss, Miss::Refused(_)), // it cannot be told: waited for
-        });
-        known.into_iter().map(|(pid, _)| pid).collect()
+        let (left, ended) = self.left_and_ended();
+        if !left.is_empty() {
+            return left;
+        }
+        // Who had ended when it was asked for may have forked after it was listed.
+        let (mut left, ended_since) = self.left_and_ended();
+        left.extend(ended_since.difference(&ended).map(|(pid, _)| pid));
+        left
+    }
+
+    /// Of those that are listed. Ended ones with their start, since a number may be had again.
+    fn left_and_ended(&self) -> (Vec<u32>, HashSet<(u32, u64)>) {
+        let (mut left, mut ended) = (Vec::new(), HashSet::new());
+        for (pid, known) in images::processes(&self.procs) {
+            let has_ended = match Process::open(pid, known.start) {
+                Ok(process) => process.has_ended(),
+                Err(Miss::Gone | Miss::Recycled) => true,
+                Err(Miss::Refused(_)) => false, // it cannot be told: waited for
+            };
+            if has_ended {
+                ended.insert((pid, known.start));
+            } else {
+                left.push(pid);
+            }
+        }
+        (left, ended)
     }
 
     fn signal_all(&self, signal: Signal) {
