@@ -95,7 +95,7 @@ static __always_inline u32 message_class(struct rec_call *c)
 
 		if (i >= n)
 			break;
-		if (read_user_soon(&name, sizeof(name), (c->args[1] + i * MMSGHDR_SIZE)))
+		if (read_user_soon(&name, sizeof(name), c->args[1] + i * MMSGHDR_SIZE))
 			return CLASS_UNREADABLE;
 		k = address_class(name);
 		if (k != FAMILY_NONE && found != FAMILY_NONE && k != found)

@@ -129,10 +129,8 @@ impl Images {
 
     /// What an earlier session watched, where somebody runs it still: its requests have to be seen by this one's probes.
     pub fn add_running(&mut self, kernel: &mut Kernel, procs: &MapHandle) {
-        for pid in subjects(procs) {
-            let value = procs.lookup(&pid.to_ne_bytes(), MapFlags::ANY).ok().flatten();
-            let image = value.and_then(|value| read_as::<intf::proc_>(&value)).map_or(0, |p| p.image);
-            if image == 0 || self.get(image).is_some() {
+        for (pid, known) in processes(procs) {
+            if known.image == 0 || self.get(known.image).is_some() {
                 continue;
             }
             if let Err(error) = self.add(kernel, Path::new(&format!("/proc/{pid}/exe"))) {
@@ -144,12 +142,7 @@ impl Images {
     /// Files that an earlier session watched, and that nobody runs or names any more: their inodes' numbers may belong
     /// to other files by now.
     pub fn forget_unused(&mut self, procs: &MapHandle) {
-        let process = |pid: u32| procs.lookup(&pid.to_ne_bytes(), MapFlags::ANY).ok().flatten();
-        let running: Vec<u32> = subjects(procs)
-            .into_iter()
-            .filter_map(|pid| process(pid).and_then(|value| read_as::<intf::proc_>(&value)))
-            .map(|process| process.image)
-            .collect();
+        let running: Vec<u32> = processes(procs).iter().map(|(_, process)| process.image).collect();
         let unused: Vec<(intf::file_key, u32)> = numbers_of(&self.files)
             .filter(|(_, id)| self.get(*id).is_none() && !running.contains(id))
             .collect();

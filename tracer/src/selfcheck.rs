@@ -9,12 +9,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use introspect::{Image, SelfCheck};
-use libbpf_rs::{MapCore, MapFlags, MapHandle};
-use shared::intf;
+use libbpf_rs::MapHandle;
 
-use crate::images::{Images, subjects};
-use crate::kernel::read_as;
-use crate::priority::unpreempted;
+use crate::images::{Images, processes};
 
 /// What a check came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,8 +54,8 @@ impl SelfChecks {
         self.looked = Some(Instant::now());
         self.pause = (self.pause * 2).clamp(Duration::from_millis(20), PAUSE);
         let mut told = Vec::new();
-        for pid in subjects(procs) {
-            let Some(known) = image_of(procs, pid).and_then(|id| images.get(id)) else { continue };
+        for (pid, process) in processes(procs) {
+            let Some(known) = images.get(process.image) else { continue }; // 0 is none's number
             if self.done.contains(&known.id) {
                 continue;
             }
@@ -84,11 +81,6 @@ impl SelfChecks {
         }
         told
     }
-}
-
-fn image_of(procs: &MapHandle, pid: u32) -> Option<u32> {
-    let value = unpreempted(|| procs.lookup(&pid.to_ne_bytes(), MapFlags::ANY)).ok()??;
-    read_as::<intf::proc_>(&value).map(|p| p.image).filter(|id| *id != 0)
 }
 
 fn check(image: &Image, pid: u32) -> Checked {

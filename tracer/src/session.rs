@@ -34,7 +34,7 @@ use crate::control::{Control, Request};
 use crate::drift::Look;
 use crate::filters::Filters;
 use crate::images::{self, Images};
-use crate::kernel::{Kernel, LIVES, ReadOnly, has_return_work, read_as, read_stats};
+use crate::kernel::{Kernel, LIVES, ReadOnly, has_return_work, read_stats};
 use crate::layout;
 use crate::moved;
 use crate::names::Names;
@@ -1278,10 +1278,8 @@ impl Session {
     }
 
     fn signal_all(&self, signal: Signal) {
-        for pid in images::subjects(&self.procs) {
-            let found = self.procs.lookup(&pid.to_ne_bytes(), MapFlags::ANY).ok().flatten();
-            let start = found.and_then(|value| read_as::<intf::proc_>(&value)).map(|p| p.start);
-            if let Some(Ok(process)) = start.map(|start| Process::open(pid, start)) {
+        for (pid, known) in images::processes(&self.procs) {
+            if let Ok(process) = Process::open(pid, known.start) {
                 let _ = process.signal(signal as i32);
             }
         }

@@ -122,7 +122,7 @@ fn forged() {
     }
 }
 
-/// Between a path is opened and its meaning found out, who may change that has time.
+/// With `zend.multibyte` a request says in which encoding the next file is.
 fn converted() {
     let place = Place::new();
     let (main, settings) = (place.arg("main.php"), place.path("settings.php"));
@@ -154,6 +154,7 @@ fn converted() {
     assert!(place.left() > 0, "all are gone: {}", ran.stderr);
 }
 
+/// Between a path is opened and its meaning found out, who may change that has time.
 fn main_script() {
     let place = Place::new();
     let (job, other, library) =
