@@ -236,13 +236,6 @@ __noinline u32 class_of(struct rec_call *c, u32 kind, u32 arg)
 	return CLASS_UNREADABLE;
 }
 
-__noinline int read_path(char *to, u64 from)
-{
-	if (!to)
-		return -1;
-	return read_user_str_soon(to, PATH_ROOM, from);
-}
-
 /* NULL is a path that was not given (utimensat), and nothing to be read. */
 static __always_inline void count_fault(u64 address)
 {
@@ -250,7 +243,10 @@ static __always_inline void count_fault(u64 address)
 		count(STAT_ARG_FAULT);
 }
 
-/* Paths and addresses, each with its own fault flag. Returns the record's length. */
+/*
+ * Paths and addresses, each with its own fault flag. Returns the record's length. Nothing is waited for: mostly what cannot
+ * be read is a constant that nobody has touched yet, which only the call itself brings in.
+ */
 __noinline u32 read_args(struct scratch *s, u32 nr)
 {
 	u32 arg, len = offsetof(struct rec_call, path);
@@ -264,7 +260,7 @@ __noinline u32 read_args(struct scratch *s, u32 nr)
 		return len;
 	arg = calls[bounded(nr)].path_arg;
 	if (arg) {
-		long n = read_user_str_soon(c->path, PATH_ROOM, arg_of(c, arg - 1));
+		long n = bpf_probe_read_user_str(c->path, PATH_ROOM, (void *)arg_of(c, arg - 1));
 
 		if (n < 0) {
 			c->flags |= CALL_PATH_FAULT;
@@ -278,7 +274,7 @@ __noinline u32 read_args(struct scratch *s, u32 nr)
 	}
 	arg = calls[bounded(nr)].path2_arg;
 	if (arg) {
-		long n = read_user_str_soon(c->path2, PATH_ROOM, arg_of(c, arg - 1));
+		long n = bpf_probe_read_user_str(c->path2, PATH_ROOM, (void *)arg_of(c, arg - 1));
 
 		if (n < 0) {
 			c->flags |= CALL_PATH2_FAULT;
@@ -300,7 +296,7 @@ __noinline u32 read_args(struct scratch *s, u32 nr)
 			n = ADDR_ROOM;
 		if (addr && n) {
 			opaque(n);
-			if (n > ADDR_ROOM || read_user_soon(c->addr, n, addr)) {
+			if (n > ADDR_ROOM || bpf_probe_read_user(c->addr, n, (void *)addr)) {
 				c->flags |= CALL_ADDR_FAULT;
 				count(STAT_ARG_FAULT);
 			} else {
@@ -311,11 +307,45 @@ __noinline u32 read_args(struct scratch *s, u32 nr)
 	if (calls[bounded(nr)].msghdr_arg) {
 		u64 name = 0;
 
-		if (!read_user_soon(&name, sizeof(name), c->args[1]) && name &&
-		    !read_user_soon(c->addr, 28, name))
+		if (bpf_probe_read_user(&name, sizeof(name), (void *)c->args[1]) ||
+		    (name && bpf_probe_read_user(c->addr, 28, (void *)name))) {
+			c->flags |= CALL_ADDR_FAULT;
+			count(STAT_ARG_FAULT);
+		} else if (name) {
 			c->addr_len = 28;
+		}
 	}
 	return len;
+}
+
+enum { ARGS_FAULT = CALL_PATH_FAULT | CALL_PATH2_FAULT | CALL_ADDR_FAULT };
+
+static __always_inline void wait_for_string(char *room, u64 at)
+{
+	if (wait_for_memory(at) && bpf_probe_read_user_str(room, PATH_ROOM, (void *)at) < 0)
+		wait_for_memory((at | (PAGE_BYTES - 1)) + 1);
+}
+
+/* Again, after waiting for what could not be read: for a call that would be denied for it. */
+__noinline u32 read_args_soon(struct scratch *s, u32 nr)
+{
+	struct rec_call *c;
+	u64 name = 0;
+
+	if (!s || nr >= NR_MAX)
+		return offsetof(struct rec_call, path);
+	c = &s->call;
+	if (c->flags & CALL_PATH_FAULT)
+		wait_for_string(c->path, arg_of(c, calls[bounded(nr)].path_arg - 1));
+	if (c->flags & CALL_PATH2_FAULT)
+		wait_for_string(c->path2, arg_of(c, calls[bounded(nr)].path2_arg - 1));
+	if (c->flags & CALL_ADDR_FAULT && calls[bounded(nr)].addr_arg)
+		wait_for_range(arg_of(c, calls[bounded(nr)].addr_arg - 1), sizeof(u64));
+	if (c->flags & CALL_ADDR_FAULT && calls[bounded(nr)].msghdr_arg &&
+	    !read_user_soon(&name, sizeof(name), c->args[1]))
+		wait_for_range(name, 28);
+	c->flags &= ~ARGS_FAULT;
+	return read_args(s, nr);
 }
 
 #endif

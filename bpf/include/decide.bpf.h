@@ -60,6 +60,19 @@ static __always_inline void punish(struct scratch *s, u32 reason)
 		act(s);
 }
 
+/* Whether the call in s->call would be a violation: nothing comes of it yet. A global function, as the next one. */
+__noinline u32 would_be_denied(struct scratch *s)
+{
+	u32 flags, reason;
+
+	if (!s)
+		return true;
+	flags = s->call.flags;
+	reason = decide_call(s);
+	s->call.flags = flags;
+	return reason;
+}
+
 /* A global function, as those in call.bpf.h. */
 __noinline u32 decide(struct scratch *s)
 {

@@ -116,6 +116,8 @@ static __always_inline int on_enter(u64 id, bool leaves_work)
 		goto out;
 	if (named && !by_path)
 		len = read_args(s, nr);
+	if ((c->flags & ARGS_FAULT) && s->mode != MODE_PROFILE && would_be_denied(s))
+		len = read_args_soon(s, nr);
 	if (decides_first(s) && !decide(s))
 		goto out;
 	fill_who_rest(&c->who, t);

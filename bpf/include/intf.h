@@ -967,7 +967,7 @@ struct rec_proc {
 	X(STORAGE_FAILED, "task storage could not be created")                                               \
 	X(WALKS, "walks")                                                                                    \
 	X(WALKS_AGAIN, "walks begun again, as memory could not be read for a moment")                        \
-	X(FRAMES, "frames walked")                                                                           \
+	X(WAITS, "waits for memory that could not be read")                                                  \
 	X(UNK_GLOBALS, "unknown site: executor_globals unreadable")                                          \
 	X(UNK_LINK, "unknown site: a link of the chain unreadable")                                          \
 	X(UNK_FRAME, "unknown site: a frame unreadable")                                                     \
@@ -1047,7 +1047,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 18 };
+enum { PERSIST_FORMAT = 19 };
 
 struct identity {
 	u32 format;

@@ -23,9 +23,13 @@ __noinline u32 is_readable_soon(u64 at)
 
 __noinline u32 wait_for_memory(u64 at)
 {
+	u64 word;
 	u32 i;
 
-	for (i = 0; at && i < LOOKS_MOST; i++)
+	if (!at || !bpf_probe_read_user(&word, sizeof(word), (void *)at))
+		return at != 0;
+	count(STAT_WAITS);
+	for (i = 0; i < LOOKS_MOST; i++)
 		if (is_readable_soon(at))
 			return true;
 	return false;

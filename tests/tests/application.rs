@@ -144,7 +144,7 @@ fn is_of_use(what: &str) -> bool {
         "records sent",
         "walks",
         "walks begun again, as memory could not be read for a moment",
-        "frames walked",
+        "waits for memory that could not be read",
         "requests started",
         "calls decided in the kernel",
         "calls allowed there",

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use e2e::arena::Status;
 use e2e::fpm::{exe_of, wait_until};
 use e2e::session::{Ran, Session, decides_in_kernel, ends_with_test};
 use e2e::suite::{Procfs, test, times};
@@ -35,6 +36,7 @@ pub fn tests() -> Vec<Trial> {
         test("a_process_that_has_not_begun_is_known_from_there_on", adopted_before_it_begins),
         test("memory_that_the_kernel_moves_makes_nobody_unknown", memory_moves),
         test("memory_that_the_kernel_moves_taints_nobody", memory_moves_at_includes),
+        test("memory_that_nobody_has_touched_is_not_waited_for", untouched_memory),
         test("what_php_does_once_in_a_process_is_nobodys_violation", once_per_process),
         test("a_reader_of_events_who_has_stopped_holds_nothing_up", stopped_reader),
         test("more_processes_than_descriptors_are_killed_all_the_same", few_descriptors),
@@ -347,6 +349,33 @@ fn memory_moves_at_includes() {
         }
     }
     assert!(told.is_empty(), "{told:#?}");
+}
+
+/// It would be waited for in vain, on a processor that nobody else can have meanwhile: whoever kills is late.
+fn untouched_memory() {
+    const STARTS: u64 = 10;
+    let place = Place::new();
+    place.file("a.php", "<?php echo 'done';");
+    let (php, library, script) = (place.own_php(), place.library("untouched.c"), place.arg("a.php"));
+    let run = || {
+        let mut command = Command::new(&php);
+        command.arg(&script).uid(65534).gid(65534).env("LD_PRELOAD", &library);
+        let output = ends_with_test(&mut command).output().expect("run PHP");
+        assert_eq!(output.stdout, b"done", "{output:?}");
+    };
+    let learning = place.session("--profile").arg("--php").arg(&php).start();
+    run();
+    assert_eq!(learning.stop().status, 0);
+    let session = place.session("--sandbox").arg("--php").arg(&php).start();
+    (0..STARTS).for_each(|_| run());
+    let status = Status::of(&session);
+    assert_clean(&session.stop());
+    let (unreadable, waits) =
+        (status.count("arguments not readable"), status.count("waits for memory that could not be read"));
+    // Where the kernel decides, it did not need to read them.
+    assert!(decides_in_kernel() || unreadable >= 4 * STARTS, "{}", status.text());
+    // Where user space decides, what it is told for the first time is waited for.
+    assert!(waits <= STARTS / 2, "{}", status.text());
 }
 
 /// Does `work` over and over while the kernel moves the memory of who does it. How often it was moved.
