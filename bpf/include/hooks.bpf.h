@@ -230,12 +230,11 @@ static __always_inline void tell_taint(u32 what, u64 argument, u64 cookie)
 	if (cookie == SOURCE_UNREGISTERED) {
 		asked = argument + ZSTR_HEAD;
 	} else {
-		if (cookie == SOURCE_NAMED) {
+		if (cookie == SOURCE_NAMED)
 			given = argument + ZSTR_HEAD;
-			if (!compiled_handle(p, img, &handle))
-				handle = 0;
-		}
-		asked = asked_at(img, handle);
+		if (cookie != SOURCE_COMPILED && !compiled_handle(p, img, &handle))
+			handle = 0;
+		asked = handle ? asked_at(img, handle) : 0;
 	}
 	len = read_taint_names(s, asked, given);
 	rec_init(&c->h, REC_TAINT, len);
@@ -252,6 +251,12 @@ static __always_inline void on_source(u64 argument, u64 cookie)
 		what = on_compile(argument);
 	else if (cookie == SOURCE_NAMED)
 		what = on_named(argument);
+	else if (cookie == SOURCE_CONVERTED)
+		what = on_converted(argument);
+	else if (cookie == SOURCE_FIBER)
+		what = on_fiber();
+	else if (cookie == SOURCE_SAVED)
+		what = on_saved();
 	else
 		what = on_unregister(argument);
 	if (what)

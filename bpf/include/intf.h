@@ -611,6 +611,7 @@ struct image {
 	u64 eg; /* executor_globals, or (ZTS) executor_globals_offset */
 	u64 sg; /* sapi_globals, likewise */
 	u64 scanner; /* language_scanner_globals, likewise */
+	u64 compiler; /* compiler_globals, likewise */
 	u64 stream_read, plain_files; /* _php_stream_read, php_plain_files_wrapper */
 	s64 tcb_offset; /* ZTS: the TSRM cache, from the thread pointer; or, IMAGE_TCB_SLOT, where that is */
 	u32 acc_closure; /* fn_flags of closures */
@@ -635,6 +636,7 @@ enum taint_cause {
 	TAINTED_BY_ARCHIVE, /* code compiled from an archive, whose wrapper was taken away */
 	TAINTED_BY_OPENED, /* a file was asked for, and something else opened */
 	TAINTED_BY_ENCODING, /* a file's code was converted before it was compiled */
+	TAINTED_BY_FIBER, /* code was named amid a compilation, and a fiber can go on with that one under its name */
 };
 
 /* Likewise: what is tainted from then on that was not; bits. */
@@ -661,8 +663,18 @@ struct adoption {
 	u32 flags; /* enum proc_flags */
 };
 
-/* The cookie of a uprobe where code comes from: a file is compiled, its code named, a wrapper of streams taken away. */
-enum source_edge { SOURCE_COMPILED = 0, SOURCE_UNREGISTERED, SOURCE_NAMED };
+/*
+ * The cookie of a uprobe where code comes from: a file is compiled, its code named, a wrapper of streams taken away, what is
+ * compiled converted, a fiber made, and what was compiled until now put aside for other code.
+ */
+enum source_edge {
+	SOURCE_COMPILED = 0,
+	SOURCE_UNREGISTERED,
+	SOURCE_NAMED,
+	SOURCE_CONVERTED,
+	SOURCE_FIBER,
+	SOURCE_SAVED
+};
 
 /* The cookie of a uprobe at the start or end of requests: image << 48, and: */
 #define EDGE_STARTS (1ULL << 47)
@@ -1047,7 +1059,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 19 };
+enum { PERSIST_FORMAT = 20 };
 
 struct identity {
 	u32 format;

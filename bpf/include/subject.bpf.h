@@ -76,6 +76,7 @@ enum taint {
 	TAINT_FORGED = 1, /* code of it may have another file's name */
 	TAINT_ARCHIVES = 2, /* the wrapper of archives is not PHP's own any more */
 	TAINT_EXCUSED = 4, /* no taint: code came from a wrapper of the profile, and its name is looked at */
+	TAINT_FIBERS = 8, /* no taint: there are fibers */
 };
 
 /* Small on purpose: a fork burst must find room for it. */

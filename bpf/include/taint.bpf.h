@@ -17,6 +17,8 @@
 enum { HANDLE_STREAM = 0, HANDLE_READER = 16, HANDLE_NAME = 40, HANDLE_BYTES = 64 };
 /* In the scanner's globals: the file, and the bytes that are scanned. */
 enum { SCANNER_FILE = 0, SCANNER_BYTES = 24 };
+/* In the compiler's globals: the name of what is compiled. */
+enum { COMPILER_NAME = 32 };
 /* In php_stream: its first filter, who opened it, and by what name. */
 enum { STREAM_FILTER = 16, STREAM_WRAPPER = 64, STREAM_OPENED = 136 };
 /* In the C library's FILE: its descriptor. */
@@ -455,6 +457,23 @@ static __always_inline bool is_excused_name(struct image *img, struct asked *ask
 }
 
 /*
+ * PHP has one name for what is being compiled: it is put aside where other code comes in between, and back at the end of that.
+ * Where fibers are switched meanwhile, code goes on to be compiled under another one's name. For that the other one must have
+ * been put aside for it, or be named, while there is a name, on a stack of its own. Without fibers there is one stack.
+ */
+static __always_inline bool is_amid_compilation(struct proc *p, struct image *img)
+{
+	struct task *task = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), NULL, 0);
+	u64 compiler, name = 0;
+
+	if (!task || !(task->taint & TAINT_FIBERS))
+		return false;
+	compiler = globals_at(bpf_get_current_task_btf()->thread.fsbase, img, p->bias, img->compiler);
+	/* What cannot be read may be one (fails closed). */
+	return !compiler || read_user_soon(&name, sizeof(name), compiler + COMPILER_NAME) || name;
+}
+
+/*
  * Code that is about to be compiled is given the name of its file, a zend_string: what was
  * asked for, or what the stream says it has opened.
  */
@@ -469,6 +488,9 @@ static __noinline u32 on_named(u64 zstr)
 
 	if (!img)
 		return 0;
+	/* To the opcode cache it is the file that it is named. */
+	if (is_amid_compilation(p, img))
+		return tainted_by(TAINTED_BY_FIBER, taint_pool(p) | taint(p));
 	if (!compiled_handle(p, img, &handle))
 		goto forged; /* it cannot be told: fails closed */
 	if (!handle)
@@ -494,6 +516,41 @@ static __noinline u32 on_named(u64 zstr)
 		return 0;
 forged:
 	return tainted_by(TAINTED_BY_NAME, taint(p));
+}
+
+/* What is compiled will be converted from another encoding: a script says so amid its code, after that was named. */
+static __noinline u32 on_converted(u64 encoding)
+{
+	struct proc *p = running_php();
+	struct image *img = p ? image_by_id(p->image) : NULL;
+	u64 handle = 0;
+
+	if (!img || !encoding)
+		return 0;
+	/* What cannot be told may be a file (fails closed). */
+	if (compiled_handle(p, img, &handle) && !handle)
+		return 0;
+	return tainted_by(TAINTED_BY_ENCODING, taint_pool(p) | taint(p));
+}
+
+/* What is compiled is put aside, as other code is going to be: a zend_lex_state, of no use here. */
+static __noinline u32 on_saved(void)
+{
+	struct proc *p = running_php();
+	struct image *img = p ? image_by_id(p->image) : NULL;
+
+	if (!img || !is_amid_compilation(p, img))
+		return 0;
+	return tainted_by(TAINTED_BY_FIBER, taint_pool(p) | taint(p));
+}
+
+static __noinline u32 on_fiber(void)
+{
+	struct proc *p = running_php();
+
+	if (p)
+		note(p, TAINT_FIBERS);
+	return 0;
 }
 
 /* A wrapper is about to be taken away, for another one to be put in its place: its name, a zend_string. */

@@ -116,6 +116,10 @@ pub struct RequestSymbols {
     pub compile_file: Option<Symbol>,
     /// `php_unregister_url_stream_wrapper_volatile`
     pub unregister_wrapper: Option<Symbol>,
+    /// `zend_multibyte_set_filter`: what is compiled is converted from another encoding
+    pub set_encoding: Option<Symbol>,
+    /// `zend_observer_fiber_init_notify`, which every new fiber is told to (from PHP 8.1 on)
+    pub new_fiber: Option<Symbol>,
 }
 
 /// Where it is seen which file's name compiled code is given, and what stream it comes from. Addresses in the file.
@@ -123,9 +127,13 @@ pub struct RequestSymbols {
 pub struct Naming {
     /// `zend_set_compiled_filename`: its argument is the name.
     pub named: Symbol,
+    /// `zend_save_lexical_state`: what was compiled until now waits for other code.
+    pub saved: Symbol,
     /// `language_scanner_globals` (or their offset, in a thread-safe build), which begin with the `zend_file_handle`
     /// that is compiled.
     pub scanner_vaddr: u64,
+    /// `compiler_globals`, likewise: the name of what is compiled is in them.
+    pub compiler_vaddr: u64,
     /// `_php_stream_read`: reads every stream of PHP's.
     pub stream_read_vaddr: u64,
     /// `php_plain_files_wrapper`: who opened a stream that is a file.
@@ -309,31 +317,42 @@ fn globals(
 /// Only where the one function that compiles files calls the one that takes names: inlined, it would be passed by.
 fn naming(elf: &Elf, symbols: Symbols, zts: bool) -> Option<Naming> {
     let find = |name| symbols.find(name);
-    let scanner = if zts { "language_scanner_globals_offset" } else { "language_scanner_globals" };
+    let [scanner, compiler] = if zts {
+        ["language_scanner_globals_offset", "compiler_globals_offset"]
+    } else {
+        ["language_scanner_globals", "compiler_globals"]
+    };
     let named = find("zend_set_compiled_filename")?;
     let (compile, open) = (find("compile_file")?, find("open_file_for_scanning")?);
     let told = elf.calls(compile, named) || (elf.calls(compile, open) && elf.calls(open, named));
-    if !told {
+    let saved = find("zend_save_lexical_state")?;
+    let scans = ["compile_file", "compile_string", "highlight_file", "highlight_string"];
+    if !told || !scans.iter().all(|name| find(name).is_some_and(|scan| elf.calls(scan, saved))) {
         return None;
     }
     Some(Naming {
-        named: Symbol { vaddr: named.vaddr, file_offset: elf.file_offset(named.vaddr)? },
+        named: symbol(elf, named)?,
+        saved: symbol(elf, saved)?,
         scanner_vaddr: find(scanner)?.vaddr,
+        compiler_vaddr: find(compiler)?.vaddr,
         stream_read_vaddr: find("_php_stream_read")?.vaddr,
         plain_files_vaddr: find("php_plain_files_wrapper")?.vaddr,
     })
 }
 
+fn symbol(elf: &Elf, defined: elf::Defined) -> Option<Symbol> {
+    Some(Symbol { vaddr: defined.vaddr, file_offset: elf.file_offset(defined.vaddr)? })
+}
+
 fn request_symbols(elf: &Elf, symbols: Symbols) -> RequestSymbols {
-    let find = |name| {
-        let vaddr = symbols.find(name)?.vaddr;
-        Some(Symbol { vaddr, file_offset: elf.file_offset(vaddr)? })
-    };
+    let find = |name| symbol(elf, symbols.find(name)?);
     RequestSymbols {
         request_startup: find("php_request_startup"),
         request_shutdown: find("php_request_shutdown"),
         module_shutdown: find("php_module_shutdown"),
         compile_file: find("compile_file"),
         unregister_wrapper: find("php_unregister_url_stream_wrapper_volatile"),
+        set_encoding: find("zend_multibyte_set_filter"),
+        new_fiber: find("zend_observer_fiber_init_notify"),
     }
 }

@@ -254,6 +254,9 @@ fn address(globals: Globals) -> (u64, i64, u32) {
 /// PHP 8.1: from here on `zend_file_handle` has a `zend_string`.
 const FILE_NAMES_ARE_STRINGS: u32 = 20_210_902;
 
+/// PHP 8.1, likewise: from here on there are fibers.
+const HAS_FIBERS: u32 = FILE_NAMES_ARE_STRINGS;
+
 fn record_of(image: &Image, id: u32) -> intf::image {
     let (eg, tcb_offset, zts) = address(image.executor_globals);
     let (sg, ..) = address(image.sapi_globals);
@@ -283,6 +286,7 @@ fn record_of(image: &Image, id: u32) -> intf::image {
         module: o.internal_module,
         path_translated: o.sapi_path_translated,
         scanner: image.naming.map_or(0, |naming| naming.scanner_vaddr),
+        compiler: image.naming.map_or(0, |naming| naming.compiler_vaddr),
         stream_read: image.naming.map_or(0, |naming| naming.stream_read_vaddr),
         plain_files: image.naming.map_or(0, |naming| naming.plain_files_vaddr),
         ..Default::default()
@@ -305,8 +309,8 @@ fn attach_phases(kernel: &mut Kernel, path: &Path, image: &Image, id: u32) -> Re
     kernel.attach_uprobes("request_edges", "request_edge", path, &edges)
 }
 
-/// Uprobes where code comes from: files are compiled, their code is named, wrappers of streams are taken away. Errors: forged names of files
-/// would go unseen.
+/// Uprobes where code comes from: files are compiled, their code is named or converted, wrappers of streams are taken away,
+/// fibers begin. Errors: forged names of files would go unseen.
 fn attach_sources(kernel: &mut Kernel, path: &Path, image: &Image) -> Result<()> {
     let path_name = path.display();
     let missing = || anyhow::anyhow!("{path_name} does not export where it compiles files");
@@ -315,13 +319,18 @@ fn attach_sources(kernel: &mut Kernel, path: &Path, image: &Image) -> Result<()>
             "{path_name} does not show which names code is given\nHint: use a PHP that is built without link-time optimization"
         )
     };
-    let named = image.naming.ok_or_else(unseen)?.named;
+    let naming = image.naming.ok_or_else(unseen)?;
     let at = |symbol: Symbol, edge: u32| (symbol.file_offset, u64::from(edge));
-    let edges = [
+    let mut edges = vec![
         at(image.symbols.compile_file.ok_or_else(missing)?, intf::SOURCE_COMPILED),
         at(image.symbols.unregister_wrapper.ok_or_else(missing)?, intf::SOURCE_UNREGISTERED),
-        at(named, intf::SOURCE_NAMED),
+        at(image.symbols.set_encoding.ok_or_else(missing)?, intf::SOURCE_CONVERTED),
+        at(naming.named, intf::SOURCE_NAMED),
     ];
+    if image.api >= HAS_FIBERS {
+        edges.push(at(image.symbols.new_fiber.ok_or_else(unseen)?, intf::SOURCE_FIBER));
+        edges.push(at(naming.saved, intf::SOURCE_SAVED));
+    }
     kernel.attach_uprobes("source_edges", "source_edge", path, &edges)
 }
 

@@ -990,6 +990,7 @@ fn taint_cause(cause: u16) -> &'static str {
         intf::TAINTED_BY_ARCHIVE => "code-from-an-archive-whose-wrapper-was-taken-away",
         intf::TAINTED_BY_OPENED => "code-from-a-stream-where-a-file-was-asked-for",
         intf::TAINTED_BY_ENCODING => "code-converted-from-another-encoding",
+        intf::TAINTED_BY_FIBER => "code-named-amid-other-code-of-a-fiber",
         _ => "unknown",
     }
 }

@@ -19,6 +19,8 @@ pub fn tests() -> Vec<Trial> {
         test("taint_is_told_once_with_its_cause_names_and_chain", told),
         test("main_script_has_the_name_of_the_file_that_was_opened", main_script),
         test("code_that_is_converted_before_it_is_compiled_is_tainted", converted),
+        test("code_that_is_compiled_within_other_code_or_in_fibers_is_not_tainted", honest_compilations),
+        test("code_that_is_converted_from_within_is_tainted", converted_from_within),
         test("wrapper_is_listed_or_not_by_the_profile_of_the_moment", reloaded),
     ]
 }
@@ -133,9 +135,7 @@ fn converted() {
     // Read as HTML it deletes all, where it is one string.
     let code = "<?php $v = glob(__DIR__ . '/data/v/*'); unlink($v[0]); return '&#39;.implode(array_map(`unlink`, $v)).&#39;';";
     std::fs::write(settings, code.replace('`', "\"")).expect("write a script");
-    let mbstring = php_images().join("bookworm/usr/lib/php/20220829/mbstring.so");
-    std::fs::copy(mbstring, place.path("mbstring.so")).expect("mbstring is not there: run tests/php/fetch");
-    let extension = format!("extension={}", place.arg("mbstring.so"));
+    let extension = mbstring(&place);
     let run = |mode: &str, encoding: &[&str]| {
         place.victims(VICTIMS);
         let command = ["-d", &extension, "-d", "zend.multibyte=1", &main];
@@ -152,6 +152,72 @@ fn converted() {
     assert!(reasons.first().is_some_and(|first| first == "tainted-identity"), "{}", ran.stderr);
     assert!(ran.stderr.contains("tainted the pool: code-converted-from-another-encoding"), "{}", ran.stderr);
     assert!(place.left() > 0, "all are gone: {}", ran.stderr);
+}
+
+/// A handler of deprecations that are told amid a compilation needs a file of its own; fibers include files in turn.
+fn honest_compilations() {
+    let place = Place::new();
+    place.file("old.php", "<?php function old($a = 1, $b) {} unlink(array_pop($victims));");
+    place.file("handler.php", "<?php unlink(array_pop($victims));");
+    place.file("included.php", "<?php unlink(array_pop($victims));");
+    place.file(
+        "main.php",
+        r"<?php $victims = glob(__DIR__ . '/data/v/*');
+        set_error_handler(function () use (&$victims) { include 'handler.php'; return true; });
+        include 'old.php';
+        restore_error_handler();
+        $include = function () use (&$victims) { include 'included.php'; Fiber::suspend(); include 'included.php'; };
+        $fibers = [new Fiber($include), new Fiber($include)];
+        foreach ($fibers as $fiber) $fiber->start();
+        foreach ($fibers as $fiber) $fiber->resume();
+        include 'included.php';",
+    );
+    for mode in ["--profile", "--sandbox"] {
+        place.victims(VICTIMS);
+        let ran = place.ordinary(mode).run(php(&[&place.arg("main.php")]));
+        if mode == "--sandbox" {
+            assert_clean(&ran);
+        }
+        assert_eq!(place.left(), VICTIMS - 7, "{}{}", ran.stdout, ran.stderr);
+    }
+}
+
+/// Code may say itself what it is encoded in; what PHP's own encoding does not have is then whatever the request has set.
+fn converted_from_within() {
+    let place = Place::new();
+    let main = place.arg("main.php");
+    place.file(
+        "main.php",
+        "<?php if (isset($argv[1])) { ini_set('internal_encoding', 'ASCII'); mb_substitute_character(0x27); }
+        include 'settings.php';",
+    );
+    let code = "<?php declare(encoding='UTF-8'); $v = glob(__DIR__ . '/data/v/*'); unlink($v[0]);
+        return '\u{416}.implode(array_map(`unlink`, $v)).\u{416}';";
+    std::fs::write(place.path("settings.php"), code.replace('`', "\"")).expect("write a script");
+    let extension = mbstring(&place);
+    let run = |mode: &str, multibyte: &str, attack: &[&str]| {
+        place.victims(VICTIMS);
+        let command = ["-d", &extension, "-d", multibyte, &main];
+        place.ordinary(mode).run(php(&[&command[..], attack].concat()))
+    };
+    // Without that setting what it says has no effect.
+    assert_eq!(run("--profile", "zend.multibyte=0", &[]).status, 0);
+    assert_clean(&run("--sandbox", "zend.multibyte=0", &[]));
+    assert_eq!(place.left(), VICTIMS - 1);
+    let ran = run("--monitor", "zend.multibyte=1", &["attack"]);
+    assert_eq!(place.left(), 0, "it does not work: {}{}", ran.stdout, ran.stderr);
+    let ran = run("--sandbox", "zend.multibyte=1", &["attack"]);
+    let reasons = reasons(&ran.violations());
+    assert!(reasons.first().is_some_and(|first| first == "tainted-identity"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("tainted the pool: code-converted-from-another-encoding"), "{}", ran.stderr);
+    assert!(place.left() > 0, "all are gone: {}", ran.stderr);
+}
+
+/// PHP's setting that loads it.
+fn mbstring(place: &Place) -> String {
+    let library = php_images().join("bookworm/usr/lib/php/20220829/mbstring.so");
+    std::fs::copy(library, place.path("mbstring.so")).expect("mbstring is not there: run tests/php/fetch");
+    format!("extension={}", place.arg("mbstring.so"))
 }
 
 /// Between a path is opened and its meaning found out, who may change that has time.
