@@ -125,7 +125,7 @@ struct scratch {
 	u64 slack; /* behind the last path, which is read by words */
 };
 
-enum { SLOTS = 4, CPUS_MAX = 1024, SLOT_TRIES = 32 };
+enum { SLOTS = 4, SLOT_TRIES = 32 };
 
 /* Set before load. */
 const volatile u32 slots = 8;

@@ -89,7 +89,6 @@ enum class_kind {
 	CLASS_LIMITS, /* whose */
 	CLASS_WHOSE, /* likewise; one's own number is one's own */
 	CLASS_WHICH, /* likewise, where the argument before says what kind of number it is */
-	CLASS_KINDS,
 };
 
 enum class_value {
@@ -854,7 +853,6 @@ enum proc_flags {
 	PROC_UNVOUCHED = 2, /* found running: identity not vouched for */
 	PROC_ORIGIN_UNKNOWN = 4, /* a descendant whose origin is not known */
 	PROC_UNINTROSPECTED = 8, /* a new file at a watched path */
-	PROC_SCRIPT = 16, /* started through an interpreter line */
 	PROC_PRELOADED = 32, /* fpm that ran a request and forks: still the master */
 	PROC_IGNORED = 64, /* outside --pid, --cgroup, --uid */
 	/* a worker that its master told to end (SIGQUIT): its next call for that is {master} */

@@ -618,7 +618,6 @@ static __always_inline u32 describe_exec(struct scratch *s, struct task_struct *
 	if (BPF_CORE_READ(bprm, interp) != BPF_CORE_READ(bprm, filename)) {
 		long n = bpf_probe_read_kernel_str(s->path, PATH_ROOM, BPF_CORE_READ(bprm, filename));
 
-		fresh->flags |= PROC_SCRIPT;
 		s->path_off = 0;
 		s->path_end = n > 0 ? n - 1 : 0;
 		s->path_state = 0;

@@ -857,6 +857,9 @@ impl Reporter {
                 "ARG_FAULT",
                 "TAINT_",
                 "UNSEEN_",
+                "UNTOLD",
+                "NO_DECIDER",
+                "ENDED",
             ];
             if count > 0 && wrong.iter().any(|w| name.contains(w)) {
                 say(&format!("  {told}: {count}"));
@@ -1025,7 +1028,7 @@ fn unknown_causes(bits: u32) -> String {
         (intf::UNK_GLOBALS, "globals-unreadable"),
         (intf::UNK_DRIFT, "shadow-stack-drift"),
         (intf::UNK_ORIGIN, "origin-unknown"),
-        (intf::UNK_TAINTED, "code-from-a-stream-that-names-its-file"),
+        (intf::UNK_TAINTED, "tainted-identity"),
     ];
     let named: Vec<&str> = NAMES.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name).collect();
     named.join(",")

@@ -220,11 +220,6 @@ impl Learner {
         self.foreign = self.foreign.saturating_add(count);
     }
 
-    /// The PHP that is watched, where it was not known at the start.
-    pub fn set_php(&mut self, php: Php) {
-        self.config.php = php;
-    }
-
     /// Keeps what a script is. `script.file` is its absolute path.
     pub fn script(&mut self, mut script: Script) {
         let stored = stored_names(&self.config.roots, &script.file).into_iter().next();

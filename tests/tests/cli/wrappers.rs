@@ -264,7 +264,7 @@ fn not_listed() {
     learn(&place, &["plain", "honest"], &[]);
     let profile = place.profile();
     assert!(profile["wrappers"].is_null(), "{profile:#}");
-    assert!(profile["learned"]["unknown"].to_string().contains("code-from-a-stream"), "{profile:#}");
+    assert!(profile["learned"]["unknown"].to_string().contains("tainted-identity"), "{profile:#}");
     assert!(!profile["grants"].to_string().contains("vfs://"), "{profile:#}");
     for shape in ["honest", "forged"] {
         place.victims(VICTIMS);
