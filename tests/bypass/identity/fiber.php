@@ -29,4 +29,4 @@ function attack(): void
     (new Store())->map([$fiber, 'resume'], [null]);
 }
 
-attempt('granted', 'attack');
+attempt('granted', 'attack', dry: true);

@@ -23,4 +23,4 @@ function attack(): void
     @array_map(...$arguments);
 }
 
-attempt('granted', 'attack');
+attempt('granted', 'attack', dry: true);
