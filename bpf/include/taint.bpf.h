@@ -283,15 +283,16 @@ static __always_inline bool begins_with_scheme(u64 zstr, const char *asked, u32 
 	return true;
 }
 
-static __always_inline u64 scanner_at(struct proc *p, struct image *img)
+/* As globals_at(), of who runs. */
+static __always_inline u64 own_globals(struct proc *p, struct image *img, u64 symbol)
 {
-	return globals_at(bpf_get_current_task_btf()->thread.fsbase, img, p->bias, img->scanner);
+	return globals_at(bpf_get_current_task_btf()->thread.fsbase, img, p->bias, symbol);
 }
 
 /* The zend_file_handle that is being compiled; NULL for code that comes from none (eval). False: it cannot be told. */
 static __always_inline bool compiled_handle(struct proc *p, struct image *img, u64 *handle)
 {
-	u64 scanner = scanner_at(p, img);
+	u64 scanner = own_globals(p, img, img->scanner);
 
 	return scanner && !read_user_soon(handle, sizeof(*handle), scanner + SCANNER_FILE);
 }
@@ -304,14 +305,15 @@ static __always_inline bool is_scanned_as_read(struct proc *p, struct image *img
 {
 	u64 scanned = 0, read = 0;
 
-	return !read_user_soon(&scanned, sizeof(scanned), scanner_at(p, img) + SCANNER_BYTES) &&
+	return !read_user_soon(&scanned, sizeof(scanned),
+			       own_globals(p, img, img->scanner) + SCANNER_BYTES) &&
 	       !read_user_soon(&read, sizeof(read), handle + HANDLE_BYTES) && scanned == read;
 }
 
 /* PHP code runs, or it cannot be told. */
 static __always_inline bool runs_code(struct proc *p, struct image *img)
 {
-	u64 eg = globals_at(bpf_get_current_task_btf()->thread.fsbase, img, p->bias, img->eg), frame = 1;
+	u64 eg = own_globals(p, img, img->eg), frame = 1;
 
 	return !eg || read_user_soon(&frame, sizeof(frame), eg + img->current_execute_data) || frame;
 }
@@ -468,7 +470,7 @@ static __always_inline bool is_amid_compilation(struct proc *p, struct image *im
 
 	if (!task || !(task->taint & TAINT_FIBERS))
 		return false;
-	compiler = globals_at(bpf_get_current_task_btf()->thread.fsbase, img, p->bias, img->compiler);
+	compiler = own_globals(p, img, img->compiler);
 	/* What cannot be read may be one (fails closed). */
 	return !compiler || read_user_soon(&name, sizeof(name), compiler + COMPILER_NAME) || name;
 }
