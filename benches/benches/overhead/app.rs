@@ -370,14 +370,10 @@ impl App {
 
     /// What requests cost that nobody watches: of this pool, or of a new one.
     fn bare(&self, lasting: Option<&Pool>, load: Load) -> Result<Seen> {
-        if let Some(pool) = lasting {
-            return Ok(self.measure(&self.bare, pool, load)?.1);
+        match lasting {
+            Some(pool) => Ok(self.measure(&self.bare, pool, load)?.1),
+            None => self.visit(&Way::Bare, load),
         }
-        wait_until_alone()?;
-        let pool = self.pool(&self.bare, &[], false)?;
-        let seen = self.measure(&self.bare, &pool, load)?.1;
-        pool.stop()?;
-        Ok(seen)
     }
 
     fn warm(&self, door: &Door, load: Load) -> Result<()> {
