@@ -169,8 +169,10 @@ impl Kind {
             Self::Lsm => format!("bpf_lsm_{hook}"),
             Self::Function if hook == "settime" => "security_settime64".into(),
             Self::Function if hook == "userns_create" => "security_create_user_ns".into(),
-            Self::Function if hook == ALLOCATION => "security_file_alloc".into(),
-            Self::Function => format!("security_{hook}"),
+            Self::Function => match hook.strip_suffix("_alloc_security") {
+                Some(object) => format!("security_{object}_alloc"),
+                None => format!("security_{hook}"),
+            },
         }
     }
 }
@@ -234,4 +236,20 @@ fn parameters(kernel: &Btf<'_>, function: &str) -> Option<usize> {
     let found: types::Func<'_> = kernel.type_by_name(function)?;
     let prototype = types::FuncProto::try_from(found.next_type()?).ok()?;
     Some(prototype.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_kernel_has_what_each_hook_is_attached_to() {
+        let kernel = Btf::from_vmlinux().expect("read the kernel's types");
+        for hook in HOOKS.iter().filter(|hook| hook.optional.is_none()) {
+            for kind in [Kind::Lsm, Kind::Function] {
+                let function = kind.function(hook.name);
+                assert!(parameters(&kernel, &function).is_some(), "{}: no {function}", hook.name);
+            }
+        }
+    }
 }
