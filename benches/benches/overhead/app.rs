@@ -81,6 +81,11 @@ impl Way {
     fn needs_probes(&self) -> bool {
         matches!(self, Way::Session { options, .. } if options.contains(&"usdt"))
     }
+
+    /// Whether a pool has it from its start or not at all.
+    fn is_from_the_start(&self) -> bool {
+        self.needs_probes() || !self.under().is_empty()
+    }
 }
 
 fn ways(here: &[Strategy]) -> Vec<(String, Way)> {
@@ -120,8 +125,7 @@ fn ways(here: &[Strategy]) -> Vec<(String, Way)> {
 #[derive(Clone, Copy)]
 enum Load {
     Seconds(u64),
-    /// So many requests, one after the other: the same ones each time, and none is half done at the end. As many
-    /// before them are not measured: in the seconds of a guest a new pool's workers have not touched all that they need.
+    /// So many requests, one after the other: the same ones each time, and none is half done at the end.
     Requests(u32),
 }
 
@@ -137,54 +141,17 @@ struct Seen {
 }
 
 impl Seen {
-    /// Times those of the bare pool, just before and just after: what else the machine does changes in seconds.
+    /// Times those when nobody watched, just before and just after: what else the machine does changes in seconds.
     fn over(&self, before: &Self, after: &Self) -> Self {
         let (cpu, rate) = (f64::midpoint(before.cpu, after.cpu), f64::midpoint(before.rate, after.rate));
         Self { cpu: self.cpu / cpu, watcher: self.watcher / cpu, rate: self.rate / rate }
     }
 }
 
-/// Where a pool is reached. Its files in the application's folder begin with its name.
-struct Door {
-    name: &'static str,
-    port: u16,
-}
-
-impl Door {
-    fn new(name: &'static str) -> Result<Self> {
-        Ok(Self { name, port: TcpListener::bind("127.0.0.1:0")?.local_addr()?.port() })
-    }
-
-    fn file(&self, what: &str) -> String {
-        format!("{}.{what}", self.name)
-    }
-
-    fn pool_config(&self, at: &str) -> String {
-        format!(
-            "[global]\npid = {at}/{name}.pid\nerror_log = {at}/{name}.log\ndaemonize = no\n[www]\nuser = www-data\n\
-             group = www-data\nlisten = {at}/{name}.sock\nlisten.owner = www-data\npm = static\n\
-             pm.max_children = {WORKERS}\n",
-            name = self.name
-        )
-    }
-
-    fn server_config(&self, at: &str) -> String {
-        format!(
-            "server {{ listen 127.0.0.1:{}; root {at}/wiki; location ~ \\.php$ {{\n\
-             include /etc/nginx/fastcgi_params; fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;\n\
-             fastcgi_pass unix:{at}/{}.sock; }} }}\n",
-            self.port, self.name
-        )
-    }
-}
-
 struct App {
     folder: tempfile::TempDir,
     nginx: Child,
-    /// The pool that is measured: started for each visit.
-    watched: Door,
-    /// The one that it is compared with, which nobody ever watches: of an executable of its own.
-    bare: Door,
+    port: u16,
 }
 
 impl App {
@@ -201,21 +168,27 @@ impl App {
         own_all(&at.join("wiki/data"));
         programs::compile_seccomp(&at.join(SECCOMP))?;
         fs::write(at.join("pages.lua"), PAGES)?;
-        let (watched, bare) = (Door::new("watched")?, Door::new("bare")?);
-        let here = at.display().to_string();
-        for door in [&watched, &bare] {
-            fs::copy("/usr/sbin/php-fpm8.2", at.join(door.file("fpm"))).context("copy php-fpm8.2")?;
-            fs::write(at.join(door.file("conf")), door.pool_config(&here))?;
-        }
+        fs::copy("/usr/sbin/php-fpm8.2", at.join("fpm")).context("copy php-fpm8.2")?;
+        let here = at.display();
+        fs::write(
+            at.join("fpm.conf"),
+            format!(
+                "[global]\npid = {here}/fpm.pid\nerror_log = {here}/fpm.log\ndaemonize = no\n[www]\nuser = www-data\n\
+                 group = www-data\nlisten = {here}/fpm.sock\nlisten.owner = www-data\npm = static\n\
+                 pm.max_children = {WORKERS}\n"
+            ),
+        )?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         fs::write(
             at.join("nginx.conf"),
             format!(
                 "daemon off; user www-data; worker_processes 1; pid {here}/nginx.pid; error_log {here}/nginx.log;\n\
                  events {{}}\nhttp {{ access_log off; client_body_temp_path {here}/b; fastcgi_temp_path {here}/f;\n\
                  proxy_temp_path {here}/p; uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;\n\
-                 keepalive_requests 1000000;\n{}{} }}\n",
-                watched.server_config(&here),
-                bare.server_config(&here)
+                 keepalive_requests 1000000;\n\
+                 server {{ listen 127.0.0.1:{port}; root {here}/wiki; location ~ \\.php$ {{\n\
+                 include /etc/nginx/fastcgi_params; fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;\n\
+                 fastcgi_pass unix:{here}/fpm.sock; }} }} }}\n"
             ),
         )?;
         let mut nginx = child("nginx");
@@ -227,10 +200,8 @@ impl App {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let nginx = nginx.spawn().context("start nginx")?;
-        let app = Self { folder, nginx, watched, bare };
-        for door in [&app.watched, &app.bare] {
-            wait("nginx listens", || Ok(TcpStream::connect(("127.0.0.1", door.port)).map(drop)?))?;
-        }
+        let app = Self { folder, nginx, port };
+        wait("nginx listens", || Ok(TcpStream::connect(("127.0.0.1", port)).map(drop)?))?;
         Ok(app)
     }
 
@@ -251,8 +222,7 @@ impl App {
     }
 
     fn session(&self, strategy: &Strategy, mode: &str, options: &[&str], profile: &Path) -> Result<Tracer> {
-        let php = self.path(&self.watched.file("fpm"));
-        let mut args: Vec<OsString> = vec![mode.into(), "--php".into(), php.into()];
+        let mut args: Vec<OsString> = vec![mode.into(), "--php".into(), self.path("fpm").into()];
         args.extend(["--profile-file".into(), profile.into()]);
         if mode == "--sandbox" {
             args.push("--exit-code".into()); // what is denied or killed costs something else
@@ -261,9 +231,9 @@ impl App {
         Tracer::start(strategy.binary, args)
     }
 
-    /// A pool from here on, which must be running before anything else is started.
-    fn pool(&self, door: &Door, under: &[&str], usdt: bool) -> Result<Pool> {
-        let fpm = self.path(&door.file("fpm"));
+    /// A pool that answers, and has begun to be warm.
+    fn pool(&self, under: &[&str], usdt: bool) -> Result<Pool> {
+        let fpm = self.path("fpm");
         let own = |program: &str| if program == SECCOMP { self.path(SECCOMP) } else { program.into() };
         let mut command = match under {
             [] => child(&fpm),
@@ -276,18 +246,17 @@ impl App {
         if usdt {
             command.env("USE_ZEND_DTRACE", "1");
         }
-        let config = self.path(&door.file("conf"));
+        let config = self.path("fpm.conf");
         command.args(["-F", "-y"]).arg(config).stdout(Stdio::null()).stderr(Stdio::null());
-        let _ = fs::remove_file(self.path(&door.file("sock")));
-        let pid = self.path(&door.file("pid"));
+        let _ = fs::remove_file(self.path("fpm.sock"));
+        let pid = self.path("fpm.pid");
         let pool = Pool { child: command.spawn().context("start php-fpm")?, exe: fpm, pid };
-        // It answers, and is warm.
-        wait("php-fpm answers", || self.load(door, Load::Seconds(1)).map(drop))?;
+        wait("php-fpm answers", || self.load(Load::Seconds(1)).map(drop))?;
         Ok(pool)
     }
 
     /// How many requests were answered, and how many a second.
-    fn load(&self, door: &Door, load: Load) -> Result<(u64, f64)> {
+    fn load(&self, load: Load) -> Result<(u64, f64)> {
         interrupt::check()?;
         let since = Instant::now();
         let mut wrk = Command::new("wrk");
@@ -298,7 +267,7 @@ impl App {
         let output = wrk
             .arg("-s")
             .arg(self.path("pages.lua"))
-            .arg(format!("http://127.0.0.1:{}", door.port))
+            .arg(format!("http://127.0.0.1:{}", self.port))
             .output()
             .context("run wrk")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -327,69 +296,91 @@ impl App {
             return Ok(());
         }
         let session = self.session(strategy, "--profile", options, &profile)?;
-        let pool = self.pool(&self.watched, &[], options.contains(&"usdt"))?;
-        self.load(&self.watched, Load::Seconds(3))?;
+        let pool = self.pool(&[], options.contains(&"usdt"))?;
+        self.load(Load::Seconds(3))?;
         pool.stop()?;
         session.stop()
     }
 
-    fn visit(&self, way: &Way, load: Load) -> Result<Seen> {
+    /// The figures of a new pool or of several, each times those when nobody watched, and the ns for a request then.
+    fn visit(&self, way: &Way, load: Load, turns: usize) -> Result<Vec<(Seen, f64)>> {
+        if let Way::Session { strategy, options, .. } = way {
+            self.learn(strategy, options)?;
+        }
         wait_until_alone()?;
-        let (mut session, mut empty) = (None, None);
+        if way.is_from_the_start() {
+            let mut pools = Vec::new();
+            for way in [&Way::Bare, way, &Way::Bare] {
+                let watching = self.watching(way)?;
+                let measured = self.new_pool(way, load).and_then(|pool| {
+                    let seen = self.measure(way, &watching, &pool, load)?;
+                    pool.stop()?;
+                    Ok(seen)
+                });
+                pools.push(watching.stop(measured)?);
+            }
+            return Ok(vec![(pools[1].over(&pools[0], &pools[2]), pools[0].cpu)]);
+        }
+        // The same processes with and without: where a new one's memory lies makes more of a difference.
+        let pool = self.new_pool(&Way::Bare, load)?;
+        let bare = || self.measure(&Way::Bare, &Watching::default(), &pool, load);
+        let mut seen = Vec::new();
+        let mut before = bare()?;
+        for _ in 0..turns {
+            let watching = self.watching(way)?;
+            let measured = self.measure(way, &watching, &pool, load);
+            let it = watching.stop(measured)?;
+            let after = bare()?;
+            seen.push((it.over(&before, &after), after.cpu));
+            before = after;
+        }
+        pool.stop()?;
+        Ok(seen)
+    }
+
+    /// Who watches from here on.
+    fn watching(&self, way: &Way) -> Result<Watching> {
+        let mut watching = Watching::default();
         match way {
             Way::Session { strategy, mode, options } => {
                 let profile = if *mode == "--profile" {
                     self.path("again.profile")
                 } else {
-                    self.learn(strategy, options)?;
                     self.profile(strategy, options)
                 };
                 // The calls that are policed are those that were learnt.
                 let options: Vec<&str> =
                     options.iter().copied().filter(|o| !["--syscalls", "seed"].contains(o)).collect();
                 let _ = fs::remove_file(self.path("again.profile"));
-                session = Some(self.session(strategy, mode, &options, &profile)?);
+                watching.session = Some(self.session(strategy, mode, &options, &profile)?);
             }
-            Way::Empty { exit_too } => empty = Some(Empty::attach(*exit_too)?),
-            _ => {}
+            Way::Empty { exit_too } => watching.empty = Some(Empty::attach(*exit_too)?),
+            Way::Bare | Way::Under(_) => {}
         }
-        let pool = self.pool(&self.watched, way.under(), way.needs_probes()).or_else(|error| {
-            // Its session tells what it did to it.
-            session.take().map(Tracer::stop).transpose().with_context(|| format!("{error:#}"))?;
-            Err(error)
-        })?;
-        self.warm(&self.watched, load)?;
-        let watcher = self.watcher(way, session.as_ref(), &pool)?;
-        let (requests, seen) = self.measure(&self.watched, &pool, load)?;
-        let watcher = ratio(self.watcher(way, session.as_ref(), &pool)? - watcher, requests);
-        pool.stop()?;
-        drop(empty);
-        session.map(Tracer::stop).transpose()?;
-        Ok(Seen { watcher, ..seen })
+        Ok(watching)
     }
 
-    /// What requests cost that nobody watches: of this pool, or of a new one.
-    fn bare(&self, lasting: Option<&Pool>, load: Load) -> Result<Seen> {
-        match lasting {
-            Some(pool) => Ok(self.measure(&self.bare, pool, load)?.1),
-            None => self.visit(&Way::Bare, load),
-        }
-    }
-
-    fn warm(&self, door: &Door, load: Load) -> Result<()> {
+    /// A warm one: in the seconds of a guest its workers have not touched all that they need.
+    fn new_pool(&self, way: &Way, load: Load) -> Result<Pool> {
+        let pool = self.pool(way.under(), way.needs_probes())?;
         if let Load::Requests(_) = load {
-            self.load(door, load)?;
+            self.load(load)?;
         }
-        Ok(())
+        Ok(pool)
     }
 
-    /// Requests to a pool: how many, and what they cost.
-    fn measure(&self, door: &Door, pool: &Pool, load: Load) -> Result<(u64, Seen)> {
-        let before = pool.cpu()?;
-        let (requests, rate) = self.load(door, load)?;
-        let after = pool.cpu()?;
+    /// What requests to a pool cost.
+    fn measure(&self, way: &Way, watching: &Watching, pool: &Pool, load: Load) -> Result<Seen> {
+        let watcher = || self.watcher(way, watching.session.as_ref(), pool);
+        let (before, watcher_before) = (pool.cpu()?, watcher()?);
+        let (requests, rate) = self.load(load)?;
+        let (after, watcher_after) = (pool.cpu()?, watcher()?);
         ensure!(before.0 == after.0, "a worker was lost: {:?}, {:?}", before.0, after.0);
-        Ok((requests, Seen { cpu: ratio(after.1 - before.1, requests), watcher: 0.0, rate }))
+        Ok(Seen {
+            cpu: ratio(after.1 - before.1, requests),
+            watcher: ratio(watcher_after - watcher_before, requests),
+            rate,
+        })
     }
 
     fn watcher(&self, way: &Way, session: Option<&Tracer>, pool: &Pool) -> Result<u64> {
@@ -406,6 +397,23 @@ impl Drop for App {
     fn drop(&mut self) {
         let _ = kill(Pid::from_raw(self.nginx.id() as i32), Signal::SIGTERM);
         let _ = self.nginx.wait();
+    }
+}
+
+/// Who watches until it is stopped or dropped.
+#[derive(Default)]
+struct Watching {
+    session: Option<Tracer>,
+    empty: Option<Empty>,
+}
+
+impl Watching {
+    /// After what was measured meanwhile: if that failed, the session tells what it did.
+    fn stop<T>(self, measured: Result<T>) -> Result<T> {
+        match (measured, self.session.map_or(Ok(()), Tracer::stop)) {
+            (Err(error), Err(told)) => Err(told.context(format!("{error:#}"))),
+            (measured, stopped) => stopped.and(measured),
+        }
     }
 }
 
@@ -487,38 +495,29 @@ pub fn measure(quick: bool, here: &[Strategy], record: &mut Record) -> Result<()
             record.missing(what, why)?;
         }
     }
-    let (rounds, load) = match (quick, programs::is_guest()) {
-        (true, _) => (1, Load::Seconds(1)),
+    let (rounds, turns, load) = match (quick, programs::is_guest()) {
+        (true, _) => (1, 1, Load::Seconds(1)),
         // Instructions are counted there: what differs from round to round is what PHP does.
-        (_, true) => (5, Load::Requests(160)),
-        _ => (4, Load::Seconds(2)),
+        (_, true) => (5, 1, Load::Requests(160)),
+        _ => (3, 3, Load::Seconds(2)),
     };
     let mut seen: Vec<Vec<Seen>> = ways.iter().map(|_| Vec::new()).collect();
     let mut absolute = Vec::new();
-    // Of any age where instructions are counted. In time, one that is old and was idle costs 3 % more than a new one, and all
-    // others are new.
-    let lasting = if programs::is_guest() { Some(app.pool(&app.bare, &[], false)?) } else { None };
-    if lasting.is_some() {
-        app.warm(&app.bare, load)?;
-    }
-    let mut before = app.bare(lasting.as_ref(), load)?;
     for round in 0..rounds {
         for turn in 0..ways.len() {
             // Nobody is always the first.
             let way = (turn + round) % ways.len();
             eprint!("\rround {} of {rounds}: {:<50}", round + 1, ways[way].0);
-            let it = app.visit(&ways[way].1, load).with_context(|| ways[way].0.clone())?;
-            let after = app.bare(lasting.as_ref(), load)?;
-            seen[way].push(it.over(&before, &after));
-            absolute.push(after.cpu / 1e6);
-            before = after;
+            for (it, bare) in app.visit(&ways[way].1, load, turns).with_context(|| ways[way].0.clone())? {
+                seen[way].push(it);
+                absolute.push(bare / 1e6);
+            }
         }
     }
-    lasting.map(Pool::stop).transpose()?;
     eprintln!();
     println!(
-        "\nDokuWiki: CPU of php-fpm for each request, times that of a bare pool just before and after; median and \
-         quartiles (rounds: {rounds})\n"
+        "\nDokuWiki: CPU of php-fpm for each request, times that when nobody watches just before and after; median \
+         and quartiles (pools: {rounds}, {turns} turns with each)\n"
     );
     for ((name, _), seen) in ways.iter().zip(&seen) {
         let times = |of: fn(&Seen) -> f64| seen.iter().map(of).collect::<Vec<_>>();

@@ -289,19 +289,23 @@ fn calls(rows: &mut Rows, all: &Benches) {
 fn application(rows: &mut Rows, all: &Benches) {
     for ((row, _), most) in SANDBOXES.into_iter().zip([1.02, 1.02, 1.02, 1.01]) {
         let limit = Limit { most, unit: "", of: " × bare", decimals: 3 };
+        // The hooks have none.
+        let beside = |bench: &Bench| {
+            let empty = bench.cell(APP, EMPTY, CPU).filter(|_| row != SANDBOXES[3].0);
+            empty.map_or(String::new(), |empty| {
+                format!("; with an empty program at `sys_enter` {}", spread(empty, limit.decimals))
+            })
+        };
         let counted: Vec<_> =
             all.in_guests("overhead").filter_map(|guest| Some((guest, guest.cell(APP, row, CPU)?))).collect();
         let time = all.overhead.cell(APP, row, CPU);
         if time.is_some() || counted.is_empty() {
-            rows.spread(&format!("DokuWiki, CPU per request (time): {row}"), &limit, time, "");
+            let what = format!("DokuWiki, CPU per request (time): {row}");
+            rows.spread(&what, &limit, time, &beside(&all.overhead));
         }
         for (guest, values) in counted {
             let what = format!("DokuWiki, CPU per request (instructions): {row}{}", place(guest));
-            let empty = guest.cell(APP, EMPTY, CPU).filter(|_| row != SANDBOXES[3].0);
-            let beside = empty.map_or(String::new(), |empty| {
-                format!("; with an empty program at `sys_enter` {}", spread(empty, limit.decimals))
-            });
-            rows.spread(&what, &limit, Some(values), &beside);
+            rows.spread(&what, &limit, Some(values), &beside(guest));
         }
     }
 }

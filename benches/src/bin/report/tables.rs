@@ -270,7 +270,7 @@ fn overhead(text: &mut String, all: &Benches) {
     let _ = write!(
         text,
         "## What it costs\n\n### An application\n\nDokuWiki under php-fpm 8.2 (opcache, two workers), nginx, wrk with two connections: eight pages in turn, reading, searching and editing. \
-         Times what a bare pool took just before and just after ({ms} ms of CPU for each request); `nothing` is one more such pool, so its spread is that of the machine. The CPU per request is the figure; requests per second depend on who else runs on two processors.\n\n{}\n![CPU for each request](plots/app.svg)\n\n",
+         Times what the same pool took when nobody watched, just before and just after ({ms} ms of CPU for each request); `nothing` is when nobody watched then either, so its spread is that of the machine. What must be there when a pool starts (the probes, strace, who is notified) is a new pool between two others. The CPU per request is the figure; requests per second depend on who else runs on two processors.\n\n{}\n![CPU for each request](plots/app.svg)\n\n",
         table(&without(&all.overhead, "CPU per request, absolute"), APP, "attached", &told)
     );
     for guest in all.in_guests("overhead").filter(|guest| has(guest, APP)) {
