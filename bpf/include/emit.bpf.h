@@ -81,6 +81,9 @@ struct scratch {
 	u64 mnt, dentry;
 	u64 mnt_root; /* of mnt; 0: not read yet */
 	u32 path_off, path_end;
+	u64 root_mnt,
+		root_dentry; /* of the task, where a hook asks: path_step() tells where it has passed it */
+	u32 root_off, pad_root; /* 0: it has not */
 	u32 path_state;
 	u32 pad2;
 	char path[PATH_ROOM + NAME_ROOM];
@@ -121,6 +124,7 @@ struct scratch {
 	s32 verdict; /* what a hook returns */
 	u32 is_script; /* what a hook has in hand is a script by another name */
 	u32 is_memory; /* or the memory of a process */
+	u32 inside[2]; /* what its paths are from a root of the task's own: enum policy_flags */
 	struct rec_call call;
 	u64 slack; /* behind the last path, which is read by words */
 };

@@ -1057,7 +1057,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 20 };
+enum { PERSIST_FORMAT = 21 };
 
 struct identity {
 	u32 format;

@@ -136,18 +136,42 @@ static long climb_step(u32 i, struct climbing *c)
 	return c->done ? 1 : 0;
 }
 
+/*
+ * PHP names its files from its own root. A profile knows scripts by that name, and by where hooks saw them opened: not
+ * those that were in the opcode cache already.
+ */
+static __always_inline void judge_inside(struct scratch *s, u32 second)
+{
+	u32 off = s->root_off, len;
+
+	if (off <= s->path_off || off >= PATH_ROOM || s->mode == MODE_PROFILE)
+		return; /* its root is the namespace's, or not above this */
+	len = PATH_ROOM - off;
+	opaque(len);
+	if (len > NAME_CAP)
+		return; /* no script's name */
+	bpf_probe_read_kernel(s->file.val, len, &s->path[off & (PATH_ROOM - 1)]);
+	s->file.len = len;
+	s->inside[second & 1] = script_flags(s) & (POLICY_IS_SCRIPT | POLICY_IS_ABOVE);
+}
+
 /* The absolute path of s->mnt and s->dentry, from the root of the mount namespace. */
 __noinline int climb(struct scratch *s, u32 second)
 {
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct fs_struct *fs = t->fs;
 	struct climbing c = {};
 
 	if (!s)
 		return 0;
 	begin_climb(s);
+	s->root_mnt = (u64)fs->root.mnt;
+	s->root_dentry = (u64)fs->root.dentry;
 	c.s = s;
 	bpf_loop(64, climb_step, &c, 0);
 	if (!c.done)
 		s->path_state = 1; /* deeper than we look */
+	judge_inside(s, second);
 	if (s->path_off == PATH_ROOM && !s->path_state) {
 		/* the root itself */
 		s->path[PATH_ROOM - 1] = '/';

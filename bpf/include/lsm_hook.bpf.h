@@ -110,7 +110,7 @@ static __always_inline struct scratch *hook_begin_at(u32 op, struct target targe
 	}
 	s->may_kill = p->role != ROLE_MASTER;
 	s->verdict = 0;
-	s->is_script = s->is_memory = 0;
+	s->is_script = s->is_memory = s->inside[0] = s->inside[1] = 0;
 	c = &s->call;
 	clear_call(s);
 	__builtin_memset(c->args, 0, sizeof(c->args));

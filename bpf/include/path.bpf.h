@@ -89,6 +89,8 @@ static __always_inline void begin_climb(struct scratch *s)
 	s->path_off = s->path_end = PATH_ROOM;
 	s->path_state = 0;
 	s->mnt_root = 0;
+	s->root_mnt = s->root_dentry = 0;
+	s->root_off = 0;
 }
 
 /* One step up from s->dentry; 1 when the root was reached or the room is used up. */
@@ -103,6 +105,8 @@ __noinline int path_step(struct scratch *s)
 		return 1;
 	d = (struct dentry *)s->dentry;
 	mnt = (struct vfsmount *)s->mnt;
+	if (PATHS_FROM_KERNEL && (u64)d == s->root_dentry && (u64)mnt == s->root_mnt)
+		s->root_off = s->path_off;
 	if (!s->mnt_root)
 		s->mnt_root = (u64)BPF_CORE_READ(mnt, mnt_root);
 	if ((u64)d == s->mnt_root) {

@@ -910,7 +910,7 @@ static __always_inline bool stays(struct rec_call *c, u32 second)
 
 static __always_inline u32 reached_by(struct scratch *s, u32 second)
 {
-	u32 flags = path_flags(s, second);
+	u32 flags = path_flags(s, second) | (PATHS_FROM_KERNEL ? s->inside[second & 1] : 0);
 
 	return stays(&s->call, second) ? flags & ~POLICY_IS_ABOVE : flags;
 }
@@ -1000,7 +1000,7 @@ __noinline u32 once_per_process(struct scratch *s)
 	} else if ((nr == SYS_open || nr == SYS_openat) && class == OPEN_READ) {
 		t = bpf_map_lookup_elem(&heads, &generation);
 		if (!(t && path_accepted(s, t->once, 0)) &&
-		    !(!s->have_sink && hash_is_zero(&c->sink) && (path_flags(s, 0) & POLICY_IS_SCRIPT)))
+		    !(!s->have_sink && hash_is_zero(&c->sink) && (reached_by(s, 0) & POLICY_IS_SCRIPT)))
 			return 0;
 	} else {
 		return 0;
