@@ -499,7 +499,7 @@ pub fn measure(quick: bool, here: &[Strategy], record: &mut Record) -> Result<()
         (true, _) => (1, 1, Load::Seconds(1)),
         // Instructions are counted there: what differs from round to round is what PHP does.
         (_, true) => (5, 1, Load::Requests(160)),
-        _ => (3, 3, Load::Seconds(2)),
+        _ => (3, 2, Load::Seconds(2)),
     };
     let mut seen: Vec<Vec<Seen>> = ways.iter().map(|_| Vec::new()).collect();
     let mut absolute = Vec::new();
