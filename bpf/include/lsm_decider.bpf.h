@@ -152,7 +152,7 @@ static __always_inline void judge_inside(struct scratch *s, u32 second)
 		return; /* no script's name */
 	bpf_probe_read_kernel(s->file.val, len, &s->path[off & (PATH_ROOM - 1)]);
 	s->file.len = len;
-	s->inside[second & 1] = script_flags(s) & (POLICY_IS_SCRIPT | POLICY_IS_ABOVE);
+	s->inside[second & 1] = script_flags(s);
 }
 
 /* The absolute path of s->mnt and s->dentry, from the root of the mount namespace. */
