@@ -10,7 +10,7 @@ use nix::unistd::User;
 use serde_json::Value;
 
 use super::trap::Trap;
-use super::world::{ATTACKS, TWINS, World, learnt, session};
+use super::world::{ATTACKS, TWINS, World, learnt};
 
 const OPERATIONS: &[&str] = &["unlink", "create", "read", "rename", "exec", "kill", "connect_inet", "touch"];
 const HONEST: usize = 200;
@@ -178,7 +178,7 @@ fn chrooted() {
     let inside = |path: &Path| format!("at=/{}", path.strip_prefix(fpm.base()).expect("below").display());
     let (at_note, at_script) = (inside(&note), inside(&script));
     fpm.start();
-    let watch = |mode: &str| session(fpm.base(), mode).arg("--php").arg(fpm.binary().display().to_string());
+    let watch = |mode: &str| fpm.session(mode).arg("--lsm");
     let work = || {
         for _ in 0..3 {
             assert_eq!(fpm.ok(&at_note), "7", "what is learnt is denied");
