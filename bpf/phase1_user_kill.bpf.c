@@ -9,6 +9,7 @@ enum { DECIDES_HERE = 0, PATHS_FROM_KERNEL = 0 };
 #define LEAVES_WORK
 
 #include "phase.bpf.h"
+#include "opened.bpf.h"
 
 /* Files that the profile knows, by their ids, and the generation of that profile: written by user space. */
 struct {
@@ -74,7 +75,7 @@ static __always_inline void judge(struct scratch *s, struct task *task, struct i
 	s->call.seq = task ? ++task->seq : 0;
 	if (s->mode == MODE_PROFILE)
 		tell_observation(s, task, img, len);
-	else
+	else if (!(s->call.flags & CALL_PATHS_ONLY) || !keep_opening(s, task))
 		tell_call(s, task, img, len);
 }
 
@@ -96,6 +97,58 @@ static __always_inline void judge_exec(struct scratch *s)
 
 static __always_inline void returned(struct task *task)
 {
+}
+
+/* Folders in which, and below which, nothing is protected by the profile of that generation: written by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct hash128);
+	__type(value, u32);
+} harmless_folders SEC(".maps");
+
+/* The id of the folder that is in s->path, of what is in there: by both its names. */
+static __always_inline struct hash128 folder_id(struct scratch *s, u32 inner)
+{
+	u32 end = s->path_end;
+	struct hash128 id;
+
+	s->path_end = end - s->last_name - 1;
+	sip_init(&s->sip, hash_key[0], ~hash_key[1]);
+	sip_path(s);
+	sip_word(&s->sip, inner);
+	id = sip_end(&s->sip);
+	s->path_end = end;
+	return id;
+}
+
+static __always_inline u32 look_at_opened(struct scratch *s, bool is_memory)
+{
+	struct rec_opened *r = &s->out.opened;
+	u32 inner = has_inner_path(s) ? s->root_off - s->path_off : 0, len = PATH_ROOM - s->path_off;
+	struct hash128 folder = folder_id(s, inner);
+	u32 *generation = bpf_map_lookup_elem(&harmless_folders, &folder);
+
+	if (!is_memory && generation && *generation == s->generation)
+		return OPENED_HARMLESS;
+	opaque(len);
+	if (len > PATH_ROOM)
+		return OPENED_UNTOLD;
+	r->folder = folder;
+	r->tid = (u32)bpf_get_current_pid_tgid();
+	r->len = len;
+	r->inner = inner;
+	r->is_memory = is_memory;
+	bpf_probe_read_kernel(r->path, len, &s->path[s->path_off & (PATH_ROOM - 1)]);
+	rec_init(&r->h, REC_OPENED, sizeof(*r));
+	return emit_with(&r->h, sizeof(*r), s->may_kill, 0) ? OPENED_TOLD : OPENED_UNTOLD;
+}
+
+static __always_inline void settle_call(struct scratch *s, u32 found)
+{
+	if (found == OPENED_PROTECTED)
+		s->call.flags |= CALL_REACHES;
+	tell_opening(s);
 }
 
 static __always_inline void keep_origin(struct hash128 *origin, struct origin_link *link)

@@ -9,6 +9,7 @@ enum { DECIDES_HERE = 1, PATHS_FROM_KERNEL = 0 };
 #include "phase.bpf.h"
 #include "policy.bpf.h"
 #include "decide.bpf.h"
+#include "opened_decides.bpf.h"
 
 static __always_inline void act(struct scratch *s)
 {

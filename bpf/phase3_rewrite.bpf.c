@@ -9,6 +9,7 @@ enum { DECIDES_HERE = 1, PATHS_FROM_KERNEL = 0 };
 #include "phase.bpf.h"
 #include "policy.bpf.h"
 #include "decide.bpf.h"
+#include "opened_decides.bpf.h"
 #include "rewrite.bpf.h"
 
 /* --action: 0 only kills, as phase 2 does. */

@@ -45,8 +45,8 @@ static __always_inline bool spares(struct rec_call *c)
 	return c->site_kind == SITE_MASTER || (c->who.role == ROLE_MASTER && c->site_kind == SITE_NONE);
 }
 
-/* Acts on a violation, where one is acted on. */
-static __always_inline void punish(struct scratch *s, u32 reason)
+/* A violation: whether it is acted on. */
+static __always_inline bool violates(struct scratch *s, u32 reason)
 {
 	struct rec_call *c = &s->call;
 
@@ -56,7 +56,12 @@ static __always_inline void punish(struct scratch *s, u32 reason)
 		c->flags |= CALL_NEVER_KILL;
 	else
 		c->flags &= ~CALL_NEVER_KILL;
-	if (s->mode == MODE_SANDBOX && !(c->flags & CALL_LOG_ONLY))
+	return s->mode == MODE_SANDBOX && !(c->flags & CALL_LOG_ONLY);
+}
+
+static __always_inline void punish(struct scratch *s, u32 reason)
+{
+	if (violates(s, reason))
 		act(s);
 }
 
@@ -85,16 +90,32 @@ __noinline u32 decide(struct scratch *s)
 		punish(s, reason);
 		return true;
 	}
+	if (s->call.flags & CALL_REVIEW)
+		return true; /* counted when that is known */
 	count(STAT_ALLOWED);
-	return tell_allowed || (s->call.flags & CALL_REVIEW);
+	return tell_allowed;
 }
+
+/* What the strategy does about an allowed call whose path may lead anywhere: whether it is looked at later. */
+static __always_inline bool keep_opening(struct scratch *s, struct task *task);
 
 static __always_inline void judge(struct scratch *s, struct task *task, struct image *img, u32 len)
 {
 	s->call.seq = task ? ++task->seq : 0;
-	if (s->mode == MODE_PROFILE)
+	if (s->mode == MODE_PROFILE) {
 		tell_observation(s, task, img, len);
-	else if (!tell_call(s, task, img, len) && (s->call.flags & CALL_REVIEW))
+		return;
+	}
+	if (s->call.flags & CALL_REVIEW) {
+		if (keep_opening(s, task)) {
+			if (!tell_allowed)
+				return;
+			s->call.flags &= ~CALL_REVIEW;
+		} else {
+			count(STAT_ALLOWED);
+		}
+	}
+	if (!tell_call(s, task, img, len) && (s->call.flags & CALL_REVIEW))
 		count(STAT_REVIEW_LOST); /* fails open for what a link leads to; by its own text it was decided */
 }
 

@@ -83,7 +83,8 @@ struct scratch {
 	u32 path_off, path_end;
 	u64 root_mnt,
 		root_dentry; /* of the task, where a hook asks: path_step() tells where it has passed it */
-	u32 root_off, pad_root; /* 0: it has not */
+	u32 root_off; /* 0: it has not */
+	u32 last_name; /* its length */
 	u32 path_state;
 	u32 pad2;
 	char path[PATH_ROOM + NAME_ROOM];
@@ -95,6 +96,7 @@ struct scratch {
 		struct rec_proc proc;
 		struct rec_return ret;
 		struct rec_file file;
+		struct rec_opened opened;
 	} out;
 	/* of the decision: mode and generation are read once, so that no call is decided by half of each */
 	u32 generation;

@@ -35,6 +35,7 @@ static __always_inline int on_enter(u64 id, bool leaves_work)
 	 * Every call of the machine comes by here: up to where strangers leave nothing is called, as each return from a
 	 * helper may cost as much as all the rest.
 	 */
+	settle();
 	foreign = compat || (id & X32_BIT);
 	if (!foreign) {
 		if ((s64)id < 0)

@@ -3,6 +3,9 @@
 #ifndef HOOKS_BPF_H
 #define HOOKS_BPF_H
 
+/* What the strategy does about what the current task has opened, before its next call and at its end. */
+static __always_inline void settle(void);
+
 /*
  * Two programs each for forks and ends, of which one is loaded, for the reason that
  * returns.bpf.h gives: who forks while another one is preempted in the middle of its fork
@@ -37,6 +40,7 @@ int BPF_PROG(process_exec, struct task_struct *t, int old_pid, struct linux_binp
 
 static __always_inline void on_end(struct task_struct *t)
 {
+	settle();
 	on_last_return();
 	on_exit(t);
 }

@@ -724,6 +724,7 @@ enum rec_kind {
 	REC_ADOPT, /* a process found running */
 	REC_TAINT, /* an identity became doubtful: struct rec_call of no call */
 	REC_FILE, /* of whom user space is asked whether it knows it */
+	REC_OPENED, /* what the task's next call has opened */
 	REC_FOLDER, /* struct rec_path: where a relative path of the task's next call begins */
 };
 
@@ -816,6 +817,18 @@ struct rec_path {
 	char path[PATH_ROOM];
 };
 
+/* What a call has opened, which is told after it. */
+struct rec_opened {
+	struct rec_hdr h;
+	struct hash128 folder; /* what user space marks, if nothing in it is protected */
+	u32 tid;
+	u16 len;
+	u16 inner; /* where in `path` begins what it is called below the task's own root */
+	u32 is_memory; /* of a process */
+	u32 pad;
+	char path[PATH_ROOM];
+};
+
 /* origin = parent origin + (site, sink) */
 struct rec_origin {
 	struct rec_hdr h;
@@ -892,8 +905,8 @@ enum call_flags {
 	CALL_CONTEXT_UNKNOWN =
 		262144, /* a file or a frame of its context is not known, or could not be told */
 	CALL_PATHS_ONLY = 524288, /* user space has allowed it already, but for where its paths lead */
-	CALL_RETURN_WORK =
-		1048576, /* its return is told by work of its task, whether others are seen or not */
+	CALL_RETURN_WORK = 1048576, /* its return is told, whether others are seen or not */
+	CALL_REACHES = 2097152, /* what it has opened is a protected object, by another name or not */
 };
 
 struct rec_call {
@@ -1018,6 +1031,7 @@ struct rec_proc {
 	X(RESOLVED, "names resolved by roots and patterns")                                                  \
 	X(RESOLVED_FULL, "no room to remember a resolved name")                                              \
 	X(REVIEW_LOST, "allowed calls whose paths nobody followed: the ring buffer was full")                \
+	X(OPENINGS_FULL, "allowed calls that open, for which there was no room to look at what they opened") \
 	X(UNTOLD, "names that could not be told to user space")                                              \
 	X(TAINT_REQUESTS, "requests that became tainted")                                                    \
 	X(TAINT_POOLS, "pools that became tainted")                                                          \
@@ -1057,7 +1071,7 @@ struct control {
 };
 
 /* Whose pinned maps these are. The number changes with everything that a later version could not go on with. */
-enum { PERSIST_FORMAT = 21 };
+enum { PERSIST_FORMAT = 22 };
 
 struct identity {
 	u32 format;

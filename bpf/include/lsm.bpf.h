@@ -127,4 +127,8 @@ static __always_inline void returned(struct task *task)
 {
 }
 
+static __always_inline void settle(void)
+{
+}
+
 #endif

@@ -125,52 +125,22 @@ static __always_inline void end_call(struct scratch *s)
 	hook_tell(s, task, image_by_id(s->call.who.image));
 }
 
-struct climbing {
-	struct scratch *s;
-	u32 done;
-};
-
-static long climb_step(u32 i, struct climbing *c)
-{
-	c->done = path_step(c->s);
-	return c->done ? 1 : 0;
-}
-
 /*
  * PHP names its files from its own root. A profile knows scripts by that name, and by where hooks saw them opened: not
  * those that were in the opcode cache already.
  */
 static __always_inline void judge_inside(struct scratch *s, u32 second)
 {
-	u32 off = s->root_off, len;
-
-	if (off <= s->path_off || off >= PATH_ROOM || s->mode == MODE_PROFILE)
-		return; /* its root is the namespace's, or not above this */
-	len = PATH_ROOM - off;
-	opaque(len);
-	if (len > NAME_CAP)
-		return; /* no script's name */
-	bpf_probe_read_kernel(s->file.val, len, &s->path[off & (PATH_ROOM - 1)]);
-	s->file.len = len;
-	s->inside[second & 1] = script_flags(s);
+	if (has_inner_path(s) && s->mode != MODE_PROFILE)
+		s->inside[second & 1] = climbed_flags(s, s->root_off);
 }
 
 /* The absolute path of s->mnt and s->dentry, from the root of the mount namespace. */
 __noinline int climb(struct scratch *s, u32 second)
 {
-	struct task_struct *t = bpf_get_current_task_btf();
-	struct fs_struct *fs = t->fs;
-	struct climbing c = {};
-
 	if (!s)
 		return 0;
-	begin_climb(s);
-	s->root_mnt = (u64)fs->root.mnt;
-	s->root_dentry = (u64)fs->root.dentry;
-	c.s = s;
-	bpf_loop(64, climb_step, &c, 0);
-	if (!c.done)
-		s->path_state = 1; /* deeper than we look */
+	climb_past_root(s);
 	judge_inside(s, second);
 	if (s->path_off == PATH_ROOM && !s->path_state) {
 		/* the root itself */
@@ -179,6 +149,11 @@ __noinline int climb(struct scratch *s, u32 second)
 	}
 	take_path(s, second);
 	return 0;
+}
+
+static __always_inline bool keep_opening(struct scratch *s, struct task *task)
+{
+	return false; /* a hook knows what is opened */
 }
 
 static __always_inline void act(struct scratch *s)

@@ -8,6 +8,7 @@
 #define LSM_HOOK_BPF_H
 
 #include "lsm.bpf.h"
+#include "protected_files.bpf.h"
 
 /*
  * The kernel acts for itself under credentials that are not the task's: a file system on top of another one (overlay)
@@ -175,30 +176,11 @@ static __always_inline void path_in(struct scratch *s, const struct path *dir, s
 	path_at(s, BPF_CORE_READ(dir, mnt), d, second);
 }
 
-/*
- * Scripts of the profile by what they are: where another name of one leads, its path does not tell. User space looks
- * again each second; one that has been replaced since is told by its path alone (fails open).
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, SITES_MAX);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct file_key);
-	__type(value, u32);
-} script_files SEC(".maps");
-
 static __always_inline void note_other_names(struct scratch *s, struct inode *inode)
 {
-	struct file_key key = {};
-
-	if (BPF_CORE_READ(inode, i_nlink) < 2)
-		return;
-	key.ino = BPF_CORE_READ(inode, i_ino);
-	key.dev = BPF_CORE_READ(inode, i_sb, s_dev);
-	s->is_script = bpf_map_lookup_elem(&script_files, &key) != NULL;
+	if (BPF_CORE_READ(inode, i_nlink) > 1)
+		s->is_script = is_protected_file(inode);
 }
-
-enum { PROC_SUPER_MAGIC = 0x9fa0 };
 
 /* What is told of a file that may be changed. */
 static __always_inline void take_file(struct scratch *s, const struct path *path)
@@ -207,7 +189,7 @@ static __always_inline void take_file(struct scratch *s, const struct path *path
 
 	note_other_names(s, inode);
 	path_of(s, path, 0);
-	s->is_memory = is_called_mem(&s->call) && BPF_CORE_READ(inode, i_sb, s_magic) == PROC_SUPER_MAGIC;
+	s->is_memory = is_called_mem(&s->call) && is_in_procfs(inode);
 }
 
 /* The text at s->dentry: the kernel's copy. */

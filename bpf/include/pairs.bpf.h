@@ -196,6 +196,20 @@ static __always_inline void want_return(struct task *task, struct rec_call *c)
 	begins_to_wait(task);
 }
 
+/* The record of a call, behind that of the folder which its paths begin in. */
+static __always_inline bool send_call(struct scratch *s, u32 len)
+{
+	struct rec_call *c = &s->call;
+
+	if (!PATHS_FROM_KERNEL && s->mode != MODE_PROFILE && (!DECIDES_HERE || (c->flags & CALL_REVIEW)) &&
+	    begins_in_folder(c))
+		tell_folder(s);
+	if (len > sizeof(*c))
+		len = sizeof(*c);
+	rec_init(&c->h, REC_CALL, len);
+	return emit_with(&c->h, len, s->may_kill, is_urgent(c) ? wakeup : 0);
+}
+
 /* The record of a call, with its chain; its return is told too, where somebody asks what became of it. */
 __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img, u32 len)
 {
@@ -207,9 +221,6 @@ __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img
 	if (img && chain_limit && !(c->flags & CALL_REVIEW) && c->site_kind != SITE_UNKNOWN &&
 	    !(c->flags & CALL_SITE_RECORDED))
 		walk_chain(s, img);
-	if (!PATHS_FROM_KERNEL && s->mode != MODE_PROFILE && (!DECIDES_HERE || (c->flags & CALL_REVIEW)) &&
-	    begins_in_folder(c))
-		tell_folder(s);
 	if (works_at_return && is_urgent(c))
 		c->flags |= CALL_RETURN_WORK;
 	/* A worker of an io_uring returns from no call; its own end looks like one (seen on 6.1). */
@@ -217,10 +228,7 @@ __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img
 	    (returns_are_seen() || (c->flags & (CALL_KILLED | CALL_RETURN_WORK))) &&
 	    !(bpf_get_current_task_btf()->flags & PF_IO_WORKER))
 		want_return(task, c);
-	if (len > sizeof(*c))
-		len = sizeof(*c);
-	rec_init(&c->h, REC_CALL, len);
-	return emit_with(&c->h, len, s->may_kill, is_urgent(c) ? wakeup : 0);
+	return send_call(s, len);
 }
 
 /* Marked as sent only when it was; an unknown site, or one whose callers are, is told every time. */

@@ -3,6 +3,17 @@
 #ifndef PATH_BPF_H
 #define PATH_BPF_H
 
+/* What a descriptor of the current task is open on, if it is. */
+static __always_inline struct file *file_at(u32 fd)
+{
+	struct fdtable *table = BPF_CORE_READ(bpf_get_current_task_btf(), files, fdt);
+	struct file **files = BPF_CORE_READ(table, fd), *file = NULL;
+
+	if (fd >= BPF_CORE_READ(table, max_fds) || bpf_probe_read_kernel(&file, sizeof(file), files + fd))
+		return NULL;
+	return file;
+}
+
 struct sip_path_loop {
 	struct sip *sip;
 	char *bytes; /* PATH_ROOM of them, and 8 more that may be read */
@@ -90,7 +101,7 @@ static __always_inline void begin_climb(struct scratch *s)
 	s->path_state = 0;
 	s->mnt_root = 0;
 	s->root_mnt = s->root_dentry = 0;
-	s->root_off = 0;
+	s->root_off = s->last_name = 0;
 }
 
 /* One step up from s->dentry; 1 when the root was reached or the room is used up. */
@@ -105,7 +116,7 @@ __noinline int path_step(struct scratch *s)
 		return 1;
 	d = (struct dentry *)s->dentry;
 	mnt = (struct vfsmount *)s->mnt;
-	if (PATHS_FROM_KERNEL && (u64)d == s->root_dentry && (u64)mnt == s->root_mnt)
+	if ((u64)d == s->root_dentry && (u64)mnt == s->root_mnt)
 		s->root_off = s->path_off;
 	if (!s->mnt_root)
 		s->mnt_root = (u64)BPF_CORE_READ(mnt, mnt_root);
@@ -131,6 +142,8 @@ __noinline int path_step(struct scratch *s)
 		s->path_state = 1; /* truncated: never granted */
 		return 1;
 	}
+	if (off == s->path_end)
+		s->last_name = len;
 	off -= len;
 	if (bpf_probe_read_kernel(&s->path[off & (PATH_ROOM - 1)], len & 255, (void *)head.name)) {
 		s->path_state = 1;
@@ -172,6 +185,38 @@ static __always_inline u32 path_of_file(struct scratch *s, struct file *f)
 		__builtin_memcpy(&s->path[PATH_ROOM - 10], " (deleted)", 10);
 	}
 	return climb_to_root(s);
+}
+
+struct climbing {
+	struct scratch *s;
+	u32 done;
+};
+
+static long climb_step(u32 i, struct climbing *c)
+{
+	c->done = path_step(c->s);
+	return c->done ? 1 : 0;
+}
+
+/* Likewise of s->dentry; where it passes the task's own root is in s->root_off then. */
+static __always_inline void climb_past_root(struct scratch *s)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct fs_struct *fs = t->fs;
+	struct climbing c = { .s = s };
+
+	begin_climb(s);
+	s->root_mnt = (u64)fs->root.mnt;
+	s->root_dentry = (u64)fs->root.dentry;
+	bpf_loop(64, climb_step, &c, 0);
+	if (!c.done)
+		s->path_state = 1; /* deeper than we look */
+}
+
+/* Whether the path that was climbed passed a root of the task's own: that is not the namespace's, nor above the path. */
+static __always_inline bool has_inner_path(struct scratch *s)
+{
+	return s->root_off > s->path_off && s->root_off < PATH_ROOM;
 }
 
 /* Copies what path_step() has built. */

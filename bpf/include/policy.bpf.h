@@ -868,6 +868,19 @@ static __always_inline u32 knows_file(struct scratch *s)
 	return FILE_KNOWN;
 }
 
+/* What the path that was climbed is, from `off` on: enum policy_flags. One that is too long for a script's is none. */
+static __always_inline u32 climbed_flags(struct scratch *s, u32 off)
+{
+	u32 len = PATH_ROOM - off;
+
+	opaque(len);
+	if (len > NAME_CAP)
+		return 0;
+	bpf_probe_read_kernel(s->file.val, len, &s->path[off & (PATH_ROOM - 1)]);
+	s->file.len = len;
+	return script_flags(s);
+}
+
 /* What a path of the call is: enum policy_flags. Names that are too long for a script's are none. */
 __noinline u32 path_flags(struct scratch *s, u32 second)
 {

@@ -105,7 +105,7 @@ struct task {
 	u32 waits; /* it is one of `waiting` */
 	u32 execs; /* how many programs it was before */
 	u32 gave_up; /* its memory could not be read however long it was waited for: until it can, that is not done again */
-	u32 pad;
+	u32 opening; /* the descriptor, and 1, of what it is opening, which is looked at after the call; 0: nothing */
 };
 
 struct {

@@ -330,14 +330,9 @@ static __always_inline bool is_stream(struct proc *p, struct image *img, u64 han
 /* The open file of a FILE; NULL where it cannot be told. */
 static __always_inline struct file *opened_file(u64 stream)
 {
-	struct fdtable *table = BPF_CORE_READ(bpf_get_current_task_btf(), files, fdt);
-	struct file **files = BPF_CORE_READ(table, fd), *file = NULL;
 	u32 fd = 0;
 
-	if (read_user_soon(&fd, sizeof(fd), stream + FILE_DESCRIPTOR) ||
-	    fd >= BPF_CORE_READ(table, max_fds) || bpf_probe_read_kernel(&file, sizeof(file), files + fd))
-		return NULL;
-	return file;
+	return read_user_soon(&fd, sizeof(fd), stream + FILE_DESCRIPTOR) ? NULL : file_at(fd);
 }
 
 struct same_name_loop {

@@ -57,6 +57,11 @@ fn argument_classes_are_what_programs_mean() {
 }
 
 #[test]
+fn the_next_descriptor_is_the_lowest_that_is_free() {
+    passes("descriptors");
+}
+
+#[test]
 fn siphash_is_siphash() {
     let program = compile("sip");
     for len in [0usize, 1, 2, 7, 31, 97] {

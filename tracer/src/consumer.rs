@@ -21,7 +21,7 @@ use crate::late;
 use crate::names::{Id, KEPT, NONE, Names, id};
 use crate::priority::unpreempted;
 use crate::process::{Miss, Process};
-use crate::protect::{Folders, Protected, Reached, names_a_process};
+use crate::protect::{Beginnings, Protected, Reached, names_a_process};
 use crate::queue::ToReporter;
 
 /// A frame of a call's chain.
@@ -150,6 +150,8 @@ pub struct By {
     pub context: Context,
     /// Of a kernel side that asks which files the profile knows.
     pub known_files: Option<MapHandle>,
+    /// Of a kernel side that asks in which folders nothing is protected.
+    pub harmless_folders: Option<MapHandle>,
     /// Those that an earlier session was told.
     pub names: Names,
 }
@@ -180,7 +182,8 @@ pub struct Consumer {
     allowed: u64,
     late: u64,
     not_followed: u64,
-    folders: Folders,
+    harmless_folders: Option<MapHandle>,
+    beginnings: Beginnings,
     unreported: Unreported,
     to: ToReporter,
 }
@@ -199,6 +202,20 @@ impl Told {
             Self::Unknown => true,
         }
     }
+}
+
+/// Whether the call's site decides, as that of PHP.
+fn by_site(who: &intf::who) -> bool {
+    who.image != 0 || who.proc_flags & intf::PROC_UNINTROSPECTED != 0
+}
+
+/// Whether its program decides: another one, or PHP below it.
+fn by_program(who: &intf::who) -> bool {
+    !by_site(who) || is_descendant(who)
+}
+
+fn is_descendant(who: &intf::who) -> bool {
+    id(who.origin) != NONE || who.proc_flags & intf::PROC_ORIGIN_UNKNOWN != 0
 }
 
 /// What can be looked up again: whoever has names without end has it looked up more than once.
@@ -234,7 +251,8 @@ impl Consumer {
             allowed: 0,
             late: 0,
             not_followed: 0,
-            folders: Folders::default(),
+            harmless_folders: by.harmless_folders,
+            beginnings: Beginnings::default(),
             unreported: Unreported::default(),
             to,
         }
@@ -261,7 +279,12 @@ impl Consumer {
             }
             intf::REC_FOLDER => {
                 if let Some(folder) = read_as::<intf::rec_path>(bytes) {
-                    self.folders.told(&folder);
+                    self.beginnings.folder(&folder);
+                }
+            }
+            intf::REC_OPENED => {
+                if let Some(opened) = read_as::<intf::rec_opened>(bytes) {
+                    self.beginnings.opened(&opened);
                 }
             }
             intf::REC_FILE => {
@@ -418,8 +441,7 @@ impl Consumer {
     /// A program was started: the one moment when (origin, program) as such is judged.
     fn exec(&mut self, record: &intf::rec_proc) {
         let who = record.who;
-        let php = who.image != 0 || who.proc_flags & intf::PROC_UNINTROSPECTED != 0;
-        let root_php = php && id(who.origin) == NONE && who.proc_flags & intf::PROC_ORIGIN_UNKNOWN == 0;
+        let root_php = !by_program(&who);
         if root_php || who.proc_flags & intf::PROC_IGNORED != 0 {
             return;
         }
@@ -454,7 +476,7 @@ impl Consumer {
         let mut record = self.spare.take().unwrap_or_default();
         if read_call(bytes, &mut record) {
             self.decide(&mut record);
-            self.folders.forget(record.who.tid);
+            self.beginnings.forget(record.who.tid);
         }
         self.spare = Some(record);
     }
@@ -481,6 +503,7 @@ impl Consumer {
         if verdict == Verdict::Allowed && self.mode != Mode::Profile {
             self.remember_allowed(record, op, &told);
             if !self.is_protected(record, op) {
+                self.remember_folder(record);
                 self.count_allowed();
                 return;
             }
@@ -597,7 +620,7 @@ impl Consumer {
         let who = &record.who;
         let exe = self.names.path(id(who.program));
         let args = args_view(record, exe.as_ref().map(shared::site::Name::as_bytes));
-        if who.image != 0 || who.proc_flags & intf::PROC_UNINTROSPECTED != 0 {
+        if by_site(who) {
             let own = match told {
                 Told::Site(_, policy) => policy.decide(op, &args),
                 Told::Unknown if record.unknown & intf::UNK_TAINTED != 0 => {
@@ -618,8 +641,7 @@ impl Consumer {
                 _ => own,
             };
             // PHP below another program: both must allow it.
-            let descendant = id(who.origin) != NONE || who.proc_flags & intf::PROC_ORIGIN_UNKNOWN != 0;
-            if own != Verdict::Allowed || !descendant {
+            if own != Verdict::Allowed || !by_program(who) {
                 return own;
             }
         }
@@ -656,7 +678,7 @@ impl Consumer {
         let Verdict::Violation { log_only, .. } = verdict else { return Action::Logged };
         // One stray call of the master must not take the service down: logged, never killed. Code, and what code
         // or who knows what has started, is nobody's master (fails closed).
-        let descendant = id(who.origin) != NONE || who.proc_flags & intf::PROC_ORIGIN_UNKNOWN != 0;
+        let descendant = is_descendant(who);
         let role = u32::from(who.role);
         let no_code = site_kind == intf::SITE_NONE && role == intf::ROLE_MASTER;
         let master = (site_kind == intf::SITE_MASTER || no_code) && !descendant;
@@ -704,8 +726,8 @@ impl Consumer {
         // Only what no argument can change, but for where its paths lead.
         let program = self.programs.get(&(id(record.who.origin), id(record.who.program)));
         let depends = names_a_process(op)
-            || told.depends_on_arguments(op)
-            || program.is_some_and(|p| p.depends_on_arguments(op));
+            || (by_site(&record.who) && told.depends_on_arguments(op))
+            || (by_program(&record.who) && program.is_none_or(|p| p.depends_on_arguments(op)));
         if depends || record.generation != self.generation {
             return;
         }
@@ -713,6 +735,21 @@ impl Consumer {
         let pair = intf::pair { count: 1, sent: review, generation: self.generation };
         // Not stored: the next call of this pair is told in full again.
         let _ = unpreempted(|| self.pairs.update(bytes_of(&record.pair), bytes_of(&pair), MapFlags::ANY));
+    }
+
+    /// From now on the kernel side does not tell what is opened there.
+    fn remember_folder(&self, record: &intf::rec_call) {
+        let opened = self.beginnings.of(record.who.tid).opened;
+        let (Some(opened), Some(map), Some(policy), Some(protected)) =
+            (opened, &self.harmless_folders, &self.policy, &self.protected)
+        else {
+            return;
+        };
+        if record.generation == self.generation && protected.is_harmless_folder(policy, opened) {
+            let generation = self.generation.to_ne_bytes();
+            // Not stored: the next one is told, too.
+            let _ = unpreempted(|| map.update(bytes_of(&opened.folder), &generation, MapFlags::ANY));
+        }
     }
 
     fn is_once(&self, site: &Site, op: Op, args: &ArgsView<'_>, record: &intf::rec_call) -> bool {
@@ -751,7 +788,7 @@ impl Consumer {
         let (Some(protected), Some(policy)) = (&mut self.protected, &self.policy) else {
             return Reached::Nothing;
         };
-        protected.reached(policy, op, record, self.folders.of(record.who.tid))
+        protected.reached(policy, op, record, self.beginnings.of(record.who.tid))
     }
 
     fn tell(

@@ -53,15 +53,9 @@ impl Protected {
         self.looked = Instant::now();
     }
 
-    /// What this call, allowed by the profile, reaches for; a relative path begins in `folder`, where that was told.
-    pub fn reached(
-        &mut self,
-        policy: &Policy,
-        op: Op,
-        record: &intf::rec_call,
-        folder: Option<&Folder>,
-    ) -> Reached {
-        if self.is_tracer(record) {
+    /// What this call, allowed by the profile, reaches for.
+    pub fn reached(&mut self, policy: &Policy, op: Op, record: &intf::rec_call, begun: Begun<'_>) -> Reached {
+        if self.is_tracer(record) || record.flags & intf::CALL_REACHES != 0 {
             return Reached::Protected;
         }
         if !self.may_reach(policy, op) {
@@ -70,7 +64,11 @@ impl Protected {
         let changes = policy.could_protect(op) || policy.could_move(op);
         let mut reached = Reached::Nothing;
         for argument in PathArgument::of(record) {
-            match argument.followed(op, record, folder, changes) {
+            let found = match begun.opened {
+                Some(opened) => Ok(opened.found()),
+                None => argument.followed(op, record, begun.folder, changes),
+            };
+            match found {
                 Ok(found) => {
                     // Moving, removing or covering a folder takes what is in it along.
                     let takes = !stays(op, record, argument.second);
@@ -90,6 +88,18 @@ impl Protected {
             }
         }
         reached
+    }
+
+    /// Whether nothing in the folder of this file, nor below it, is protected, whatever it is called.
+    pub fn is_harmless_folder(&self, policy: &Policy, opened: &Opened) -> bool {
+        let found = opened.found();
+        let own = || FOLDERS.iter().map(Path::new).chain(self.paths());
+        found.names().all(|file| {
+            let Some(folder) = file.parent().filter(|folder| folder.parent().is_some()) else { return false };
+            let name = folder.as_os_str().as_bytes();
+            let has_scripts = policy.is_above_protected(name) || policy.is_above_root(name);
+            !has_scripts && own().all(|own| !own.starts_with(folder) && !folder.starts_with(own))
+        })
     }
 
     /// Whether this is the tracer's, or, if what is in it is taken along, a folder that something of its own is in.
@@ -276,18 +286,62 @@ fn as_named_by(pid: u32, folder: &Path) -> Option<PathBuf> {
     }
 }
 
-/// Where tasks were at the call that is looked at next.
-#[derive(Default)]
-pub struct Folders(HashMap<u32, Folder>);
+/// What a call has opened, as the kernel has it.
+pub struct Opened {
+    /// The folder that it is in, as the kernel side asks for it.
+    pub folder: intf::hash128,
+    path: PathBuf,
+    own: PathBuf,
+    is_memory: bool,
+}
 
-impl Folders {
+impl Opened {
+    fn told(record: &intf::rec_opened) -> Self {
+        let text = bytes(&record.path, record.len);
+        let path = |text| PathBuf::from(OsStr::from_bytes(text));
+        let own = path(text.get(usize::from(record.inner)..).unwrap_or(text));
+        Self { folder: record.folder, path: path(text), own, is_memory: record.is_memory != 0 }
+    }
+
+    /// What file that is the kernel side has looked at ([`intf::CALL_REACHES`]).
+    fn found(&self) -> Found {
+        let (path, own) = (self.path.clone(), self.own.clone());
+        Found { path, own, file: None, other_names: false, memory: self.is_memory }
+    }
+}
+
+/// What was told of a call before itself.
+#[derive(Clone, Copy, Default)]
+pub struct Begun<'a> {
+    /// Where a relative path of it begins.
+    pub folder: Option<&'a Folder>,
+    /// What it has opened.
+    pub opened: Option<&'a Opened>,
+}
+
+/// What was told of the call of each task that is looked at next.
+#[derive(Default)]
+pub struct Beginnings {
+    folders: HashMap<u32, Folder>,
+    opened: HashMap<u32, Opened>,
+}
+
+impl Beginnings {
     /// More than that wait for no call: records of their calls were lost.
     const KEPT: usize = 4096;
 
-    /// Of a task's next call.
-    pub fn told(&mut self, record: &intf::rec_path) {
-        if self.0.len() >= Self::KEPT {
-            self.0.clear();
+    /// What a task's next call has opened.
+    pub fn opened(&mut self, record: &intf::rec_opened) {
+        if self.opened.len() >= Self::KEPT {
+            self.opened.clear();
+        }
+        self.opened.insert(record.tid, Opened::told(record));
+    }
+
+    /// Where a task's next call begins.
+    pub fn folder(&mut self, record: &intf::rec_path) {
+        if self.folders.len() >= Self::KEPT {
+            self.folders.clear();
         }
         let path = match bytes(&record.path, record.len as u16) {
             b"" => b"/",
@@ -297,17 +351,18 @@ impl Folders {
             0 => Folder::At(Path::new(OsStr::from_bytes(path)).to_owned()),
             _ => Folder::TooLong,
         };
-        self.0.insert(record.hash.lo as u32, folder);
+        self.folders.insert(record.hash.lo as u32, folder);
     }
 
-    /// Where it was.
-    pub fn of(&self, tid: u32) -> Option<&Folder> {
-        self.0.get(&tid)
+    /// Of its call.
+    pub fn of(&self, tid: u32) -> Begun<'_> {
+        Begun { folder: self.folders.get(&tid), opened: self.opened.get(&tid) }
     }
 
     /// Its call was looked at.
     pub fn forget(&mut self, tid: u32) {
-        self.0.remove(&tid);
+        self.folders.remove(&tid);
+        self.opened.remove(&tid);
     }
 }
 
@@ -391,4 +446,62 @@ fn stays(op: Op, record: &intf::rec_call, second: bool) -> bool {
 fn directory(record: &intf::rec_call, arg: usize) -> Option<i32> {
     let call = shared::intf::call(record.nr)?;
     (call.args.as_bytes().get(arg) == Some(&b'd')).then(|| record.args[arg] as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::op::Selection;
+    use shared::profile::{Attribution, Php, Profile, Root, Script, View};
+
+    use super::*;
+
+    fn opened(path: &str, inner: usize) -> Opened {
+        let mut record =
+            intf::rec_opened { len: path.len() as u16, inner: inner as u16, ..Default::default() };
+        for (to, byte) in record.path.iter_mut().zip(path.bytes()) {
+            *to = byte.cast_signed();
+        }
+        Opened::told(&record)
+    }
+
+    #[test]
+    fn a_folder_is_harmless_where_nothing_protected_is_in_it_by_either_name() {
+        let operations = Selection::default();
+        let mut profile =
+            Profile::new(View::Syscall, Attribution::Stack, operations, Php::new("8.2.0", "API20220829,NTS"));
+        let script = |file: &str| Script {
+            file: file.into(),
+            device: 0,
+            inode: 0,
+            size: 0,
+            sha256: Default::default(),
+        };
+        profile.scripts = vec![script("/srv/x/lib/a.php"), script("app:src/b.php")];
+        profile.roots = vec![Root::parse("app=/srv/releases/*").unwrap()];
+        let policy = Policy::new(&profile);
+        let protected = Protected::new(vec!["/var/log/tracer/events".into()], false);
+        let is_harmless = |path, inner| protected.is_harmless_folder(&policy, &opened(path, inner));
+        for harmless in ["/var/lib/php/sess_a", "/srv/x/data/b", "/srv/releases/7/log/a", "/var/log/a/events"]
+        {
+            assert!(is_harmless(harmless, 0), "{harmless}");
+        }
+        let others = [
+            "/a",
+            "/srv/a",
+            "/srv/x/lib/b",
+            "/srv/x/a",
+            "/srv/releases/a",
+            "/srv/releases/7/src/a",
+            "/var/log/tracer/a",
+            "/var/log/a",
+            "/run/php-tracer/a",
+            "/run/a",
+        ];
+        for other in others {
+            assert!(!is_harmless(other, 0), "{other}");
+        }
+        assert!(is_harmless("/chroot/tmp/a", "/chroot".len()));
+        assert!(!is_harmless("/chroot/srv/x/lib/a", "/chroot".len()), "by its own name");
+        assert!(!is_harmless("/chroot/a", "/chroot".len()), "in its root");
+    }
 }

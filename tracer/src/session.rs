@@ -42,9 +42,9 @@ use crate::persist::{self, Found, Pins};
 use crate::probe::{Reason, calls_can_be_denied, why_nothing_works};
 use crate::process::{self, Miss, Process};
 use crate::protect::Protected;
+use crate::protected_files::ProtectedFiles;
 use crate::queue::{ToReporter, queue};
 use crate::report::{Ended, Outcome, Reporter, Settings};
-use crate::scripts::ScriptFiles;
 use crate::selfcheck::SelfChecks;
 use crate::switch::Switch;
 use crate::tables::KernelTables;
@@ -494,7 +494,7 @@ struct Session {
     images: Images,
     self_checks: SelfChecks,
     /// Where the hooks decide.
-    scripts: Option<ScriptFiles>,
+    protected_files: Option<ProtectedFiles>,
     pins: Option<Pins>,
     socket: Option<Control>,
     stats: MapHandle,
@@ -659,9 +659,12 @@ impl Session {
             (Some(tables), Some(policy)) => tables.load(policy, generation)?,
             _ => false,
         };
-        let scripts = match &policy {
-            Some(policy) if phase.view() == View::Lsm => Some(ScriptFiles::new(&mut kernel, policy)?),
-            _ => None,
+        let own = || protected.iter().flat_map(Protected::paths);
+        let protected_files = match &policy {
+            Some(policy) => {
+                Some(ProtectedFiles::new(&mut kernel, policy, own().map(Path::to_owned).collect())?)
+            }
+            None => None,
         };
         let wrappers = Wrappers::new(&mut kernel)?;
         let excused = wrappers::asked(args, profile.as_ref());
@@ -672,6 +675,7 @@ impl Session {
         }
         let asks = !phase.decides_in_kernel();
         let known_files = asks.then(|| kernel.map("known_files")).transpose()?;
+        let harmless_folders = asks.then(|| kernel.map("harmless_folders")).transpose()?;
         let by = By {
             mode,
             policy: policy.clone(),
@@ -682,6 +686,7 @@ impl Session {
             cross_check: args.cross_check,
             context,
             known_files,
+            harmless_folders,
             names,
         };
         let consumer = Consumer::new(by, phase.enforcer(), kernel.map("pairs")?, to_reporter.clone());
@@ -772,7 +777,7 @@ impl Session {
             kernel,
             images,
             self_checks,
-            scripts,
+            protected_files,
             pins: None,
             socket: None,
             stats,
@@ -953,7 +958,9 @@ impl Session {
             for exe in self.images.started_inside() {
                 self.started_inside(args, &exe);
             }
-            if let Some(Err(error)) = self.scripts.as_mut().map(|scripts| scripts.refresh(&mut self.kernel)) {
+            if let Some(Err(error)) =
+                self.protected_files.as_mut().map(|files| files.refresh(&mut self.kernel))
+            {
                 anyhow::bail!("scripts by other names can no longer be told: {error:#}");
             }
             if self.consumer.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -1119,8 +1126,8 @@ impl Session {
         let next = self.generation + 1;
         let patterned = self.tables.as_ref().map_or(Ok(false), |tables| tables.load(&policy, next))?;
         self.wrappers.load(&profile.wrappers, next)?;
-        if let Some(scripts) = &mut self.scripts {
-            scripts.swap(&mut self.kernel, &policy)?;
+        if let Some(files) = &mut self.protected_files {
+            files.swap(&mut self.kernel, &policy)?;
         }
         // The kernel side first: from then on nothing of the old profile is known to be allowed.
         self.switch.set(next, self.mode, patterned);

@@ -135,7 +135,8 @@ struct zstr {
 	char val[600];
 };
 
-struct class {
+struct class
+{
 	char type;
 	struct zstr *name;
 	u64 parent;
@@ -162,7 +163,13 @@ struct ex {
 };
 
 static struct image php82 = {
-	.id = 1, .acc_closure = 1 << 22, .current_execute_data = 8, .opcodes = 88, .last = 80, .filename = 152, .module = 80,
+	.id = 1,
+	.acc_closure = 1 << 22,
+	.current_execute_data = 8,
+	.opcodes = 88,
+	.last = 80,
+	.filename = 152,
+	.module = 80,
 };
 
 static struct {
@@ -271,9 +278,11 @@ static int named(struct hash128 id, u32 kind, const char *file, const char *clas
 {
 	struct rec_site *r = site_of(id);
 
-	return r && r->name.kind == kind && r->name.file_len == strlen(file) && !memcmp(r->name.file, file, strlen(file)) &&
-	       r->name.class_len == strlen(class) && !memcmp(r->name.class_name, class, strlen(class)) &&
-	       r->name.function_len == strlen(function) && !memcmp(r->name.function, function, strlen(function));
+	return r && r->name.kind == kind && r->name.file_len == strlen(file) &&
+	       !memcmp(r->name.file, file, strlen(file)) && r->name.class_len == strlen(class) &&
+	       !memcmp(r->name.class_name, class, strlen(class)) &&
+	       r->name.function_len == strlen(function) &&
+	       !memcmp(r->name.function, function, strlen(function));
 }
 
 static struct zstr *file, *del, *unlink_name;
@@ -305,7 +314,8 @@ static void what_a_site_is(void)
 	/* no user frame is left: keyed by the sink */
 	CHECK(walk(frame(internal(unlink_name, 1, 0), NULL)) == WALK_INTERNAL);
 	/* placeholders and a fiber's bottom are skipped */
-	CHECK(walk(frame(NULL, frame(internal(NULL, 1, 0), frame(user(del, file, NULL, 0), NULL)))) == WALK_SITE);
+	CHECK(walk(frame(NULL, frame(internal(NULL, 1, 0), frame(user(del, file, NULL, 0), NULL)))) ==
+	      WALK_SITE);
 	CHECK(named(work.call.site, SITE_FUNCTION, "/srv/a.php", "", "del"));
 }
 
@@ -357,8 +367,9 @@ static void who_relies_on_the_cache(void)
 {
 	struct zstr *other = STRING("/srv/other.php"), *nobodys = STRING("/srv/x.php");
 	struct function *cached = user(del, file, store, 0);
-	struct ex *above = frame(internal(unlink_name, 1, 0),
-				 frame(NULL, frame(user(STRING("copy"), other, NULL, 1 << 22), frame(cached, bottom))));
+	struct ex *above = frame(
+		internal(unlink_name, 1, 0),
+		frame(NULL, frame(user(STRING("copy"), other, NULL, 1 << 22), frame(cached, bottom))));
 	struct ex *deep = frame(cached, bottom);
 
 	CHECK(relies(above, cached));
@@ -508,7 +519,8 @@ static bool context_of(struct ex *top, u32 mode)
 /* A site with these frames below it. */
 static bool known_below(struct ex *below)
 {
-	return context_of(frame(internal(unlink_name, 1, 0), frame(user(del, file, store, 0), below)), MODE_SANDBOX);
+	return context_of(frame(internal(unlink_name, 1, 0), frame(user(del, file, store, 0), below)),
+			  MODE_SANDBOX);
 }
 
 static struct ex *main_of(struct zstr *name, struct ex *below)
@@ -532,7 +544,8 @@ static void contexts(void)
 	CHECK(known_below(NULL));
 	CHECK(known_below(bottom));
 	/* of no file: internal functions, also trampolines, placeholders, the bottom of a fiber */
-	CHECK(known_below(frame(NULL, frame(internal(NULL, 1, 0), frame(internal(unlink_name, 0, 1 << 18), main_of(other, bottom))))));
+	CHECK(known_below(frame(NULL, frame(internal(NULL, 1, 0), frame(internal(unlink_name, 0, 1 << 18),
+									main_of(other, bottom))))));
 	CHECK(!work.call.context_cause && hash_is_zero(&work.call.context));
 	unknown_by(main_of(foreign, bottom), 0);
 	CHECK(named(work.call.context, SITE_FILE, "/tmp/evil.php", "", ""));
@@ -541,7 +554,8 @@ static void contexts(void)
 	unknown_by(frame(NULL, frame(internal(NULL, 1, 0), main_of(foreign, NULL))), 0);
 	unknown_by(frame(user(del, foreign, store, 0), bottom), 0);
 	unknown_by(frame(user(NULL, foreign, NULL, 1 << 22), bottom), 0);
-	unknown_by(frame(user(del, foreign, store, 1 << 18), bottom), 0); /* a trampoline of a user's method */
+	unknown_by(frame(user(del, foreign, store, 1 << 18), bottom),
+		   0); /* a trampoline of a user's method */
 	unknown_by(main_of(STRING("eval()'d code"), bottom), 0);
 	/* the site's own file is the site's matter */
 	CHECK(context_of(frame(user(del, foreign, store, 0), bottom), MODE_SANDBOX));

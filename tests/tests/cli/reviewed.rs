@@ -29,6 +29,7 @@ pub fn tests() -> Vec<Trial> {
         test("a_script_is_not_reached_by_a_path_that_is_too_long_to_read", too_long),
         test("a_script_is_not_reached_by_a_name_of_the_process_itself", own_names),
         test("a_script_is_not_reached_by_a_hard_link", hard_link),
+        test("a_script_is_not_reached_by_a_link_that_is_taken_away_at_once", link_taken_away),
         test("memory_of_a_process_is_not_opened_for_writing", memory),
         test("a_command_blocks_no_signals", no_blocked_signals),
         test("a_script_below_another_root_is_protected_there", other_root),
@@ -161,6 +162,42 @@ fn hard_link() {
     fs::hard_link(&script, &link).expect("link");
     let ran = place.sandbox(&[&script, "edit", &data, "harm", &link]);
     assert_eq!(reason(&ran, "openat:write"), ["protected-object"], "{}", ran.stderr);
+}
+
+/// By a program, as PHP itself looks where links lead. Who decides in the kernel needs no tracer for that; who does not
+/// is told what was opened, once such calls are known to be allowed.
+fn link_taken_away() {
+    let place = Place::new();
+    let program = r#"open(F, ">>", $ARGV[0]); unlink $ARGV[0]; syswrite(F, "// changed\n"); close(F)"#;
+    let code = format!(
+        "<?php function add($to) {{ exec('exec perl -e '.escapeshellarg('{program}').\" $to\"); }} add($argv[1]);"
+    );
+    let script = place.file("a.php", &code).display().to_string();
+    let (php, link) = (place.own_php(), place.arg("link"));
+    let run = |to: &str| {
+        std::os::unix::fs::symlink(place.path(to), &link).expect("link");
+        Command::new(&php).args(["-n", &script, &link]).status().expect("run PHP");
+    };
+    let start = |mode: &str| place.session(mode).arg("--allow-privileged").arg("--php").arg(&php).start();
+    let learning = start("--profile");
+    run("b");
+    assert_eq!(learning.stop().status, 0);
+    let session = start("--sandbox");
+    run("b");
+    std::thread::sleep(Duration::from_millis(300));
+    if decides_in_kernel() {
+        session.signal(Signal::SIGSTOP);
+    }
+    run("a.php");
+    session.signal(Signal::SIGCONT);
+    let ran = session.stop();
+    assert_eq!(reason(&ran, "openat:create"), ["protected-object"], "{}", ran.stderr);
+    let event = ran.violations()[0];
+    let opened = if event["action"] == "denied" { "no" } else { "yes" };
+    assert_eq!((&event["args"]["path"], &event["effect"]), (&link.into(), &opened.into()), "{event:#}");
+    let content = fs::read_to_string(&script).expect("the script");
+    assert!(!decides_in_kernel() || (content == code && event["action"] != "missed"), "{event:#}{content}");
+    assert_eq!(fs::read_to_string(place.path("b")).expect("its file"), "// changed\n".repeat(2));
 }
 
 fn memory() {

@@ -1,5 +1,6 @@
-//! What the profile's scripts are as files, for the LSM hooks: there a script's other name (a hard link) is told by
-//! that. The map is filled again and again, since scripts are replaced while everything runs.
+//! What the profile's scripts and the tracer's own files are as files, for the kernel side: there another name of one (a
+//! hard link) is told by that. The map is filled again and again, since scripts are replaced while everything
+//! runs.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -20,21 +21,22 @@ use crate::protect::{LOOK_AGAIN, scripts_of};
 /// Descriptors that are open at once.
 const BATCH: usize = 256;
 
-/// The map `script_files`, and what is in it.
-pub struct ScriptFiles {
+/// The map `protected_files`, and what is in it.
+pub struct ProtectedFiles {
     map: MapHandle,
+    own: Vec<PathBuf>,
     names: Vec<PathBuf>,
     known: HashMap<FileId, intf::file_key>,
     looked: Instant,
     pause: Duration,
 }
 
-impl ScriptFiles {
-    /// Of this profile; what the map has of an earlier session's is removed.
-    pub fn new(kernel: &mut Kernel, policy: &Policy) -> Result<Self> {
-        let map = kernel.map("script_files")?;
-        let mut files =
-            Self { map, names: Vec::new(), known: HashMap::new(), looked: Instant::now(), pause: LOOK_AGAIN };
+impl ProtectedFiles {
+    /// Of this profile, and the tracer's at `own`; what the map has of an earlier session's is removed.
+    pub fn new(kernel: &mut Kernel, policy: &Policy, own: Vec<PathBuf>) -> Result<Self> {
+        let map = kernel.map("protected_files")?;
+        let (names, known) = (Vec::new(), HashMap::new());
+        let mut files = Self { map, own, names, known, looked: Instant::now(), pause: LOOK_AGAIN };
         files.swap(kernel, policy)?;
         let wanted: HashSet<(u64, u64)> = files.known.values().map(|key| (key.dev, key.ino)).collect();
         for key in files.map.keys().collect::<Vec<_>>() {
@@ -47,7 +49,7 @@ impl ScriptFiles {
 
     /// Another profile's.
     pub fn swap(&mut self, kernel: &mut Kernel, policy: &Policy) -> Result<()> {
-        self.names = scripts_of(policy).map(Path::to_owned).collect();
+        self.names = scripts_of(policy).map(Path::to_owned).chain(self.own.iter().cloned()).collect();
         self.look(kernel)
     }
 
