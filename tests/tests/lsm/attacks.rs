@@ -197,7 +197,12 @@ fn denials() {
             "inner",
             "main of evil.php",
         ];
-        assert!(is_attacker.contains(&who.as_str()), "{who} is no attacker: {event:#}");
+        if !is_attacker.contains(&who.as_str()) {
+            // Why its identity is doubtful, where it is that.
+            let of_it = |e: &&Value| e["kind"] == "taint" && e["pid"] == event["pid"];
+            let taints: Vec<&Value> = ran.events.iter().filter(of_it).collect();
+            panic!("{who} is no attacker: {event:#} {taints:#?}");
+        }
         *by_operation.entry(event["operation"].as_str().unwrap_or("none")).or_default() +=
             event["count"].as_u64().unwrap_or(1);
     }
