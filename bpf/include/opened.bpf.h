@@ -197,8 +197,10 @@ __noinline int settle_opening(void)
 	s->may_kill = may_kill;
 	found = what_was_opened(s, fd);
 	kept = bpf_map_lookup_elem(&openings, &tid);
-	if (found == OPENED_HARMLESS || !kept) {
-		count(kept ? STAT_ALLOWED : STAT_REVIEW_LOST);
+	if (found == OPENED_HARMLESS) {
+		count(STAT_ALLOWED);
+	} else if (!kept) {
+		count(STAT_REVIEW_LOST); /* fails open: nobody but this removes it before it is looked at */
 	} else {
 		bpf_probe_read_kernel(&s->call, sizeof(*kept), kept);
 		if (found != OPENED_NOTHING)
