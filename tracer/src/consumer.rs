@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use libbpf_rs::MapHandle;
 use shared::intf;
 use shared::op::Op;
 use shared::policy::{ArgsView, Once, Policy, ProgramPolicy, Reason, SitePolicy, Verdict};
@@ -18,8 +18,8 @@ use crate::drift::Drift;
 use crate::enforce::{Action, Enforcer};
 use crate::kernel::{bytes_of, read_as, read_stat};
 use crate::late;
+use crate::maps::MapCalls;
 use crate::names::{Id, KEPT, NONE, Names, id};
-use crate::priority::unpreempted;
 use crate::process::{Miss, Process};
 use crate::protect::{Beginnings, Protected, Reached, names_a_process};
 use crate::queue::ToReporter;
@@ -734,7 +734,7 @@ impl Consumer {
         let review = u32::from(self.paths_matter(op));
         let pair = intf::pair { count: 1, sent: review, generation: self.generation };
         // Not stored: the next call of this pair is told in full again.
-        let _ = unpreempted(|| self.pairs.update(bytes_of(&record.pair), bytes_of(&pair), MapFlags::ANY));
+        let _ = self.pairs.put(bytes_of(&record.pair), bytes_of(&pair));
     }
 
     /// From now on the kernel side does not tell what is opened there.
@@ -748,7 +748,7 @@ impl Consumer {
         if record.generation == self.generation && protected.is_harmless_folder(policy, opened) {
             let generation = self.generation.to_ne_bytes();
             // Not stored: the next one is told, too.
-            let _ = unpreempted(|| map.update(bytes_of(&opened.folder), &generation, MapFlags::ANY));
+            let _ = map.put(bytes_of(&opened.folder), &generation);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::Result;
-use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use libbpf_rs::MapHandle;
 use shared::intf;
 use shared::policy::Policy;
 use shared::profile::{Context, Profile};
@@ -11,8 +11,8 @@ use shared::site::{Name, Site};
 
 use crate::cli::{Args, Attribution, Mode, hinted};
 use crate::kernel::bytes_of;
+use crate::maps::MapCalls;
 use crate::names::{Id, Names, id};
-use crate::priority::unpreempted;
 use crate::session::from_profile;
 
 /// What this session looks at. Errors: the profile was learnt with less; it cannot be looked at.
@@ -107,7 +107,7 @@ impl Files {
         if policy.knows_file(name) {
             let hash = intf::hash128 { lo: file.0, hi: file.1 };
             // Not stored: it asks again.
-            let _ = unpreempted(|| known.update(bytes_of(&hash), &generation.to_ne_bytes(), MapFlags::ANY));
+            let _ = known.put(bytes_of(&hash), &generation.to_ne_bytes());
         }
     }
 

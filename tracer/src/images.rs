@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use introspect::{FileId, Globals, Image, Sapi, Symbol};
-use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use libbpf_rs::{MapCore, MapHandle};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use shared::intf;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::kernel::{Kernel, bytes_of, read_as};
+use crate::maps::MapCalls;
 use crate::priority::unpreempted;
 
 /// An image the kernel side knows.
@@ -105,26 +106,26 @@ impl Images {
             record.flags |= before.flags & intf::IMAGE_PHASES;
         }
         // The description first: from the moment the file is in `files`, processes are judged by it.
-        self.by_id.update(&id.to_ne_bytes(), bytes_of(&record), MapFlags::ANY)?;
+        self.by_id.put(&id.to_ne_bytes(), bytes_of(&record))?;
         let phases = attach_phases(kernel, path, &image, id);
         // Also what was kept above ends where it cannot go on: a worker would stay its master for ever.
         record.flags &= !intf::IMAGE_PHASES;
         if phases.is_ok() {
             record.flags |= intf::IMAGE_PHASES;
         }
-        self.by_id.update(&id.to_ne_bytes(), bytes_of(&record), MapFlags::ANY)?;
+        self.by_id.put(&id.to_ne_bytes(), bytes_of(&record))?;
         attach_sources(kernel, path, &image)?;
         if self.usdt {
             attach_usdt(kernel, path, &image)?;
         }
-        self.files.update(bytes_of(&key), &id.to_ne_bytes(), MapFlags::ANY)?;
+        self.files.put(bytes_of(&key), &id.to_ne_bytes())?;
         self.by_file.insert((key.dev, key.ino), id);
         self.known.push(Known { id, image, phases: phases.is_ok(), _file: file });
         Ok(id)
     }
 
     fn record(&self, id: u32) -> Option<intf::image> {
-        read_as(&self.by_id.lookup(&id.to_ne_bytes(), MapFlags::ANY).ok()??)
+        read_as(&self.by_id.get(&id.to_ne_bytes()).ok()??)
     }
 
     /// What an earlier session watched, where somebody runs it still: its requests have to be seen by this one's probes.
@@ -148,7 +149,7 @@ impl Images {
             .collect();
         for (key, _) in unused {
             // Still there: as before.
-            let _ = self.files.delete(bytes_of(&key));
+            let _ = self.files.remove(bytes_of(&key));
         }
     }
 
@@ -156,7 +157,7 @@ impl Images {
     pub fn fail(&self, id: u32) -> Result<()> {
         let mut record = self.record(id).context("the kernel side has no such image")?;
         record.flags |= intf::IMAGE_FAILED;
-        self.by_id.update(&id.to_ne_bytes(), bytes_of(&record), MapFlags::ANY)?;
+        self.by_id.put(&id.to_ne_bytes(), bytes_of(&record))?;
         Ok(())
     }
 
@@ -185,14 +186,10 @@ impl Images {
     fn watch_starts(&mut self, place: &Place) -> Result<()> {
         let hash = path_hash(self.hash_key, place.path.as_os_str().as_bytes());
         if place.is_here {
-            return Ok(self.watched.update(
-                bytes_of(&hash),
-                &intf::WATCHED_HERE.to_ne_bytes(),
-                MapFlags::ANY,
-            )?);
+            return Ok(self.watched.put(bytes_of(&hash), &intf::WATCHED_HERE.to_ne_bytes())?);
         }
         self.inside.insert(place.path.clone());
-        match self.watched.update(bytes_of(&hash), &intf::WATCHED_INSIDE.to_ne_bytes(), MapFlags::NO_EXIST) {
+        match self.watched.put_new(bytes_of(&hash), &intf::WATCHED_INSIDE.to_ne_bytes()) {
             Err(error) if error.kind() != libbpf_rs::ErrorKind::AlreadyExists => Err(error.into()),
             _ => Ok(()), // this machine has it, too, which is the stricter
         }
@@ -205,7 +202,7 @@ impl Images {
         }
         let pids: Vec<u32> = unpreempted(|| self.newcomers.keys().filter_map(|key| read_as(&key)).collect());
         let path = |pid: u32| {
-            let _ = self.newcomers.delete(&pid.to_ne_bytes());
+            let _ = self.newcomers.remove(&pid.to_ne_bytes());
             let exe = PathBuf::from(format!("/proc/{pid}/exe"));
             let place = Place::of(&exe).ok()?; // none: it has ended
             (self.inside.contains(&place.path) && !is_in_our_mounts(&exe)).then_some(exe)
@@ -236,7 +233,7 @@ impl Images {
 
 fn numbers_of(files: &MapHandle) -> impl Iterator<Item = (intf::file_key, u32)> + '_ {
     files.keys().filter_map(|key| {
-        let id = files.lookup(&key, MapFlags::ANY).ok().flatten()?;
+        let id = files.get(&key).ok().flatten()?;
         Some((read_as(&key)?, read_as(&id)?))
     })
 }
@@ -422,7 +419,7 @@ fn path_hash(key: [u64; 2], path: &[u8]) -> intf::hash128 {
 
 /// Marks a process for adoption at the next look round.
 pub fn adopt(adoptions: &MapHandle, pid: u32, adoption: intf::adoption) -> Result<()> {
-    adoptions.update(&pid.to_ne_bytes(), bytes_of(&adoption), MapFlags::ANY)?;
+    adoptions.put(&pid.to_ne_bytes(), bytes_of(&adoption))?;
     Ok(())
 }
 
@@ -434,7 +431,7 @@ pub fn subjects(procs: &MapHandle) -> Vec<u32> {
 /// Likewise with what it knows of each.
 pub fn processes(procs: &MapHandle) -> Vec<(u32, intf::proc_)> {
     let process = |pid: u32| {
-        let value = procs.lookup(&pid.to_ne_bytes(), MapFlags::ANY).ok()??;
+        let value = procs.get(&pid.to_ne_bytes()).ok()??;
         Some((pid, read_as(&value)?))
     };
     unpreempted(|| subjects(procs).into_iter().filter_map(process).collect())

@@ -6,12 +6,13 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, ensure};
-use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use libbpf_rs::MapHandle;
 use memmap2::MmapOptions;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use shared::intf;
 
 use crate::kernel::{Kernel, bytes_of, read_as};
+use crate::maps::MapCalls;
 
 const PAGE: u64 = 4096;
 
@@ -35,14 +36,14 @@ pub fn find(kernel: &mut Kernel) -> Result<()> {
         content: [word(&page[..8]), word(&page[8..16])],
         ..Default::default()
     };
-    map.update(&0u32.to_ne_bytes(), bytes_of(&asked), MapFlags::ANY)?;
+    map.put(&0u32.to_ne_bytes(), bytes_of(&asked))?;
     kernel.iterate("find_memory")?;
     ensure!(is_known(&map), "the kernel's memory was not found");
     Ok(())
 }
 
 fn is_known(map: &MapHandle) -> bool {
-    let value = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).ok().flatten();
+    let value = map.get(&0u32.to_ne_bytes()).ok().flatten();
     value.and_then(|value| read_as::<intf::memory_layout>(&value)).is_some_and(|layout| layout.memory != 0)
 }
 

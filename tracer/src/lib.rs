@@ -21,6 +21,7 @@ pub mod kernel;
 pub mod late;
 pub mod layout;
 pub mod live;
+mod maps;
 mod moved;
 pub mod names;
 pub mod persist;

@@ -4,11 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use anyhow::Result;
-use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use libbpf_rs::{MapCore, MapHandle};
 use shared::intf;
 use shared::site::{Name, OriginEntry, Site, file_of};
 
 use crate::kernel::{Kernel, read_as};
+use crate::maps::MapCalls;
 use crate::priority::unpreempted;
 
 /// A keyed 128-bit hash of the kernel side.
@@ -72,7 +73,7 @@ impl Names {
     /// nothing is marked as told any more.
     pub fn recall(&mut self, kernel: &mut Kernel) -> Result<()> {
         let entries = |map: &MapHandle| -> Vec<(Vec<u8>, Vec<u8>)> {
-            let value = |key: Vec<u8>| Some((map.lookup(&key, MapFlags::ANY).ok()??, key));
+            let value = |key: Vec<u8>| Some((map.get(&key).ok()??, key));
             unpreempted(|| map.keys().filter_map(value).map(|(value, key)| (key, value)).collect())
         };
         for (key, value) in entries(&kernel.map("site_names")?) {
@@ -99,14 +100,14 @@ impl Names {
         }
         let told = kernel.map("sites")?;
         for key in told.keys().collect::<Vec<_>>() {
-            let _ = unpreempted(|| told.delete(&key));
+            let _ = told.remove(&key);
         }
         Ok(())
     }
 
     /// The program of a process that runs: `/proc` has it still.
     fn recall_program(&mut self, kernel: &mut Kernel, pid: u32) -> Result<()> {
-        let Some(value) = kernel.map("procs")?.lookup(&pid.to_ne_bytes(), MapFlags::ANY)? else {
+        let Some(value) = kernel.map("procs")?.get(&pid.to_ne_bytes())? else {
             return Ok(());
         };
         if let (Some(process), Ok(exe)) =

@@ -12,13 +12,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use libbpf_rs::{MapCore, MapFlags, MapHandle, libbpf_sys};
+use libbpf_rs::{MapHandle, libbpf_sys};
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use shared::intf;
 
 use crate::cli::hinted;
 use crate::kernel::{bytes_of, read_as};
+use crate::maps::MapCalls;
 use crate::switch::Switch;
 use crate::tables::wait_for_decisions;
 
@@ -123,7 +124,7 @@ impl Pins {
         let switch = Switch::new(&open("control")?)?;
         let before = switch.set_tracer(std::process::id());
         let identity = open("identity").and_then(|map| {
-            let value = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).ok().flatten();
+            let value = map.get(&0u32.to_ne_bytes()).ok().flatten();
             let identity = value.and_then(|v| read_as::<intf::identity>(&v));
             match identity {
                 Some(found) if found.format == intf::PERSIST_FORMAT => Ok(found),
@@ -164,7 +165,7 @@ impl Pins {
     /// Says whose maps these are; before anything else is written into them.
     pub fn sign(identity: &MapHandle, hash_key: [u64; 2]) -> Result<()> {
         let own = intf::identity { format: intf::PERSIST_FORMAT, pad: 0, hash_key };
-        identity.update(&0u32.to_ne_bytes(), bytes_of(&own), MapFlags::ANY)?;
+        identity.put(&0u32.to_ne_bytes(), bytes_of(&own))?;
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{ErrorKind, Link, MapCore, MapFlags, OpenObject};
+use libbpf_rs::{ErrorKind, Link, MapCore, OpenObject};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -20,6 +20,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::cli::Hinted;
 use crate::kernel::{quietly, replace_function};
+use crate::maps::MapCalls;
 
 #[allow(clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, missing_docs)] // generated
 mod generated {
@@ -389,7 +390,7 @@ struct Answer {
 }
 
 fn answer(map: &impl MapCore) -> Option<Answer> {
-    let bytes = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).ok().flatten()?;
+    let bytes = map.get(&0u32.to_ne_bytes()).ok().flatten()?;
     let (ran, result) = bytes.split_first_chunk::<8>()?;
     Some(Answer { ran: u64::from_ne_bytes(*ran), result: i64::from_ne_bytes(result.try_into().ok()?) })
 }

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use libbpf_rs::{MapCore, MapHandle};
 use shared::intf;
 use shared::policy::Policy;
 
 use crate::follow::{FileId, file_at, only_name};
 use crate::kernel::{Kernel, bytes_of, read_as};
-use crate::priority::unpreempted;
+use crate::maps::MapCalls;
 use crate::protect::{LOOK_AGAIN, scripts_of};
 
 /// Descriptors that are open at once.
@@ -41,7 +41,7 @@ impl ProtectedFiles {
         let wanted: HashSet<(u64, u64)> = files.known.values().map(|key| (key.dev, key.ino)).collect();
         for key in files.map.keys().collect::<Vec<_>>() {
             if read_as::<intf::file_key>(&key).is_none_or(|k| !wanted.contains(&(k.dev, k.ino))) {
-                files.map.delete(&key)?;
+                files.map.remove(&key)?;
             }
         }
         Ok(files)
@@ -71,13 +71,13 @@ impl ProtectedFiles {
                 batch.iter().filter_map(|name| only_name(name).ok()).map(File::from).collect();
             for (file, key) in files.iter().zip(kernel.file_keys(&files)?) {
                 let (Some(key), Ok(about)) = (key, file.metadata()) else { continue };
-                unpreempted(|| self.map.update(bytes_of(&key), &1u32.to_ne_bytes(), MapFlags::ANY))?;
+                self.map.put(bytes_of(&key), &1u32.to_ne_bytes())?;
                 self.known.insert((about.dev(), about.ino()), key);
             }
         }
         for id in gone {
             if let Some(key) = self.known.remove(&id) {
-                let _ = unpreempted(|| self.map.delete(bytes_of(&key)));
+                let _ = self.map.remove(bytes_of(&key));
             }
         }
         self.looked = Instant::now();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result};
 use comfy_table::{CellAlignment, Table};
 use jiff::Timestamp;
-use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use libbpf_rs::MapHandle;
 use shared::event::{self, Event, EventOrigin, EventSite, Kind};
 use shared::intf;
 use shared::op::{ArgsSeen, Op, Selection, describe_args};
@@ -33,8 +33,8 @@ use crate::files::Files;
 use crate::follow::file_at;
 use crate::kernel::{bytes_of, read_as, read_stat, read_stats};
 use crate::live;
+use crate::maps::MapCalls;
 use crate::moved::ended_of_it;
-use crate::priority::unpreempted;
 use crate::queue::Messages;
 use crate::say;
 use crate::session::from_profile;
@@ -630,7 +630,7 @@ impl Reporter {
     /// What the kernel side only counted since the pair was told.
     fn learn_counts(&mut self) {
         for (key, seen) in &mut self.pairs_seen {
-            let found = unpreempted(|| self.settings.pairs.lookup(key, MapFlags::ANY));
+            let found = self.settings.pairs.get(key);
             let Ok(Some(value)) = found else { continue };
             let count = read_as::<intf::pair>(&value).map_or(0, |p| p.count);
             let more = count.saturating_sub(seen.told);

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use libbpf_rs::{MapCore, MapFlags, MapHandle, RingBufferBuilder};
+use libbpf_rs::{MapCore, MapHandle, RingBufferBuilder};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, Signal};
@@ -36,6 +36,7 @@ use crate::filters::Filters;
 use crate::images::{self, Images};
 use crate::kernel::{Kernel, LIVES, ReadOnly, has_return_work, read_stats};
 use crate::layout;
+use crate::maps::MapCalls;
 use crate::moved;
 use crate::names::Names;
 use crate::persist::{self, Found, Pins};
@@ -619,7 +620,7 @@ impl Session {
             for name in ["watched", "newcomers", "cgroups", "adoptions"] {
                 let map = kernel.map(name)?;
                 for key in map.keys().collect::<Vec<_>>() {
-                    map.delete(&key)?;
+                    map.remove(&key)?;
                 }
             }
         }
@@ -836,7 +837,7 @@ impl Session {
         }
         // Their numbers may be other processes' by the next look round.
         for key in self.adoptions.keys().collect::<Vec<_>>() {
-            let _ = self.adoptions.delete(&key);
+            let _ = self.adoptions.remove(&key);
         }
         Ok(())
     }
@@ -1177,9 +1178,8 @@ impl Session {
     fn answer(&mut self, args: &Args) {
         let Some(socket) = self.socket.take() else { return };
         let procs = MapHandle::try_from(&self.procs).ok();
-        let is_subject = |pid: u32| {
-            procs.as_ref().is_none_or(|p| !matches!(p.lookup(&pid.to_ne_bytes(), MapFlags::ANY), Ok(None)))
-        };
+        let is_subject =
+            |pid: u32| procs.as_ref().is_none_or(|p| !matches!(p.get(&pid.to_ne_bytes()), Ok(None)));
         socket.serve(is_subject, |request| match request {
             Request::Mode(mode) => self.set_mode(args, mode),
             Request::Reload => Ok(self.reload(args)? + "\n"),
@@ -1516,7 +1516,7 @@ fn fill_cgroups(kernel: &mut Kernel, args: &Args) -> Result<Vec<PathBuf>> {
             .flatten()
         {
             let id = std::fs::metadata(&path)?.ino();
-            map.update(&id.to_ne_bytes(), &1u32.to_ne_bytes(), MapFlags::ANY)?;
+            map.put(&id.to_ne_bytes(), &1u32.to_ne_bytes())?;
             filled.push(Path::new("/").join(path.strip_prefix(root).unwrap_or(&path)));
             found = true;
         }

@@ -13,6 +13,7 @@ use shared::site::Name;
 
 use crate::cli::hinted;
 use crate::kernel::{Kernel, bytes_of, read_as};
+use crate::maps::MapCalls;
 use crate::priority::unpreempted;
 
 /// `enum op_info` of every operation.
@@ -107,7 +108,7 @@ impl KernelTables {
             let old: Vec<Vec<u8>> = unpreempted(keys);
             for key in old {
                 // Gone already is as good.
-                let _ = unpreempted(|| map.delete(&key));
+                let _ = map.remove(&key);
             }
         }
     }

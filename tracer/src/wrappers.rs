@@ -3,12 +3,13 @@
 use std::mem::offset_of;
 
 use anyhow::Result;
-use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use libbpf_rs::{MapCore, MapHandle};
 use shared::intf;
 use shared::profile::{Profile, check_wrapper};
 
 use crate::cli::{Args, Mode, hinted};
 use crate::kernel::{Kernel, bytes_of, read_as};
+use crate::maps::MapCalls;
 use crate::tables::wait_for_decisions;
 
 /// Those of `--wrapper`. Errors: one that is never excused; what is enforced is the profile's alone.
@@ -49,7 +50,7 @@ impl Wrappers {
     pub fn load(&self, schemes: &[String], generation: u32) -> Result<()> {
         self.drop_if(|of| of == generation); // of a start that failed half way
         for scheme in schemes {
-            self.map.update(bytes_of(&key_of(scheme, generation)), &1u32.to_ne_bytes(), MapFlags::ANY)?;
+            self.map.put(bytes_of(&key_of(scheme, generation)), &1u32.to_ne_bytes())?;
         }
         Ok(())
     }
@@ -66,7 +67,7 @@ impl Wrappers {
         let old: Vec<_> = self.map.keys().filter(|key| generation_of(key).is_some_and(&unwanted)).collect();
         for key in old {
             // Gone already is as good.
-            let _ = self.map.delete(&key);
+            let _ = self.map.remove(&key);
         }
     }
 }
