@@ -70,12 +70,24 @@ static __always_inline u32 recall(struct scratch *s)
 	return PAIR_SETTLED;
 }
 
+/* Its chain is that of this moment, whenever it is told. A global function, as those in call.bpf.h. */
+__noinline u32 keep_with_chain(struct scratch *s, struct task *task, struct image *img)
+{
+	if (!s || !opens_a_file(&s->call))
+		return false;
+	s = own_scratch(s);
+	if (!s)
+		return false;
+	find_chain(s, img);
+	return keep_opening(s, task);
+}
+
 static __always_inline void judge(struct scratch *s, struct task *task, struct image *img, u32 len)
 {
 	s->call.seq = task ? ++task->seq : 0;
 	if (s->mode == MODE_PROFILE)
 		tell_observation(s, task, img, len);
-	else if (!(s->call.flags & CALL_PATHS_ONLY) || !keep_opening(s, task))
+	else if (!(s->call.flags & CALL_PATHS_ONLY) || !keep_with_chain(s, task, img))
 		tell_call(s, task, img, len);
 }
 

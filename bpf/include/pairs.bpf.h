@@ -210,6 +210,16 @@ static __always_inline bool send_call(struct scratch *s, u32 len)
 	return emit_with(&c->h, len, s->may_kill, is_urgent(c) ? wakeup : 0);
 }
 
+/* Where paths are all that is in doubt the kernel side has no time for it: of most such calls nothing is told. */
+static __always_inline void find_chain(struct scratch *s, struct image *img)
+{
+	struct rec_call *c = &s->call;
+
+	if (img && chain_limit && !(c->flags & CALL_REVIEW) && c->site_kind != SITE_UNKNOWN &&
+	    !(c->flags & CALL_SITE_RECORDED))
+		walk_chain(s, img);
+}
+
 /* The record of a call, with its chain; its return is told too, where somebody asks what became of it. */
 __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img, u32 len)
 {
@@ -218,9 +228,7 @@ __noinline u32 tell_call(struct scratch *s, struct task *task, struct image *img
 	if (!s)
 		return 0;
 	c = &s->call;
-	if (img && chain_limit && !(c->flags & CALL_REVIEW) && c->site_kind != SITE_UNKNOWN &&
-	    !(c->flags & CALL_SITE_RECORDED))
-		walk_chain(s, img);
+	find_chain(s, img);
 	if (works_at_return && is_urgent(c))
 		c->flags |= CALL_RETURN_WORK;
 	/* A worker of an io_uring returns from no call; its own end looks like one (seen on 6.1). */
